@@ -1,0 +1,78 @@
+"""What can go wrong for a user, and the exit code that says so; a user never sees a traceback for these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every command; several scenarios give the worst (see `worst`)."""
+
+    PASS = 0
+    FAIL = 1
+    USAGE = 2
+    INCONCLUSIVE = 3
+    INVALID = 4
+    REFUSED = 5
+    NOT_UNDONE = 6
+    INTERNAL = 70
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One mistake in a file: what is wrong, where, and what to do about it."""
+
+    message: str
+    file: Path | None = None
+    line: int | None = None
+    key: str | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        where = "" if self.file is None else str(self.file)
+        if self.line is not None:
+            where += f":{self.line}"
+        text = f"{where}: " if where else ""
+        if self.key:
+            text += f"{self.key}: "
+        text += self.message
+        return f"{text} ({self.hint})" if self.hint else text
+
+
+class FaultloadError(Exception):
+    """A condition that ends a command with a message and an exit code of its own."""
+
+    exit_code: ExitCode = ExitCode.INTERNAL
+
+
+class InvalidInput(FaultloadError):
+    """Wrong usage or an invalid file: exit code 2, before anything is started."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, mistakes: Mistake | str | list[Mistake]) -> None:
+        if isinstance(mistakes, str):
+            mistakes = Mistake(mistakes)
+        self.mistakes = mistakes if isinstance(mistakes, list) else [mistakes]
+        super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
+
+
+class Refused(FaultloadError):
+    """A guard, a gate, an abort condition or a person said no: exit code 5."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class NotUndone(FaultloadError):
+    """Something could not be undone: exit code 6."""
+
+    exit_code = ExitCode.NOT_UNDONE
+
+
+class TargetError(FaultloadError):
+    """The target could not be started, reached or read: the run cannot be measured (INVALID)."""
+
+    exit_code = ExitCode.INVALID

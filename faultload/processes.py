@@ -1,0 +1,149 @@
+"""Processes by identity (pid and start time), so that a pid used again is never taken for the old process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ProcessId:
+    """A process: its pid and its start time in seconds since boot (Linux; elsewhere since the epoch)."""
+
+    pid: int
+    started: float
+
+    def alive(self) -> bool:
+        """Whether this very process still runs; a zombie does not."""
+        return state_of(self) not in (None, "Z", "X")
+
+    def signal(self, signum: int) -> bool:
+        """Send a signal to this very process; False when it is gone. Raises PermissionError."""
+        try:
+            handle = os.pidfd_open(self.pid)
+        except (ProcessLookupError, OSError) as error:
+            if isinstance(error, PermissionError):
+                raise
+            return False
+        try:
+            if not self.alive():
+                return False
+            signal.pidfd_send_signal(handle, signum)
+            return True
+        except ProcessLookupError:
+            return False
+        finally:
+            os.close(handle)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"id": str(self.pid), "started": self.started}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ProcessId:
+        return cls(int(value["id"]), float(value["started"]))
+
+
+def _stat(pid: int) -> tuple[str, float] | None:
+    """State letter and start time of a pid, read in one go."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return fields[0], int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def identify(pid: int) -> ProcessId | None:
+    """The process that has this pid now, or None."""
+    stat = _stat(pid)
+    return None if stat is None or stat[0] in "ZX" else ProcessId(pid, stat[1])
+
+
+def state_of(process: ProcessId) -> str | None:
+    """The state letter of a process (R, S, D, T stopped, Z zombie), or None when it is gone."""
+    stat = _stat(process.pid)
+    return stat[0] if stat is not None and stat[1] == process.started else None
+
+
+def myself() -> ProcessId:
+    """The calling process."""
+    found = identify(os.getpid())
+    assert found is not None
+    return found
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    log: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    pass_fds: Iterable[int] = (),
+    stdin: int = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, its output appended to `log` (or thrown away).
+
+    `env` is added to the environment of the caller.
+    """
+    if log is None:
+        output = os.open(os.devnull, os.O_WRONLY)
+    else:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=stdin,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            pass_fds=tuple(pass_fds),
+            start_new_session=True,
+        )
+    finally:
+        os.close(output)
+
+
+def end(processes: Iterable[ProcessId], grace_s: float = 3.0) -> list[ProcessId]:
+    """End processes: SIGCONT and SIGTERM, then SIGKILL after `grace_s`; returns those that would not go."""
+    left = [process for process in processes if process.alive()]
+    for process in left:
+        with suppress(PermissionError):
+            process.signal(signal.SIGTERM)
+            process.signal(signal.SIGCONT)
+    left = wait_gone(left, grace_s)
+    for process in left:
+        with suppress(PermissionError):
+            process.signal(signal.SIGKILL)
+    return wait_gone(left, 3.0) if left else []
+
+
+def wait_gone(processes: Iterable[ProcessId], timeout_s: float) -> list[ProcessId]:
+    """Wait until processes are gone (a zombie is); returns those left at the time-out."""
+    deadline = time.monotonic() + timeout_s
+    left = list(processes)
+    while True:
+        left = [process for process in left if process.alive()]
+        if not left or time.monotonic() >= deadline:
+            return left
+        time.sleep(0.02)
+
+
+def descendants(process: ProcessId) -> list[ProcessId]:
+    """All processes below one, as they are now."""
+    if not process.alive():
+        return []
+    try:
+        children = psutil.Process(process.pid).children(recursive=True)
+    except psutil.Error:
+        return []
+    return [found for child in children if (found := identify(child.pid)) is not None]
