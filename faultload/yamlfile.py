@@ -1,0 +1,137 @@
+"""YAML files with the line of every key, so that each mistake can say where it is."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from faultload.errors import InvalidInput, Mistake
+
+Path_ = tuple[str | int, ...]
+_REFERENCE = re.compile(r"\$\{(secret:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A parsed file: its data, the line of each value, and the secrets that it named."""
+
+    file: Path
+    data: Any
+    lines: dict[Path_, int] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+
+    def line(self, path: Sequence[str | int]) -> int | None:
+        """The line of a value, or of its nearest parent that has one."""
+        key = tuple(path)
+        while key and key not in self.lines:
+            key = key[:-1]
+        return self.lines.get(key)
+
+    def mistake(self, path: Sequence[str | int], message: str, hint: str | None = None) -> Mistake:
+        """A mistake at a value of this document."""
+        return Mistake(message, self.file, self.line(path), dotted(path) or None, hint)
+
+
+def dotted(path: Sequence[str | int]) -> str:
+    """A path as people write it: faults[0].at"""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+class _Reader:
+    def __init__(self, file: Path, expand: bool) -> None:
+        self.file = file
+        self.expand = expand
+        self.lines: dict[Path_, int] = {}
+        self.secrets: dict[str, str] = {}
+        self.mistakes: list[Mistake] = []
+        self._loader = yaml.SafeLoader("")
+
+    def _mistake(self, node: yaml.Node, path: Path_, message: str, hint: str | None = None) -> None:
+        self.mistakes.append(Mistake(message, self.file, node.start_mark.line + 1, dotted(path), hint))
+
+    def value(self, node: yaml.Node, path: Path_) -> Any:
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            result: dict[Any, Any] = {}
+            for key_node, value_node in node.value:
+                key = self._loader.construct_object(key_node, deep=True)
+                if not isinstance(key, str | int | float | bool):
+                    self._mistake(key_node, path, "a key must be a plain word")
+                    continue
+                here = (*path, key if isinstance(key, int) else str(key))
+                if key in result:
+                    self._mistake(key_node, here, "this key is here twice")
+                self.lines[here] = key_node.start_mark.line + 1
+                result[key] = self.value(value_node, here)
+            return result
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(child, (*path, index)) for index, child in enumerate(node.value)]
+        assert isinstance(node, yaml.ScalarNode)
+        return self._scalar(node, path)
+
+    def _scalar(self, node: yaml.ScalarNode, path: Path_) -> Any:
+        if self.expand and "${" in node.value:
+            text = _REFERENCE.sub(lambda match: self._expanded(match, node, path), node.value)
+            tag = node.tag
+            if node.style is None:
+                tag = self._loader.resolve(yaml.ScalarNode, text, (True, False))
+            node = yaml.ScalarNode(tag, text, node.start_mark, node.end_mark, node.style)
+        try:
+            return self._loader.construct_object(node, deep=True)
+        except (yaml.YAMLError, ValueError) as error:
+            self._mistake(node, path, f"cannot read this value: {_problem(error)}")
+            return None
+
+    def _expanded(self, match: re.Match[str], node: yaml.Node, path: Path_) -> str:
+        secret, name, default = match.groups()
+        value = os.environ.get(name, default)
+        if value is None:
+            self._mistake(node, path, f"the environment has no {name}", f"export {name}=...")
+            return ""
+        if secret:
+            self.secrets[name] = value
+            return match.group(0)  # a secret stays a reference: it travels in the environment only
+        return value
+
+
+def _problem(error: Exception) -> str:
+    return str(getattr(error, "problem", None) or error)
+
+
+def load(file: Path, *, expand: bool = True) -> Document:
+    """Read a YAML file; with `expand`, `${NAME}` and `${NAME:-default}` come from the environment.
+
+    Raises InvalidInput with file and line when it cannot be read or is no mapping.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InvalidInput(Mistake("there is no such file", file)) from None
+    except IsADirectoryError:
+        raise InvalidInput(Mistake("this is a folder, not a file", file)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(Mistake(f"cannot be read: {error}", file)) from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = None if mark is None else mark.line + 1
+        raise InvalidInput(Mistake(f"not valid YAML: {_problem(error)}", file, line)) from None
+    if not isinstance(node, yaml.MappingNode):
+        line = 1 if node is None else node.start_mark.line + 1
+        what = "empty" if node is None else f"a {node.id}"
+        raise InvalidInput(Mistake(f"must be a mapping of keys to values, but is {what}", file, line))
+    reader = _Reader(file, expand)
+    data = reader.value(node, ())
+    if reader.mistakes:
+        raise InvalidInput(reader.mistakes)
+    return Document(file, data, reader.lines, reader.secrets)
