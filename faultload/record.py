@@ -79,7 +79,7 @@ class Redactor:
 
 
 def append_line(path: Path, value: Mapping[str, Any], *, sync: bool = False) -> None:
-    """Append one JSON line with a single write under a lock; with `sync` it is on disk before this returns."""
+    """Append one JSON line with one write under a lock; with `sync` it is on disk at return."""
     line = Redactor.from_environment().text(json.dumps(_finite(value), separators=(",", ":"))) + "\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:

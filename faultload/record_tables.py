@@ -63,7 +63,7 @@ class TableWriter:
     def __init__(self, folder: Path, table: str, worker: int | None = 0) -> None:
         self.schema = SCHEMAS[table]
         self.path = folder / f"{stem(table, worker)}.arrows"
-        self._file = open(self.path, "xb", buffering=0)
+        self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 - closed by close()
         options = pa.ipc.IpcWriteOptions(compression="zstd")
         self._buffer = io.BytesIO()
         self._writer = pa.ipc.new_stream(self._buffer, self.schema, options=options)
@@ -116,10 +116,13 @@ class TableTail:
             with open(self.path, "rb") as file:
                 file.seek(self._offset)
                 while (message := self._message(file, size)) is not None:
-                    if self._schema is None:
-                        self._schema = pa.ipc.read_schema(message)
-                    else:
-                        batches.append(pa.ipc.read_record_batch(message, self._schema))
+                    try:
+                        if self._schema is None:
+                            self._schema = pa.ipc.read_schema(message)
+                        else:
+                            batches.append(pa.ipc.read_record_batch(message, self._schema))
+                    except (OSError, pa.ArrowInvalid):
+                        break
                     self._offset = file.tell()
         except FileNotFoundError:
             return None

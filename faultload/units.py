@@ -83,7 +83,7 @@ def parse(text: str) -> Quantity:
 
 
 def _exact(value: float, scale: float) -> float:
-    """`value * scale`, dividing where the scale is a whole fraction, so that 99.9 % is 0.999 to the last bit."""
+    """`value * scale`, as a division where that is exact: 99.9 % is 0.999 to the last bit."""
     inverse = round(1.0 / scale)
     return value / inverse if scale < 1.0 and math.isclose(inverse * scale, 1.0) else value * scale
 

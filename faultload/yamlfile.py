@@ -83,7 +83,9 @@ class _Reader:
             text = _REFERENCE.sub(lambda match: self._expanded(match, node, path), node.value)
             tag = node.tag
             if node.style is None:
-                tag = self._loader.resolve(yaml.ScalarNode, text, (True, False))
+                tag = self._loader.resolve(  # type: ignore[no-untyped-call]
+                    yaml.ScalarNode, text, (True, False)
+                )
             node = yaml.ScalarNode(tag, text, node.start_mark, node.end_mark, node.style)
         try:
             return self._loader.construct_object(node, deep=True)
@@ -128,7 +130,7 @@ def load(file: Path, *, expand: bool = True) -> Document:
         raise InvalidInput(Mistake(f"not valid YAML: {_problem(error)}", file, line)) from None
     if not isinstance(node, yaml.MappingNode):
         line = 1 if node is None else node.start_mark.line + 1
-        what = "empty" if node is None else f"a {node.id}"
+        what = "empty" if node is None else f"a {type(node).__name__.removesuffix('Node').lower()}"
         raise InvalidInput(Mistake(f"must be a mapping of keys to values, but is {what}", file, line))
     reader = _Reader(file, expand)
     data = reader.value(node, ())
