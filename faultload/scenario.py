@@ -1,0 +1,402 @@
+"""One scenario file as pydantic models: loaded, validated, scaled to a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from faultload import units
+from faultload.errors import InvalidInput, Mistake
+from faultload.models import MistakeAt, mistakes_of
+from faultload.objective import Objective, ObjectiveError, parse_abort, parse_objective
+from faultload.stages import Stage, StageKind, end_of
+from faultload.yamlfile import Document, load
+
+Duration = Annotated[float, BeforeValidator(units.duration), PlainSerializer(units.write_duration)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _share(value: object) -> float:
+    quantity = units.parse(value) if isinstance(value, str) else None
+    if quantity is None or quantity.dimension != "share" or quantity.value < 0:
+        raise ValueError(f"{value!r} is not a share such as 50%")
+    return quantity.value
+
+
+Share = Annotated[float, BeforeValidator(_share), PlainSerializer(lambda share: f"{share * 100!r}%")]
+
+
+class Model(BaseModel):
+    """A part of a scenario: frozen, and an unknown key is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class TargetChoice(Model):
+    """What is tested: a reference system started for the run, a URL, or a target file."""
+
+    reference: str | None = None
+    url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    file: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> TargetChoice:
+        if sum(value is not None for value in (self.reference, self.url, self.file)) != 1:
+            raise ValueError("name exactly one of reference, url and file")
+        return self
+
+
+class StageSpec(Model):
+    """One stage: `{ramp: 50/s, over: 10s}`, `{hold: 3m}`, `{step: 50/s, for: 3m}` or `{surge: 3x, for: 9s}`."""
+
+    ramp: str | int | None = None
+    over: Duration | None = None
+    hold: Duration | None = None
+    step: str | int | None = None
+    surge: str | None = None
+    for_: Duration | None = Field(None, alias="for")
+    phase: Name | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> StageSpec:
+        given = [key for key in ("ramp", "hold", "step", "surge") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError("a stage is exactly one of ramp, hold, step and surge")
+        kind = given[0]
+        needs = {"ramp": "over", "hold": None, "step": "for", "surge": "for"}[kind]
+        if (self.over is not None) != (needs == "over") or (self.for_ is not None) != (needs == "for"):
+            wanted = f"`{needs}` and a duration" if needs else "no `over` and no `for`"
+            raise ValueError(f"{kind} takes {wanted}")
+        if self.length_s <= 0:
+            raise ValueError("a stage takes longer than nothing")
+        return self
+
+    @property
+    def kind(self) -> StageKind:
+        if self.ramp is not None:
+            return "ramp"
+        if self.step is not None:
+            return "step"
+        return "surge" if self.surge is not None else "hold"
+
+    @property
+    def length_s(self) -> float:
+        return self.over or self.for_ or self.hold or 0.0
+
+
+class Load(Model):
+    """The workload: journeys, and either `rate` (open model) or `users` (closed model)."""
+
+    journeys: str
+    mix: dict[str, Positive] = {}
+    rate: list[StageSpec] | None = None
+    users: list[StageSpec] | None = None
+    arrivals: Literal["poisson", "even"] = "poisson"
+    max_users: Annotated[int, Field(ge=1, le=200_000)] = 1000
+    timeout: Duration = 10.0
+    drop_after: Duration = 10.0
+
+    @model_validator(mode="after")
+    def _shape(self) -> Load:
+        if (self.rate is None) == (self.users is None):
+            raise ValueError("give `rate` (open model) or `users` (closed model), one of them")
+        if not (self.rate or self.users):
+            raise ValueError("a load needs at least one stage")
+        if self.timeout <= 0 or self.drop_after <= 0:
+            raise ValueError("timeout and drop_after are longer than nothing")
+        if not any(stage.high > 0 for stage in self.stages):
+            raise ValueError("this load never offers anything")
+        return self
+
+    @property
+    def model(self) -> Literal["open", "closed"]:
+        return "open" if self.rate is not None else "closed"
+
+    @cached_property
+    def stages(self) -> list[Stage]:
+        """The stages as levels over time. Raises ValueError for a level that is none."""
+        stages: list[Stage] = []
+        now, base = 0.0, 0.0
+        for index, spec in enumerate(self.rate or self.users or []):
+            try:
+                low, high = self._levels(spec, base)
+            except ValueError as error:
+                raise MistakeAt((self._key, index, spec.kind), str(error)) from None
+            stages.append(Stage(spec.kind, now, now + spec.length_s, low, high, spec.phase))
+            now += spec.length_s
+            base = base if spec.kind == "surge" else high
+        return stages
+
+    @property
+    def _key(self) -> str:
+        return "rate" if self.rate is not None else "users"
+
+    def _levels(self, spec: StageSpec, base: float) -> tuple[float, float]:
+        """The levels at a stage's start and end, from the level before it."""
+        if spec.ramp is not None:
+            return base, self._level(spec.ramp)
+        if spec.step is not None:
+            return self._level(spec.step), self._level(spec.step)
+        if spec.surge is not None:
+            return base * units.factor(spec.surge), base * units.factor(spec.surge)
+        return base, base
+
+    def _level(self, value: str | int) -> float:
+        if self.rate is not None:
+            return units.rate(value)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ValueError(f"{value!r} is not a number of users")
+        return float(value)
+
+
+class Repeat(Model):
+    """The same fault several times."""
+
+    count: Annotated[int, Field(ge=1, le=1000)]
+    every: Duration
+
+
+class FaultSpec(Model):
+    """When an experiment is run, how often, and with which configuration."""
+
+    name: Name
+    experiment: str
+    at: Duration
+    repeat: Repeat | None = None
+    with_: dict[str, Any] = Field({}, alias="with")
+    overlap: bool = False
+
+    def times(self) -> list[float]:
+        """The moments of injection, in seconds after the load's start."""
+        if self.repeat is None:
+            return [self.at]
+        return [self.at + k * self.repeat.every for k in range(self.repeat.count)]
+
+
+def _objective(value: object) -> object:
+    return {"objective": value} if isinstance(value, str) else value
+
+
+class ObjectiveSpec(Model):
+    """A declared target, with the profiles in which it counts and what a readiness score needs of it."""
+
+    objective: str
+    profiles: list[str] | None = None
+    name: str | None = None
+    critical: bool = False
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    dimension: str | None = None
+
+    @cached_property
+    def parsed(self) -> Objective:
+        return parse_objective(self.objective)
+
+    @model_validator(mode="after")
+    def _parses(self) -> ObjectiveSpec:
+        _ = self.parsed
+        return self
+
+
+class Recovery(Model):
+    """How recovery is judged; never scaled."""
+
+    slice: Duration = 1.0
+    hold: Duration = 10.0
+    tolerance: Share = 0.5
+
+
+class Profile(Model):
+    """Factors on a scenario: times, rates, users; caps on repeats and users."""
+
+    time: Positive = 1.0
+    rate: Positive = 1.0
+    users: Positive = 1.0
+    repeat: Annotated[int, Field(ge=1)] | None = None
+    max_users: Annotated[int, Field(ge=1)] | None = None
+
+
+def _target(value: object) -> object:
+    if isinstance(value, str):
+        return {"url": value} if value.startswith(("http://", "https://")) else {"file": value}
+    return value
+
+
+class Scenario(Model):
+    """One scenario as written."""
+
+    name: Name
+    system: str | None = None
+    description: str | None = None
+    target: Annotated[TargetChoice, BeforeValidator(_target)]
+    load: Load
+    faults: list[FaultSpec] = []
+    objectives: Annotated[list[Annotated[ObjectiveSpec, BeforeValidator(_objective)]], Field(min_length=1)]
+    abort: list[str] = []
+    recovery: Recovery = Recovery()
+    profiles: dict[str, Profile] = {}
+    allow: list[str] = []
+
+    @model_validator(mode="after")
+    def _whole(self) -> Scenario:
+        names = [fault.name for fault in self.faults]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"two faults have the name {', '.join(sorted(twice))}")
+        for index, text in enumerate(self.abort):
+            try:
+                parse_abort(text)
+            except ObjectiveError as error:
+                raise MistakeAt(("abort", index), str(error)) from None
+        return self
+
+    @property
+    def abort_conditions(self) -> list[Objective]:
+        return [parse_abort(text) for text in self.abort]
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the load."""
+        return end_of(self.load.stages)
+
+    def objectives_in(self, profile: str) -> list[ObjectiveSpec]:
+        """The objectives that count in a profile."""
+        return [spec for spec in self.objectives if spec.profiles is None or profile in spec.profiles]
+
+    def profile_name(self, wanted: str | None) -> str:
+        """The profile that a run uses: the wanted one, else `standard` where declared, else `full`."""
+        if wanted is None:
+            return "standard" if "standard" in self.profiles else "full"
+        return wanted
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data that `Scenario.model_validate` reads back."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledScenario:
+    """A scenario in the form of a profile, and what the profile scaled."""
+
+    scenario: Scenario
+    profile: str
+    scaled: dict[str, str]
+
+
+def scale(scenario: Scenario, wanted: str | None) -> ScaledScenario:
+    """A scenario scaled to a profile. Raises ValueError for a profile that does not exist.
+
+    `time` scales load stages, `at`, `every` and a fault's `duration_s`; never time-outs, recovery, abort
+    windows or objectives.
+    """
+    name = scenario.profile_name(wanted)
+    profile = scenario.profiles.get(name)
+    if profile is None:
+        if name != "full":
+            known = ", ".join([*scenario.profiles, *(["full"] if "full" not in scenario.profiles else [])])
+            raise ValueError(f"there is no profile '{name}'; there are: {known}")
+        profile = Profile()
+    data = scenario.to_json()
+    level = profile.rate if scenario.load.model == "open" else profile.users
+    for stage in data["load"].get("rate") or data["load"].get("users") or []:
+        _scale_stage(stage, profile.time, level, scenario.load.model)
+    if profile.max_users is not None:
+        data["load"]["max_users"] = min(scenario.load.max_users, profile.max_users)
+    for fault in data.get("faults", []):
+        _scale_fault(fault, profile)
+    scaled = {}
+    if profile.time != 1:
+        scaled["time"] = f"load stages and fault times x {units.format_number(profile.time)}"
+    if scenario.load.model == "open" and profile.rate != 1:
+        scaled["rate"] = f"arrival rate x {units.format_number(profile.rate)}"
+    if scenario.load.model == "closed" and profile.users != 1:
+        scaled["users"] = f"users x {units.format_number(profile.users)}"
+    if profile.repeat is not None and any(
+        fault.repeat and fault.repeat.count > profile.repeat for fault in scenario.faults
+    ):
+        scaled["repeat"] = f"each fault at most {profile.repeat} times"
+    if profile.max_users is not None and profile.max_users < scenario.load.max_users:
+        scaled["max_users"] = f"at most {profile.max_users} users instead of {scenario.load.max_users}"
+    return ScaledScenario(Scenario.model_validate(data), name, scaled)
+
+
+def _times(text: str, by: float) -> str:
+    return units.write_duration(units.duration(text) * by)
+
+
+def _scale_stage(stage: dict[str, Any], time: float, level: float, model: str) -> None:
+    for key in ("over", "for", "hold"):
+        if key in stage:
+            stage[key] = _times(stage[key], time)
+    for key in ("ramp", "step"):
+        if key in stage and model == "open":
+            stage[key] = f"{units.rate(stage[key]) * level!r}/s"
+        elif key in stage:
+            stage[key] = max(1, round(stage[key] * level)) if stage[key] else 0
+
+
+def _scale_fault(fault: dict[str, Any], profile: Profile) -> None:
+    fault["at"] = _times(fault["at"], profile.time)
+    if "repeat" in fault:
+        fault["repeat"]["every"] = _times(fault["repeat"]["every"], profile.time)
+        if profile.repeat is not None:
+            fault["repeat"]["count"] = min(fault["repeat"]["count"], profile.repeat)
+    duration = fault.get("with", {}).get("duration_s")
+    if isinstance(duration, int | float):
+        fault["with"]["duration_s"] = duration * profile.time
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedScenario:
+    """A scenario with the file that it came from."""
+
+    scenario: Scenario
+    document: Document
+
+    @property
+    def folder(self) -> Path:
+        return self.document.file.parent
+
+
+def read_scenario(file: Path, sets: Sequence[str] = ()) -> LoadedScenario:
+    """Load and validate one file; `sets` are `KEY=VALUE` overrides. Raises InvalidInput with its mistakes."""
+    document = load(file)
+    for assignment in sets:
+        _assign(document.data, assignment)
+    scenario = mistakes_of(Scenario, document)
+    return LoadedScenario(scenario, document)
+
+
+def _assign(data: Any, assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    parts: list[str | int] = [
+        int(part) if part.isdigit() else part for part in key.replace("[", ".").replace("]", "").split(".")
+    ]
+    if not equals or not key:
+        raise InvalidInput(Mistake(f"--set {assignment}: wanted KEY=VALUE, such as load.max_users=200"))
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InvalidInput(Mistake(f"--set {assignment}: the value is not valid YAML")) from None
+    place = data
+    try:
+        for part in parts[:-1]:
+            if isinstance(place, dict) and part not in place:
+                place[part] = {}
+            place = place[part]
+        if not isinstance(place, dict | list):
+            raise TypeError
+        place[parts[-1]] = value  # type: ignore[index]
+    except (KeyError, IndexError, TypeError):
+        raise InvalidInput(Mistake(f"--set {assignment}: there is no such place in the scenario")) from None
+
+
+def scenario_from_run(info: Mapping[str, Any]) -> Scenario:
+    """The scenario of a run as it was run."""
+    return Scenario.model_validate(info["scenario"])
