@@ -1,0 +1,23 @@
+"""A child that must not outlive its parent asks the kernel to be killed with it (Linux)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """SIGKILL for this process as soon as its parent dies; ends it at once when the parent is gone already.
+
+    The kernel forgets it when credentials change, so call it in the program itself, after any `unshare`.
+    """
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent or parent == 1:
+        os._exit(1)

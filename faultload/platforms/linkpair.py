@@ -1,0 +1,332 @@
+"""One instance pair of a link in the link proxy: its listener, its connections, and how a fault shows on them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import struct
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+CHUNK = 64 * 1024
+BACKLOG = 256
+LINE_LIMIT = 8 * 1024 * 1024
+"""Bytes that may wait in the delay line of a connection before reading stops."""
+
+
+@dataclass(slots=True)
+class Weather:
+    """How the network of a pair is now."""
+
+    partition: str | None = None
+    delay_s: float = 0.0
+    jitter_s: float = 0.0
+    bytes_per_s: float | None = None
+
+
+class Pair:
+    """A listener in front of one instance, for one client instance or several."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = dict(settings)
+        self.name = str(settings["name"])
+        host, port = settings["upstream"]
+        self.upstream = (str(host), int(port))
+        self.address = ("127.0.0.1", int(settings["listen"]))
+        self.weather = Weather()
+        self.passable = asyncio.Event()
+        self.passable.set()
+        self.connections: set[Connection] = set()
+        self.accepted = 0
+        self._budget_free_at = {True: 0.0, False: 0.0}
+        self._listener: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._parked: list[socket.socket] = []
+        self._parked_addresses: set[Any] = set()
+        self._opening: set[asyncio.Task[None]] = set()
+
+    def open(self) -> None:
+        """Bind, listen and accept. Raises OSError."""
+        if self._listener is None:
+            listener = socket.socket()
+            try:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.setblocking(False)
+                listener.bind(self.address)
+                listener.listen(BACKLOG)
+            except OSError:
+                listener.close()
+                raise
+            self._listener = listener
+        if self._accepting is None:
+            self._accepting = asyncio.create_task(self._accept(self._listener))
+
+    async def close(self) -> None:
+        """Stop accepting and close the listener: new connections are refused."""
+        await self._stop_accepting()
+        self._discard_parked()
+        self._parked_addresses.clear()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    async def partition(self, mode: str) -> None:
+        """Cut the pair: `drop` in silence, `refuse` and `reset` with RST."""
+        self.weather.partition = mode
+        if mode == "drop":
+            self.passable.clear()
+            await self._stop_accepting()
+            await self._fill_accept_queue()
+        elif mode == "refuse":
+            await self.close()
+            self.reset_connections()
+        else:
+            self.reset_connections()
+
+    async def heal(self, *, reset: bool = False) -> None:
+        """End a partition; what was held is delivered, or every connection is reset."""
+        self.weather.partition = None
+        if reset:
+            self.reset_connections()
+        if self._listener is not None:
+            self._listener.listen(BACKLOG)
+        self.open()
+        self._discard_parked()
+        self.passable.set()
+
+    def reset_connections(self) -> int:
+        """RST to both ends of every established connection; how many there were."""
+        victims = list(self.connections)
+        for connection in victims:
+            connection.reset()
+        return len(victims)
+
+    def send_at(self, to_server: bool, size: int) -> float:
+        """When `size` bytes may be sent, under the bytes per second that the pair has in one direction."""
+        now = asyncio.get_running_loop().time()
+        rate = self.weather.bytes_per_s
+        if rate is None:
+            return now
+        free_at = max(now, self._budget_free_at[to_server]) + size / rate
+        self._budget_free_at[to_server] = free_at
+        return free_at
+
+    def forget_budget(self) -> None:
+        self._budget_free_at = {True: 0.0, False: 0.0}
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.settings, "connections": len(self.connections), "accepted": self.accepted}
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, address = await loop.sock_accept(listener)
+            except OSError:  # out of descriptors, or a connection that was gone before it was taken
+                await asyncio.sleep(0.05)
+                continue
+            if address in self._parked_addresses:
+                self._parked_addresses.discard(address)
+                client.close()
+                continue
+            client.setblocking(False)
+            self.accepted += 1
+            if self.weather.partition == "reset":
+                abort(client)
+                continue
+            task = asyncio.create_task(self._connect(client))
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    async def _connect(self, client: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        server = socket.socket()
+        server.setblocking(False)
+        try:
+            async with asyncio.timeout(5):
+                await loop.sock_connect(server, self.upstream)
+        except (OSError, TimeoutError):
+            server.close()
+            await self.passable.wait()
+            abort(client)
+            return
+        except BaseException:
+            server.close()
+            client.close()
+            raise
+        for end in (client, server):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.weather.partition in ("refuse", "reset"):
+            abort(client)
+            server.close()
+            return
+        Connection(self, client, server)
+
+    async def _stop_accepting(self) -> None:
+        task, self._accepting = self._accepting, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _fill_accept_queue(self) -> None:
+        """Leave no room in the kernel's accept queue: from then on a SYN gets no answer.
+
+        A user-space proxy that merely stops accepting still completes connects, up to its backlog.
+        """
+        assert self._listener is not None
+        self._listener.listen(0)
+        loop = asyncio.get_running_loop()
+        for _ in range(BACKLOG):
+            parked = socket.socket()
+            parked.setblocking(False)
+            self._parked.append(parked)
+            try:
+                async with asyncio.timeout(0.05):
+                    await loop.sock_connect(parked, self.address)
+                self._parked_addresses.add(parked.getsockname())
+            except TimeoutError:
+                return
+            except OSError:
+                continue
+
+    def _discard_parked(self) -> None:
+        """Our own connections go; the accept loop throws their other ends away."""
+        while self._parked:
+            self._parked.pop().close()
+
+
+class Connection:
+    """A client, its server, and a pump for each direction."""
+
+    def __init__(self, pair: Pair, client: socket.socket, server: socket.socket) -> None:
+        self.pair = pair
+        self.ends = (client, server)
+        pair.connections.add(self)
+        self._tasks = [
+            asyncio.create_task(Pump(pair, client, server, to_server=True).run()),
+            asyncio.create_task(Pump(pair, server, client, to_server=False).run()),
+        ]
+        self._closer = asyncio.create_task(self._close())
+
+    def reset(self) -> None:
+        """RST to both ends."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _close(self) -> None:
+        """Close when both directions have ended, with RST when one of them broke.
+
+        Never before the pumps are through: a closed descriptor may be another connection's at once.
+        """
+        await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        broken = any(task.cancelled() or task.exception() is not None for task in self._tasks)
+        for end in self.ends:
+            abort(end) if broken else end.close()
+        self.pair.connections.discard(self)
+
+
+class Pump:
+    """Bytes from one end to the other, in order, as the weather of the pair permits."""
+
+    def __init__(self, pair: Pair, source: socket.socket, sink: socket.socket, *, to_server: bool) -> None:
+        self.pair = pair
+        self.source = source
+        self.sink = sink
+        self.to_server = to_server
+        self._line: deque[tuple[float, bytes | OSError]] = deque()
+        self._line_bytes = 0
+        self._line_moved = asyncio.Event()
+        self._carrier: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Until the source ends (FIN is passed on) or either end breaks (raises OSError)."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                item: bytes | OSError
+                try:
+                    item = await loop.sock_recv(self.source, CHUNK)
+                except OSError as error:
+                    item = error
+                weather = self.pair.weather
+                if self._carrier is None and (not self.to_server or weather.delay_s == 0):
+                    await self._deliver(item)
+                else:
+                    await self._enqueue(item, weather)
+                if not item or isinstance(item, OSError):
+                    if self._carrier is not None:
+                        await self._carrier
+                    return
+        finally:
+            if self._carrier is not None:
+                self._carrier.cancel()
+
+    async def _enqueue(self, item: bytes | OSError, weather: Weather) -> None:
+        """Into the delay line: a moment of its own for each chunk, never before the one ahead of it."""
+        delay_s = weather.delay_s + random.uniform(-1, 1) * weather.jitter_s if self.to_server else 0.0
+        due = asyncio.get_running_loop().time() + max(0.0, delay_s)
+        if self._line:
+            due = max(due, self._line[-1][0])
+        self._line.append((due, item))
+        self._line_bytes += len(item) if isinstance(item, bytes) else 0
+        self._line_moved.set()
+        if self._carrier is None:
+            self._carrier = asyncio.create_task(self._carry())
+        while self._line_bytes > LINE_LIMIT and not self._carrier.done():
+            self._line_moved.clear()
+            await self._line_moved.wait()
+        if self._carrier.done():
+            await self._carrier
+
+    async def _carry(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            while not self._line:
+                self._line_moved.clear()
+                await self._line_moved.wait()
+            due, item = self._line[0]
+            if (wait_s := due - loop.time()) > 0:
+                await asyncio.sleep(wait_s)
+            await self._deliver(item)
+            self._line.popleft()
+            self._line_bytes -= len(item) if isinstance(item, bytes) else 0
+            self._line_moved.set()
+            if not item or isinstance(item, OSError):
+                return
+
+    async def _deliver(self, item: bytes | OSError) -> None:
+        """To the sink; while the pair is cut everything is held here: bytes, FIN and RST alike."""
+        if not self.pair.passable.is_set():
+            await self.pair.passable.wait()
+        if isinstance(item, OSError):
+            raise item
+        if not item:
+            self.sink.shutdown(socket.SHUT_WR)
+            return
+        loop = asyncio.get_running_loop()
+        if self.pair.weather.bytes_per_s is None:
+            await loop.sock_sendall(self.sink, item)
+            return
+        step = max(1, min(CHUNK, int(self.pair.weather.bytes_per_s / 20)))
+        for start in range(0, len(item), step):
+            part = item[start : start + step]
+            if (wait_s := self.pair.send_at(self.to_server, len(part)) - loop.time()) > 0:
+                await asyncio.sleep(wait_s)
+            if not self.pair.passable.is_set():
+                await self.pair.passable.wait()
+            await loop.sock_sendall(self.sink, part)
+
+
+def abort(end: socket.socket) -> None:
+    """Close with RST."""
+    with suppress(OSError):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    end.close()
