@@ -53,9 +53,7 @@ def _path_in(document: Document, loc: tuple[str | int, ...]) -> tuple[str | int,
     path: tuple[str | int, ...] = ()
     place = document.data
     for part in loc:
-        if isinstance(place, dict) and part in place:
-            place = place[part]
-        elif isinstance(place, list) and isinstance(part, int):
+        if (isinstance(place, dict) and part in place) or (isinstance(place, list) and isinstance(part, int)):
             place = place[part]
         else:
             continue

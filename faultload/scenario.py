@@ -54,7 +54,7 @@ class TargetChoice(Model):
 
 
 class StageSpec(Model):
-    """One stage: `{ramp: 50/s, over: 10s}`, `{hold: 3m}`, `{step: 50/s, for: 3m}` or `{surge: 3x, for: 9s}`."""
+    """One stage: `{ramp: 50/s, over: 10s}`, `{hold: 3m}`, `{step: 50/s, for: 3m}`, `{surge: 3x, for: 9s}`."""
 
     ramp: str | int | None = None
     over: Duration | None = None

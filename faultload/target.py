@@ -1,0 +1,205 @@
+"""The target file: the system under test, its services and links, and what may be done to them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from faultload import units
+from faultload.errors import InvalidInput, Mistake
+from faultload.models import MistakeAt, mistakes_of
+from faultload.yamlfile import Document, load
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+PROTECTED_BY_DEFAULT = ("kube-system", "prod*")
+
+
+class Model(BaseModel):
+    """A part of a target file: frozen, and an unknown key is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _share(value: object) -> float:
+    quantity = units.parse(value) if isinstance(value, str) else None
+    if quantity is None or quantity.dimension != "share" or not 0 < quantity.value <= 1:
+        raise ValueError(f"{value!r} is not a share such as 50%")
+    return quantity.value
+
+
+Share = Annotated[float, BeforeValidator(_share)]
+
+
+class Service(Model):
+    """Where a service's instances are found, by platform, and how one is known to be ready.
+
+    local: `command` (exact argv; `{port}` stands for the instance's port), `port` and `count` or `ports`,
+    `pids`, or `patroni` URLs for a database. docker: `compose` or `labels`. kubernetes: `namespace` and
+    `selector`. `health` is a path that an instance with a port answers with 200 when it is ready.
+    """
+
+    command: list[str] | None = None
+    port: Port | None = None
+    ports: list[Port] | None = None
+    count: Annotated[int, Field(ge=1)] | None = None
+    pids: list[int] | None = None
+    patroni: list[str] | None = None
+    dsn: str | None = None
+    health: str | None = None
+    min_ready: Annotated[int, Field(ge=0)] | None = None
+    compose: str | None = None
+    labels: dict[str, str] | None = None
+    namespace: str | None = None
+    selector: str | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Service:
+        if self.port is not None and self.ports is not None:
+            raise MistakeAt(("ports",), "give port and count, or ports, not both")
+        if self.ports is not None and self.count not in (None, len(self.ports)):
+            raise MistakeAt(("count",), f"count is {self.count}, but there are {len(self.ports)} ports")
+        if self.pids is not None and self.command is not None:
+            raise MistakeAt(("pids",), "give command or pids, not both")
+        return self
+
+    @property
+    def declared(self) -> int:
+        """How many instances there should be."""
+        if self.pids is not None:
+            return len(self.pids)
+        if self.patroni is not None:
+            return len(self.patroni)
+        return self.count or len(self.ports or [0])
+
+    @property
+    def instance_ports(self) -> list[int | None]:
+        """The port of each declared instance, None where none is declared."""
+        if self.ports is not None:
+            return list(self.ports)
+        if self.port is not None:
+            return [self.port + index for index in range(self.declared)]
+        return [None] * self.declared
+
+
+class Link(Model):
+    """A link between two services; the local platform needs the control URL of a link proxy."""
+
+    proxy: str | None = None
+
+
+class Guard(Model):
+    """How much of a service a fault may touch at once."""
+
+    max_instances: Annotated[int, Field(ge=1)] | None = None
+    max_share: Share | None = None
+
+
+class TargetFile(Model):
+    """A target as declared; see `read_target`."""
+
+    id: str = ""
+    name: str
+    platform: Literal["local", "docker", "kubernetes", "external"]
+    url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    services: dict[str, Service] = {}
+    links: dict[str, Link] = {}
+    allow: list[str] = []
+    protected: list[str] = []
+    guard: Guard = Guard()
+
+    @model_validator(mode="after")
+    def _whole(self) -> TargetFile:
+        if not self.id:
+            if self.url is None:
+                raise MistakeAt(("id",), "a target without a url needs an id")
+            object.__setattr__(self, "id", id_of_url(self.url))
+        for name in self.links:
+            ends = name.split(" -> ")
+            if len(ends) != 2:
+                raise MistakeAt(("links", name), "a link is written as 'client -> server'")
+            missing = [end for end in ends if end not in self.services]
+            if missing:
+                raise MistakeAt(("links", name), f"there is no service '{missing[0]}' in this file")
+        return self
+
+    @property
+    def loopback(self) -> bool:
+        """Whether faults stay on this machine: local processes, and a URL that is loopback or absent."""
+        return self.platform == "local" and (self.url is None or is_loopback(self.url))
+
+    def is_protected(self, name: str) -> bool:
+        """Whether a service or namespace must never be touched."""
+        return any(fnmatch(name, pattern) for pattern in (*PROTECTED_BY_DEFAULT, *self.protected))
+
+    def to_json(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude_none=True, exclude={"guard"}) | {
+            "guard": {
+                key: value if key != "max_share" else f"{value * 100!r}%"
+                for key, value in self.guard.model_dump(exclude_none=True).items()
+            }
+        }
+
+
+def id_of_url(url: str) -> str:
+    """The target id of a plain URL: scheme, host and port."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{parts.hostname}:{port}"
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL's host is this machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_target(file: Path) -> TargetFile:
+    """Read a target file. Raises InvalidInput with every mistake."""
+    document = load(file)
+    target = mistakes_of(TargetFile, document)
+    mistakes = list(_platform_mistakes(target, document))
+    if mistakes:
+        raise InvalidInput(mistakes)
+    return target
+
+
+def _platform_mistakes(target: TargetFile, document: Document) -> list[Mistake]:
+    mistakes = []
+    for name, service in target.services.items():
+        path = ("services", name)
+        ways = (service.command, service.pids, service.patroni, service.port, service.ports)
+        if target.platform == "local" and all(way is None for way in ways):
+            hint = "give command, port, ports, pids or patroni"
+            mistakes.append(document.mistake(path, "nothing says which processes are this service", hint))
+        placeholder = any("{port}" in part for part in service.command or [])
+        if placeholder and service.port is None and service.ports is None:
+            hint = "add port: the first instance's port"
+            mistakes.append(
+                document.mistake((*path, "command"), "{port} stands for a port, but none is given", hint)
+            )
+    for name, link in target.links.items():
+        if target.platform == "local" and link.proxy is None:
+            hint = "proxy: http://127.0.0.1:PORT"
+            mistakes.append(document.mistake(("links", name), "a local link needs a link proxy", hint))
+    return mistakes
+
+
+def target_from_json(value: Mapping[str, Any]) -> TargetFile:
+    """A target as `TargetFile.to_json` wrote it."""
+    return TargetFile.model_validate(value)
+
+
+def external(url: str) -> TargetFile:
+    """A target of which only the URL is known: it can be loaded, but no fault can touch it."""
+    return TargetFile(id=id_of_url(url), name=urlsplit(url).hostname or url, platform="external", url=url)
