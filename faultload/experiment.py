@@ -58,9 +58,7 @@ def read_experiment(file: Path, variables: Mapping[str, Any] | None = None) -> E
     duration = values.get("duration_s")
     if not isinstance(duration, int | float) or isinstance(duration, bool) or duration <= 0:
         mistakes.append(
-            document.mistake(
-                ("configuration", "duration_s"), "duration_s must be a number of seconds above 0"
-            )
+            document.mistake(("configuration", "duration_s"), "duration_s must be a number of seconds above 0")
         )
     if mistakes:
         raise InvalidInput(mistakes)
@@ -78,9 +76,7 @@ def _configuration(
     for name in variables:
         if name not in configuration:
             hint = f"known: {', '.join(map(str, configuration))}"
-            mistakes.append(
-                document.mistake(("configuration",), f"has no '{name}' to be set by `with`", hint)
-            )
+            mistakes.append(document.mistake(("configuration",), f"has no '{name}' to be set by `with`", hint))
     literal = {name: value for name, value in configuration.items() if not isinstance(value, dict)}
     return {**literal, **variables}
 

@@ -51,7 +51,7 @@ def _mistake(model: type[BaseModel], document: Document, item: Any) -> Mistake:
 def _path_in(document: Document, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
     """The part of pydantic's location that exists in the file (unions add steps of their own)."""
     path: tuple[str | int, ...] = ()
-    place = document.data
+    place: Any = document.data
     for part in loc:
         if (isinstance(place, dict) and part in place) or (isinstance(place, list) and isinstance(part, int)):
             place = place[part]

@@ -152,9 +152,7 @@ def files(folder: Path, table: str) -> list[Path]:
     found = [folder / f"{table}.parquet", folder / f"{table}.arrows"]
     found += sorted(folder.glob(f"{table}-*.parquet")) + sorted(folder.glob(f"{table}-*.arrows"))
     sealed = {path.stem for path in found if path.suffix == ".parquet" and path.exists()}
-    return [
-        path for path in found if path.exists() and (path.suffix == ".parquet" or path.stem not in sealed)
-    ]
+    return [path for path in found if path.exists() and (path.suffix == ".parquet" or path.stem not in sealed)]
 
 
 def read(folder: Path, table: str, columns: Sequence[str] | None = None) -> pa.Table:

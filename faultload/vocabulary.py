@@ -55,9 +55,7 @@ class FaultWord:
     def mistakes(self, given: Mapping[str, Any]) -> list[str]:
         """What is wrong with the arguments of an activity."""
         known = {**self.arguments, **_ANY}
-        found = [
-            f"{self.name} needs '{name}'" for name, arg in known.items() if arg.required and name not in given
-        ]
+        found = [f"{self.name} needs '{name}'" for name, arg in known.items() if arg.required and name not in given]
         for name, value in given.items():
             if name not in known:
                 found.append(f"{self.name} takes no '{name}' (known: {', '.join(known)})")

@@ -1,0 +1,121 @@
+"""The small protocol between faults and platforms: resolve, preview, inject, witness, undo, verify gone."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from faultload.errors import Refused
+from faultload.target import TargetFile
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One process, container or pod of a service; `id` and `started` together are its identity."""
+
+    service: str
+    id: str
+    started: float
+    name: str = ""
+    port: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Instance:
+        return cls(**value)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a witness saw; it measures and never reads back the setting."""
+
+    seen: bool
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRequest:
+    """One fault as asked for: JSON-safe, so that any process can undo it."""
+
+    fault_id: str
+    kind: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    duration_s: float = 10.0
+    seed: int = 1
+
+    def argument(self, name: str, default: Any = None) -> Any:
+        value = self.arguments.get(name)
+        return default if value is None else value
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> FaultRequest:
+        return cls(**value)
+
+
+class PlatformFault(ABC):
+    """One kind of fault on one platform.
+
+    A fault is used in this order: gate, resolve, undo_plan, prepare, inject, witness; later, often from
+    another process that knows only the JSON of target, request, instances and plan: undo, gone.
+    """
+
+    def __init__(self, target: TargetFile, request: FaultRequest) -> None:
+        self.target = target
+        self.request = request
+
+    def gate(self) -> list[str]:
+        """What of the target's own state forbids this fault now; empty when nothing does."""
+        return []
+
+    @abstractmethod
+    def resolve(self) -> list[Instance]:
+        """The instances that the fault would touch; the same for the same seed. Raises Refused for none."""
+
+    def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
+        """The prior state that undo restores, as JSON. A key `private` is kept out of the record."""
+        return {}
+
+    def prepare(self, instances: Sequence[Instance]) -> None:
+        """Look at the healthy state that the witness will compare with."""
+        return
+
+    @abstractmethod
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        """Make the fault."""
+
+    @abstractmethod
+    def witness(self, instances: Sequence[Instance]) -> Sight:
+        """Whether the fault is really there."""
+
+    @abstractmethod
+    def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        """Take the fault away; looks before it restores, and does nothing the second time."""
+
+    @abstractmethod
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+        """Whether the fault is really gone (`seen` means gone)."""
+
+
+def choose(request: FaultRequest, service: str, candidates: Sequence[Instance]) -> list[Instance]:
+    """`count` or `share` of a service's instances, one unless the request says so; repeatable by seed.
+
+    Raises Refused when there are fewer instances than asked for.
+    """
+    if not candidates:
+        raise Refused(f"service '{service}' has no running instance: nothing to {request.kind}")
+    count = request.argument("count", 1)
+    if request.argument("share") is not None:
+        count = max(1, int(request.argument("share") * len(candidates)))
+    if count > len(candidates):
+        raise Refused(f"service '{service}' has {len(candidates)} running instances, {count} were asked for")
+    ordered = sorted(candidates, key=lambda instance: (instance.name, instance.id))
+    chosen = random.Random(f"{request.seed}:{request.fault_id.split('@')[0]}").sample(ordered, count)
+    return sorted(chosen, key=lambda instance: (instance.name, instance.id))

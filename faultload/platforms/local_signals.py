@@ -1,0 +1,151 @@
+"""Faults on local processes by signals: kill, terminate, restart, pause."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from faultload.errors import TargetError
+from faultload.platforms.base import Instance, PlatformFault, Sight, choose
+from faultload.platforms.local_processes import (
+    answers,
+    cpu_ticks,
+    http_status,
+    instances_of,
+    names,
+    process_of,
+    restart_plan,
+    start_again,
+    stopped,
+    wait_until,
+)
+from faultload.processes import wait_gone
+
+_RESTART_GRACE_S = 5.0
+
+
+class _OnService(PlatformFault):
+    @property
+    def service(self) -> str:
+        return str(self.request.arguments["service"])
+
+    def resolve(self) -> list[Instance]:
+        return choose(self.request, self.service, instances_of(self.target, self.service))
+
+    def _ready(self) -> list[Instance]:
+        service = self.target.services[self.service]
+        return [instance for instance in instances_of(self.target, self.service) if answers(service, instance)]
+
+
+class Kill(_OnService):
+    """SIGKILL; the target's own supervisor brings the process back, undo does where none did."""
+
+    def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
+        expected = len(instances_of(self.target, self.service))
+        plans = []
+        private = {}
+        for instance in instances:
+            plan = restart_plan(process_of(instance))
+            private[instance.id] = plan.pop("private")
+            plans.append({"id": instance.id, "port": instance.port, **plan})
+        return {"restores": plans, "expected": expected, "private": private}
+
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        for instance in instances:
+            process_of(instance).signal(signal.SIGKILL)
+
+    def witness(self, instances: Sequence[Instance]) -> Sight:
+        left = wait_gone([process_of(instance) for instance in instances], 3.0)
+        if left:
+            return Sight(False, f"still running: {', '.join(str(process.pid) for process in left)}")
+        return Sight(True, f"gone: {names(instances)}")
+
+    def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        """Starts again what did not come back by itself."""
+        running = instances_of(self.target, self.service)
+        missing = int(plan["expected"]) - len(running)
+        taken = {instance.port for instance in running}
+        for restore in plan["restores"]:
+            if missing <= 0:
+                return
+            instance = next(instance for instance in instances if instance.id == restore["id"])
+            if process_of(instance).alive() or (restore["port"] is not None and restore["port"] in taken):
+                continue
+            start_again({**restore, "private": plan["private"][restore["id"]]})
+            missing -= 1
+
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+        expected = int(plan["expected"])
+        wait_until(lambda: len(self._ready()) >= expected, 10.0, 0.1)
+        ready = self._ready()
+        return Sight(len(ready) >= expected, f"{len(ready)} of {expected} instances are ready: {names(ready)}")
+
+
+class Terminate(Kill):
+    """SIGTERM, and SIGKILL after `grace_s`."""
+
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        for instance in instances:
+            process_of(instance).signal(signal.SIGTERM)
+        processes = [process_of(instance) for instance in instances]
+        for process in wait_gone(processes, float(self.request.argument("grace_s", 10.0))):
+            process.signal(signal.SIGKILL)
+
+
+class Restart(Terminate):
+    """Stopped by us; started again by its supervisor or, where none does within 5 s, by us."""
+
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        super().inject(instances, plan)
+        expected = int(plan["expected"])
+        if not wait_until(lambda: len(instances_of(self.target, self.service)) >= expected, _RESTART_GRACE_S, 0.1):
+            self.undo(instances, plan)
+
+
+class Pause(_OnService):
+    """SIGSTOP; undo sends SIGCONT to the very process that was stopped."""
+
+    def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
+        already = [instance.id for instance in instances if stopped(process_of(instance))]
+        if already:
+            raise TargetError(f"already stopped before the fault: {', '.join(already)}")
+        return {"resume": [instance.id for instance in instances]}
+
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        for instance in instances:
+            process_of(instance).signal(signal.SIGSTOP)
+
+    def witness(self, instances: Sequence[Instance]) -> Sight:
+        """Frozen means: it uses no CPU time and, where it has a health path, it does not answer."""
+        service = self.target.services[self.service]
+        before = {instance.id: cpu_ticks(process_of(instance)) for instance in instances}
+        started = time.monotonic()
+        for instance in instances:
+            if instance.port is not None and service.health is not None:
+                status = http_status(f"http://127.0.0.1:{instance.port}{service.health}", 0.5)
+                if status is not None:
+                    return Sight(False, f"{instance.name} still answers with {status}")
+        time.sleep(max(0.0, 0.5 - (time.monotonic() - started)))
+        for instance in instances:
+            ticks = cpu_ticks(process_of(instance))
+            if ticks is None or ticks != before[instance.id] or not stopped(process_of(instance)):
+                return Sight(False, f"{instance.name} still runs")
+        return Sight(True, f"frozen, no answer and no CPU time in 0.5 s: {names(instances)}")
+
+    def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        for instance in instances:
+            if stopped(process_of(instance)):
+                process_of(instance).signal(signal.SIGCONT)
+
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+        service = self.target.services[self.service]
+        alive = [instance for instance in instances if process_of(instance).alive()]
+
+        def running() -> bool:
+            return all(not stopped(process_of(one)) and answers(service, one) for one in alive)
+
+        ok = wait_until(running, 10.0, 0.1)
+        what = "run and answer again" if ok else "do not answer yet"
+        return Sight(ok, f"{what}: {names(alive)}" if alive else "the processes ended meanwhile")
