@@ -1,0 +1,199 @@
+"""The load generator's own health: which seconds of a run its measurements cannot be trusted in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .dependence import Array, Mask
+from .latency import quantile
+
+MIN_LIMIT_S = 0.010
+LIMIT_SHARE = 0.05
+CPU_LIMIT_PERCENT = 95.0
+
+
+def limit_for(bound_s: float | None) -> float:
+    """How late the generator may be: max(10 ms, 5 % of the tightest latency bound that reads the second)."""
+    return MIN_LIMIT_S if bound_s is None else max(MIN_LIMIT_S, LIMIT_SHARE * bound_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Spoiled:
+    """Which seconds are spoiled, and the generator's health over all of them.
+
+    `mask`: shape (seconds,), entry i is the second from `start_s + i`. The P99s and CPU figures are None
+    where nothing was measured. `reasons` are sentences with counts.
+    """
+
+    start_s: float
+    mask: Mask
+    slip_p99_s: float | None
+    loop_lag_p99_s: float | None
+    cpu_percent_max: float | None
+    cpu_percent_mean: float | None
+    reasons: tuple[str, ...]
+
+    @property
+    def seconds(self) -> int:
+        """How many seconds are spoiled."""
+        return int(np.count_nonzero(self.mask))
+
+    def _slice(self, start_s: float, end_s: float) -> Mask:
+        first = max(0, math.floor(start_s - self.start_s + 1e-9))
+        return self.mask[first : max(first, math.ceil(end_s - self.start_s - 1e-9))]
+
+    def share(self, start_s: float, end_s: float) -> float:
+        """Share of the seconds that touch [start_s, end_s) which are spoiled; 0 when there are none."""
+        part = self._slice(start_s, end_s)
+        return float(part.mean()) if part.size else 0.0
+
+    def any_in(self, start_s: float, end_s: float) -> bool:
+        """Whether a second that touches [start_s, end_s) is spoiled."""
+        return bool(self._slice(start_s, end_s).any())
+
+    def at(self, times_s: npt.ArrayLike) -> Mask:
+        """Shape (n,): whether each moment lies in a spoiled second; False outside of the judged time."""
+        index = np.floor(np.asarray(times_s, dtype=np.float64) - self.start_s).astype(np.int64)
+        inside = (index >= 0) & (index < self.mask.size)
+        out = np.zeros(index.shape, dtype=np.bool_)
+        out[inside] = self.mask[index[inside]]
+        return out
+
+
+def spoiled_seconds(
+    slip_times_s: npt.ArrayLike,
+    slip_s: npt.ArrayLike,
+    health_times_s: npt.ArrayLike,
+    loop_lag_s: npt.ArrayLike,
+    cpu_percent: npt.ArrayLike,
+    *,
+    start_s: float,
+    end_s: float,
+    limit_s: float,
+) -> Spoiled:
+    """Judge every second of [start_s, end_s) of one load process.
+
+    `slip_times_s`, `slip_s`: shape (n,), one entry a slot, the generator's own lateness by intended start.
+    `health_times_s`, `loop_lag_s`, `cpu_percent`: shape (m,), about one a second; a lag reaches back from
+    its moment over its own length. A second is spoiled when the P99 (x_(ceil(0.99 n))) of the slips in it or
+    of the loop lags that touch it exceeds `limit_s` (see `limit_for`), when CPU in it exceeds 95 %, or when
+    no health was measured within half a second of it. NaN health counts as not measured. Judge each process
+    by itself and join them with `union`. ValueError for differing shapes or NaN slips.
+    """
+    t, slip = _pair(slip_times_s, slip_s, "slip")
+    h, lag = _pair(health_times_s, loop_lag_s, "loop lag")
+    _, cpu = _pair(health_times_s, cpu_percent, "cpu")
+    if np.isnan(slip).any():
+        raise ValueError("slips hold NaN")
+    known = ~(np.isnan(lag) | np.isnan(cpu))
+    h, lag, cpu = h[known], lag[known], cpu[known]
+    seconds = max(0, math.ceil(end_s - start_s - 1e-9))
+    inside = (t >= start_s) & (t < end_s)
+    t, slip = t[inside], slip[inside]
+    late = _late_seconds(t - start_s, slip, seconds, limit_s)
+    missing = np.ones(seconds, dtype=np.bool_)
+    lagging = np.zeros(seconds, dtype=np.bool_)
+    busy = np.zeros(seconds, dtype=np.bool_)
+    for moment, delay, percent in zip(h - start_s, lag, cpu, strict=True):
+        missing[max(0, math.ceil(moment - 1.5)) : max(0, math.floor(moment + 0.5) + 1)] = False
+        here = math.floor(moment)
+        if delay > limit_s:
+            lagging[max(0, math.floor(moment - delay)) : max(0, here + 1)] = True
+        if percent > CPU_LIMIT_PERCENT and 0 <= here < seconds:
+            busy[here] = True
+    measured = (h >= start_s) & (h < end_s + 1.0)
+    causes = (
+        (late, f"slip P99 over {limit_s * 1e3:.0f} ms"),
+        (lagging, f"loop lag over {limit_s * 1e3:.0f} ms"),
+        (busy, f"CPU over {CPU_LIMIT_PERCENT:.0f} %"),
+        (missing, "health not measured"),
+    )
+    return Spoiled(
+        start_s=start_s,
+        mask=late | lagging | busy | missing,
+        slip_p99_s=quantile(slip, 0.99) if slip.size else None,
+        loop_lag_p99_s=quantile(lag[measured], 0.99) if measured.any() else None,
+        cpu_percent_max=float(cpu[measured].max()) if measured.any() else None,
+        cpu_percent_mean=float(cpu[measured].mean()) if measured.any() else None,
+        reasons=tuple(f"{text} in {count} s" for m, text in causes if (count := int(m.sum()))),
+    )
+
+
+def _pair(times: npt.ArrayLike, values: npt.ArrayLike, name: str) -> tuple[Array, Array]:
+    t, v = np.asarray(times, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    if t.shape != v.shape or t.ndim != 1:
+        raise ValueError(f"{name}: times {t.shape} and values {v.shape} must be one shape (n,)")
+    return t, v
+
+
+def _late_seconds(offset_s: Array, slip: Array, seconds: int, limit_s: float) -> Mask:
+    """Seconds whose slip P99 exceeds the limit: more than n - ceil(0.99 n) of its slots are."""
+    index = offset_s.astype(np.int64)
+    total = np.bincount(index, minlength=seconds)
+    late = np.bincount(index[slip > limit_s], minlength=seconds)
+    return np.asarray(late > total - -(-99 * total // 100), dtype=np.bool_)
+
+
+def union(parts: Sequence[Spoiled]) -> Spoiled:
+    """Join the judgements of several load processes over the same seconds: spoiled in one is spoiled.
+
+    The P99s and the CPU maximum are the worst process's, the CPU mean the highest mean. ValueError when
+    there is none or their seconds differ.
+    """
+    if not parts:
+        raise ValueError("no load process to join")
+    first = parts[0]
+    if any(p.start_s != first.start_s or p.mask.size != first.mask.size for p in parts):
+        raise ValueError("load processes were judged over different seconds")
+
+    def most(values: list[float | None]) -> float | None:
+        return max((v for v in values if v is not None), default=None)
+
+    return Spoiled(
+        start_s=first.start_s,
+        mask=np.logical_or.reduce([p.mask for p in parts]),
+        slip_p99_s=most([p.slip_p99_s for p in parts]),
+        loop_lag_p99_s=most([p.loop_lag_p99_s for p in parts]),
+        cpu_percent_max=most([p.cpu_percent_max for p in parts]),
+        cpu_percent_mean=most([p.cpu_percent_mean for p in parts]),
+        reasons=tuple(dict.fromkeys(r for p in parts for r in p.reasons)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedAchieved:
+    """What the schedule asked for and what the generator delivered, in slots per second.
+
+    `share` = 1 - (late + unsent) / planned: only what the generator owes counts. None: nothing was planned.
+    """
+
+    offered_per_s: float
+    achieved_per_s: float
+    planned: int
+    late: int
+    unsent: int
+    share: float | None
+
+
+def offered_achieved(
+    planned: int, slip_s: npt.ArrayLike, dropped_busy: int, *, duration_s: float, limit_s: float
+) -> OfferedAchieved:
+    """Compare offered with achieved load.
+
+    `planned`: slots of the schedule in the judged time; `slip_s`: shape (n,), the generator's lateness of
+    each begun slot (waiting for a user while all were busy is not in it); `dropped_busy`: slots dropped while
+    every user was busy. Slots neither begun nor dropped so are unsent while a user was free: the generator's
+    doing, like slots that slipped more than `limit_s`. ValueError when the duration is not positive.
+    """
+    if not duration_s > 0:
+        raise ValueError(f"the duration must be above 0, not {duration_s}")
+    slip = np.asarray(slip_s, dtype=np.float64)
+    late = int(np.count_nonzero(slip > limit_s))
+    unsent = max(0, planned - int(slip.size) - dropped_busy)
+    share = 1.0 - min(1.0, (late + unsent) / planned) if planned > 0 else None
+    return OfferedAchieved(planned / duration_s, slip.size / duration_s, planned, late, unsent, share)
