@@ -34,7 +34,7 @@ def latency_by_quantile(
     samples end. `limit_s` and `limit_quantile` draw the declared target.
     """
     with style.styled():
-        figure = style.new_figure(7.0, 4.3)
+        figure = style.new_figure(8.0, 4.5)
         ax = figure.add_subplot()
         most = 100
         for i, line in enumerate(s for s in series if s.latency_s.size):
@@ -55,7 +55,7 @@ def latency_by_quantile(
         if limit_s is not None:
             ax.axhline(limit_s, color=style.BLACK, lw=0.9, ls=(0, (5, 3)))
             text = "target" if limit_quantile is None else f"P{limit_quantile * 100:g} target"
-            ax.annotate(text, (1.0, limit_s), xytext=(3, 3), textcoords="offset points", fontsize=8)
+            ax.annotate(text, (most, limit_s), xytext=(0, 3), textcoords="offset points", fontsize=8, ha="right")
         if limit_quantile is not None and limit_quantile < 1:
             ax.axvline(1.0 / (1.0 - limit_quantile), color=style.BLACK, lw=0.6, ls=(0, (1, 2)))
         ax.set_xscale("log")
@@ -68,7 +68,7 @@ def latency_by_quantile(
         style.bare(ax, grid="both")
         ax.set_xlabel("quantile")
         ax.set_ylabel("latency")
-        style.legend(ax, loc="upper left", bbox_to_anchor=(0.0, 1.0), ncols=1)
+        style.legend(ax)
     return figure
 
 
@@ -111,8 +111,8 @@ def recovery_curves(
             x = cut.starts + width_s / 2
             success = 1.0 - cut.failed_share
             tail = _ok_p99(cut.latency, cut.offsets)
-            share_ax.plot(x, success, color=colour, ls=dash, lw=1.4, label=curve.name)
-            latency_ax.plot(x, tail, color=colour, ls=dash, lw=1.4)
+            share_ax.plot(x, success, color=colour, ls=dash, lw=1.4, drawstyle="steps-mid", label=curve.name)
+            latency_ax.plot(x, tail, color=colour, ls=dash, lw=1.4, drawstyle="steps-mid")
             if curve.recovered_s is not None and curve.recovered_s - curve.injected_s < after_s:
                 at = curve.recovered_s - curve.injected_s
                 for ax, y in ((share_ax, success), (latency_ax, tail)):

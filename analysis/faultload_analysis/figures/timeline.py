@@ -68,7 +68,7 @@ def timeline(
         raise ValueError(f"the run must have a duration, not {end_s}")
     bins = _Bins.over(end_s)
     with style.styled():
-        figure = style.new_figure(10.0, 7.0)
+        figure = style.new_figure(10.0, 7.0, titled=bool(title))
         rows = figure.subplots(
             4, 1, sharex=True, gridspec_kw={"height_ratios": [0.17 * (bool(faults) + 1), 1, 1.25, 1]}
         )
@@ -81,10 +81,7 @@ def timeline(
         for ax in (rate, quantiles, errors):
             style.bare(ax)
             _draw_spans(ax, faults, phases, spoiled, end_s)
-        if spoiled is not None and spoiled.seconds:
-            rate.fill_between(
-                [], [], [], facecolor="none", edgecolor=style.GREY, hatch="////", lw=0, label="spoiled"
-            )
+        _name_marks(rate, faults, spoiled)
         style.legend(rate)
         style.legend(quantiles)
         style.legend(errors)
@@ -143,11 +140,9 @@ def _draw_strip(ax: Axes, faults: Sequence[FaultSpan], phases: Sequence[PhaseSpa
     ax.set_yticks([])
     ax.tick_params(bottom=False, labelbottom=False)
     ax.spines[:].set_visible(False)
-    for i, phase in enumerate(phases):
+    for phase in phases:
         width = phase.end_s - phase.start_s
-        ax.axvspan(
-            phase.start_s, phase.end_s, 0, 0.86 / (1 + bool(faults)), color=("#EDEDED", "#DADADA")[i % 2], lw=0
-        )
+        ax.axvspan(phase.start_s, phase.end_s, 0, 0.86 / (1 + bool(faults)), color=_phase_colour(phase.name), lw=0)
         text = phase.name if _fits(phase.name, width, end_s) else phase.name.split(":")[0]
         if _fits(text, width, end_s):
             ax.text(phase.start_s + width / 2, 0.43, text, ha="center", va="center", fontsize=7, clip_on=True)
@@ -164,6 +159,23 @@ def _draw_strip(ax: Axes, faults: Sequence[FaultSpan], phases: Sequence[PhaseSpa
             free_from = stop + _width(fault.name, end_s)
 
 
+def _phase_colour(name: str) -> str:
+    kind = name.split(":")[0]
+    return {"fault": "#F7DDAE", "recovery": "#BFE3D6", "baseline": "#EFEFEF"}.get(kind, "#D5D5D5")
+
+
+def _name_marks(ax: Axes, faults: Sequence[FaultSpan], spoiled: Spoiled | None) -> None:
+    """Legend entries for what the spans and upright lines mean."""
+    if faults:
+        ax.fill_between([], [], [], color=style.ORANGE, alpha=0.25, lw=0, label="fault")
+    if any(f.undone_s is not None for f in faults):
+        ax.plot([], [], color=style.ORANGE, lw=1.0, ls=(0, (2, 2)), label="undone")
+    if any(f.recovered_s is not None for f in faults):
+        ax.plot([], [], color=style.GREEN, lw=1.1, ls=(0, (6, 2)), label="recovered")
+    if spoiled is not None and spoiled.seconds:
+        ax.fill_between([], [], [], facecolor="none", edgecolor=style.GREY, hatch="////", lw=0, label="spoiled")
+
+
 def _width(text: str, end_s: float) -> float:
     return (len(text) + 2) * end_s / 165.0
 
@@ -173,10 +185,12 @@ def _fits(text: str, width: float, end_s: float) -> bool:
 
 
 def _draw_rate(ax: Axes, bins: _Bins, planned: Array, begun_s: npt.ArrayLike | None) -> None:
-    ax.stairs(bins.per_second(planned), bins.edges, color=style.GREY, lw=1.1, label="offered", zorder=2)
+    ax.stairs(
+        bins.per_second(planned), bins.edges, baseline=None, color=style.GREY, lw=1.1, label="offered", zorder=2
+    )
     if begun_s is not None:
         begun = bins.per_second(np.asarray(begun_s, dtype=np.float64))
-        ax.plot(bins.centres, begun, color=style.BLUE, lw=1.3, label="achieved", zorder=3)
+        ax.stairs(begun, bins.edges, baseline=None, color=style.BLUE, lw=1.3, label="achieved", zorder=3)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("rate (1/s)")
 
