@@ -1,0 +1,24 @@
+"""The load side: Locust journeys on an open-model schedule, recorded; the only place that imports Locust.
+
+What a journey file may use: `Journey`, `observe`, `attempt`, `acknowledge`, `verifies`. Locust is imported
+only when `Journey` is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from faultload.load.words import acknowledge, attempt, observe, verifies
+
+if TYPE_CHECKING:
+    from faultload.load.journey import Journey
+
+__all__ = ["Journey", "acknowledge", "attempt", "observe", "verifies"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Journey":
+        from faultload.load.journey import Journey
+
+        return Journey
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

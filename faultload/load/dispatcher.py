@@ -1,0 +1,212 @@
+"""The open model: hands each due slot to a free user of its journey, and spawns users as they are needed."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gevent
+from gevent.hub import Waiter
+from locust import TaskSet
+from locust.exception import StopUser
+
+from faultload.load.iteration import Iteration
+from faultload.load.recorder import Recorder
+from faultload.load.schedule import Slot
+from faultload.load.scheduled import Scheduled
+from faultload.load.waiting import WaitClock
+
+_BURST = 64
+_LATE_NS = 10_000_000
+
+
+@dataclass(slots=True)
+class Crew:
+    """The users of one journey, and its slots that wait for one."""
+
+    journey: str
+    share: float
+    variant: str | None = None
+    idle: list[tuple[Scheduled, Waiter[Any]]] = field(default_factory=list)
+    queue: deque[tuple[Slot, int]] = field(default_factory=deque)
+    """Slots with the wait clock's reading when they began to wait."""
+    users: int = 0
+    starting: int = 0
+    reserve: int = 1
+
+
+@dataclass(slots=True)
+class Counts:
+    """Slots: due, begun, dropped; late by the generator's doing, and dropped by it (`unsent`)."""
+
+    offered: int = 0
+    started: int = 0
+    dropped: int = 0
+    late: int = 0
+    unsent: int = 0
+
+
+class Dispatcher:
+    """Offers the slots of a schedule to users.
+
+    A user takes the oldest waiting slot of its journey, or waits to be handed one. A due slot without a free
+    user of its journey spawns one while fewer than `max_users` exist, and waits; one that has not begun
+    within `drop_after_s` is a `dropped` sample. The wait is split in two: `waited` is what the wait clock
+    counted since the slot began to wait (nobody was free, and it was not the generator that kept them);
+    `slip` is the rest.
+    """
+
+    def __init__(
+        self,
+        mix: Mapping[str, float],
+        recorder: Recorder,
+        clock: WaitClock,
+        *,
+        max_users: int,
+        drop_after_s: float,
+        spawn: Callable[[str], object],
+    ) -> None:
+        total = sum(mix.values())
+        self.crews = {name: Crew(name, weight / total) for name, weight in mix.items()}
+        self.counts = Counts()
+        self._recorder = recorder
+        self._clock = clock
+        self._max_users = max_users
+        self._drop_after_ns = round(drop_after_s * 1e9)
+        self._spawn = spawn
+        self._callback = gevent.get_hub().loop.run_callback
+        self._now = recorder.now_ns
+
+    # -- the users' side (Pace)
+
+    def born(self, user: Scheduled) -> None:
+        crew = self.crews[type(user).__name__]
+        crew.users += 1
+        crew.starting += 1
+
+    def gone(self, user: Scheduled) -> None:
+        crew = self.crews[type(user).__name__]
+        crew.users -= 1
+        crew.starting -= not user.fl_started
+
+    def next(self, user: Scheduled, taskset: TaskSet | None) -> Iteration:
+        if user.fl_stopping:
+            raise StopUser()
+        crew = self.crews[type(user).__name__]
+        if taskset is None:
+            user.fl_started = True
+            crew.starting -= 1
+        while crew.queue:
+            slot, reading = crew.queue.popleft()
+            if self._now() - slot.intended_ns <= self._drop_after_ns:
+                return self._begun(slot, user, self._clock.read() - reading)
+            self._drop(crew, slot, reading)
+        waiter: Waiter[Any] = Waiter()
+        entry = (user, waiter)
+        crew.idle.append(entry)
+        user.fl_waiting(True)
+        try:
+            handed: Slot = waiter.get()
+        except BaseException:
+            if entry in crew.idle:
+                crew.idle.remove(entry)
+            raise
+        user.fl_waiting(False)
+        return self._begun(handed, user, 0)
+
+    def _begun(self, slot: Slot, user: Scheduled, waited_ns: int) -> Iteration:
+        behind = max(0, self._now() - slot.intended_ns)
+        waited = min(max(0, waited_ns), behind)
+        self.counts.started += 1
+        self.counts.late += behind - waited > _LATE_NS
+        return Iteration(slot.journey, user.variant, slot.intended_ns, waited // 1000, (behind - waited) // 1000)
+
+    # -- the schedule's side
+
+    def offer(self, slots: Iterable[Slot]) -> None:
+        """Offer slots as they fall due; returns when the last one was."""
+        for burst, slot in enumerate(slots):
+            wait = slot.intended_ns - self._now()
+            if wait > 0:
+                gevent.sleep(wait / 1e9)
+            elif burst % _BURST == 0:
+                gevent.sleep(0)
+            self._offer(slot)
+
+    def _offer(self, slot: Slot) -> None:
+        crew = self.crews[slot.journey]
+        self.counts.offered += 1
+        if crew.idle:
+            # the last one that was busy: its connection is the least likely to have been closed
+            _, waiter = crew.idle.pop()
+            self._callback(waiter.switch, slot)
+            return
+        crew.queue.append((slot, self._clock.read()))
+        if crew.starting < len(crew.queue):
+            self._spawn_one(crew)
+
+    def _spawn_one(self, crew: Crew) -> bool:
+        if self.users >= self._max_users:
+            return False
+        self._spawn(crew.journey)
+        return True
+
+    def tick(self) -> None:
+        """Look after the queues and the reserve of free users; called every few ms."""
+        now = self._now()
+        self._clock.turn(self.queued > 0)
+        for crew in self.crews.values():
+            while crew.queue and now - crew.queue[0][0].intended_ns > self._drop_after_ns:
+                self._drop(crew, *crew.queue.popleft())
+            wanted = max(crew.reserve - len(crew.idle), len(crew.queue)) - crew.starting
+            if wanted > 0:
+                self._spawn_one(crew)
+
+    def _drop(self, crew: Crew, slot: Slot, reading: int) -> None:
+        now = self._now()
+        waited = self._clock.read() - reading
+        self.counts.dropped += 1
+        self.counts.unsent += waited < (now - slot.intended_ns) / 2
+        self._recorder.sample(slot.intended_ns, now, 0, None, crew.journey, crew.variant, "dropped")
+
+    def drop_rest(self) -> None:
+        """Drop every slot that still waits: the drain is over."""
+        for crew in self.crews.values():
+            while crew.queue:
+                self._drop(crew, *crew.queue.popleft())
+
+    # -- how many
+
+    @property
+    def users(self) -> int:
+        return sum(crew.users for crew in self.crews.values())
+
+    @property
+    def queued(self) -> int:
+        return sum(len(crew.queue) for crew in self.crews.values())
+
+    @property
+    def starting(self) -> int:
+        return sum(crew.starting for crew in self.crews.values())
+
+    @property
+    def busy(self) -> int:
+        """Users in an iteration."""
+        return sum(crew.users - crew.starting - len(crew.idle) for crew in self.crews.values())
+
+    def prespawn(self, peak_rate: float) -> Iterator[str]:
+        """The journeys to spawn users of before the load: half a second of the peak rate, shared by the mix."""
+        for crew in self.crews.values():
+            crew.reserve = min(max(1, math.ceil(0.02 * peak_rate * crew.share)), 10)
+        left = max(0, self._max_users - len(self.crews))
+        wanted = {
+            crew.journey: 1 + min(math.ceil(0.5 * peak_rate * crew.share), math.floor(left * crew.share))
+            for crew in self.crews.values()
+        }
+        for step in range(max(wanted.values(), default=0)):
+            for journey, count in wanted.items():
+                if step < count and self.users < self._max_users:
+                    yield journey

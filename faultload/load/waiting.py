@@ -1,0 +1,76 @@
+"""Tells the target's part of a slot's wait from the generator's own."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import gevent
+
+WINDOW_NS = 10_000_000
+_IDLE_SHARE = 0.05
+
+
+class WaitClock:
+    """A clock that runs only while a waiting slot waits for the target.
+
+    All users being busy does not say who is to blame: they may be waiting for the target's answers, or for
+    their turn on the generator's one CPU. The event loop knows: when it sleeps with nothing to do, the answers
+    are what is missing. So a window of 10 ms or more counts as the target's when the loop slept through at
+    least 5 % of it. While a queue that the target caused is being worked off the loop may well be
+    busy: such windows count as the target's too, for at most as long as the target held things up before (a
+    generator that needs longer to catch up is too small for its load).
+    """
+
+    def __init__(self, credit_limit_ns: int) -> None:
+        loop = gevent.get_hub().loop
+        # after gevent's own callbacks, right before the loop sleeps; and first thing when it wakes
+        self._before: Any = loop.prepare(ref=False, priority=loop.MINPRI)
+        self._after: Any = loop.check(ref=False, priority=loop.MAXPRI)
+        self._slept_at = 0
+        self.slept_ns = 0
+        self._before.start(self._falls_asleep)
+        self._after.start(self._wakes)
+        self._ran_ns = 0
+        self._runs = True
+        self._credit_ns = 0
+        self._credit_limit_ns = credit_limit_ns
+        self._window_start = time.monotonic_ns()
+        self._window_slept = 0
+
+    def _falls_asleep(self) -> None:
+        self._slept_at = time.monotonic_ns()
+
+    def _wakes(self) -> None:
+        if self._slept_at:
+            self.slept_ns += time.monotonic_ns() - self._slept_at
+            self._slept_at = 0
+
+    def read(self) -> int:
+        """Nanoseconds that the clock ran; a difference is good to about a window."""
+        running = time.monotonic_ns() - self._window_start if self._runs else 0
+        return self._ran_ns + running
+
+    def turn(self, queued: bool) -> None:
+        """End a window when it is long enough, given whether slots are waiting; called every few ms."""
+        now = time.monotonic_ns()
+        length = now - self._window_start
+        if length < WINDOW_NS:
+            return
+        slept = self.slept_ns - self._window_slept
+        self._runs = slept >= _IDLE_SHARE * length
+        if not queued:
+            self._credit_ns = 0
+        elif self._runs:
+            self._credit_ns = min(self._credit_ns + length, self._credit_limit_ns)
+        elif self._credit_ns > 0:
+            self._credit_ns -= length
+            self._runs = True
+        if self._runs:
+            self._ran_ns += length
+        self._window_start = now
+        self._window_slept = self.slept_ns
+
+    def stop(self) -> None:
+        self._before.stop()
+        self._after.stop()

@@ -1,0 +1,111 @@
+"""One load process: `python -m faultload.load.worker RUN_DIR WORKER`, run by the conductor over a pipe."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import gevent
+import gevent.os
+from gevent.event import Event
+from locust.log import setup_logging
+
+from faultload.errors import FaultloadError, InvalidInput
+from faultload.load.engine import Engine
+from faultload.load.plan import Plan
+from faultload.load.quiet import quiet_logs
+from faultload.record import RunDirectory
+
+_NICE = -5
+
+
+class Orders:
+    """What the conductor says on standard input: `start T_NS`, `stop`; its end means the conductor is dead."""
+
+    def __init__(self) -> None:
+        self.start = Event()
+        self.start_ns = 0
+        self.stop = Event()
+        self.orphaned = Event()
+
+    def listen(self) -> None:
+        descriptor = sys.stdin.fileno()
+        gevent.os.make_nonblocking(descriptor)
+        text = b""
+        while data := gevent.os.nb_read(descriptor, 4096):
+            *lines, text = (text + data).split(b"\n")
+            for line in lines:
+                self._obey(line.split())
+        self.orphaned.set()
+
+    def _obey(self, words: list[bytes]) -> None:
+        match words:
+            case [b"start", moment]:
+                self.start_ns = int(moment)
+                self.start.set()
+            case [b"stop"]:
+                self.ask_to_stop()
+
+    def ask_to_stop(self) -> None:
+        self.stop.set()
+        self.start.set()
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="faultload.load.worker")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("worker", type=int)
+    arguments = parser.parse_args(argv)
+    setup_logging("INFO")  # type: ignore[no-untyped-call]
+    quiet_logs()
+    run = RunDirectory.existing(arguments.run)
+    name = f"load-{arguments.worker}"
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    orders = Orders()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        gevent.signal_handler(signum, orders.ask_to_stop)
+    try:
+        engine = Engine(run, Plan.of_run(run, arguments.worker), arguments.worker)
+        gevent.spawn(orders.listen)
+        gevent.spawn(_end_when_orphaned, orders, engine)
+        engine.prepare()
+        run.event("process", process=name, state="ready", pid=os.getpid())
+        orders.start.wait()
+        if not orders.stop.is_set():
+            engine.run(orders.start_ns, orders.stop)
+        engine.finish()
+    except FaultloadError as error:
+        run.event("process", process=name, state="failed", pid=os.getpid(), why=str(error))
+        print(error, file=sys.stderr)
+        return 2
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        run.event("process", process=name, state="failed", pid=os.getpid(), why=why)
+        logging.exception("the load process failed")
+        return 70
+    run.event("process", process=name, state="ended", pid=os.getpid())
+    return 0
+
+
+def _end_when_orphaned(orders: Orders, engine: Engine) -> None:
+    orders.orphaned.wait()
+    engine.flush()
+    os._exit(3)
+
+
+if __name__ == "__main__":
+    try:
+        code = main()
+    except InvalidInput as error:
+        print(error, file=sys.stderr)
+        code = 2
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # greenlets of a journey may be left in a request; nobody waits for them
+    os._exit(code)
