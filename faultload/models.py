@@ -54,7 +54,7 @@ def _path_in(document: Document, loc: tuple[str | int, ...]) -> tuple[str | int,
     place: Any = document.data
     for part in loc:
         if (isinstance(place, dict) and part in place) or (isinstance(place, list) and isinstance(part, int)):
-            place = place[part]
+            place = place[part]  # type: ignore[index]
         else:
             continue
         path = (*path, part)

@@ -7,6 +7,7 @@ import socket
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -163,25 +164,16 @@ class Partition(_OnLink):
         return {"mode": "drop", "on_heal": self.request.argument("on_heal", "deliver")}
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
-        stalled = 0
-        for probe in self._probes:
-            try:
-                if probe.ask() is not None:
-                    return Sight(False, f"an established connection of {probe.pair.name} still answers")
-            except OSError as error:
-                return Sight(False, f"{probe.pair.name} was cut off ({error}), not silent")
-            stalled += 1
-        for pair in self._pairs():
-            try:
-                socket.create_connection((pair.host, pair.port), _PROBE_S).close()
-            except TimeoutError:
-                continue
-            except OSError as error:
-                return Sight(False, f"{pair.name} refuses ({error}), it is not silent")
-            return Sight(False, f"{pair.name} still accepts connections")
+        pairs = self._pairs()
+        with ThreadPoolExecutor(max(1, len(self._probes) + len(pairs))) as pool:
+            problems = [*pool.map(_still_talks, self._probes), *pool.map(_still_accepts, pairs)]
+        established = len(self._probes)
         self._close_probes()
-        what = f"{len(instances)} pairs let no new connection complete"
-        return Sight(True, f"{what}, {stalled} established ones are silent")
+        seen = [problem for problem in problems if problem is not None]
+        if seen:
+            return Sight(False, seen[0])
+        what = f"{len(pairs)} pairs let no new connection complete"
+        return Sight(True, f"{what}, {established} established ones are silent")
 
 
 class Latency(_OnLink):
@@ -227,6 +219,26 @@ class ResetConnections(_OnLink):
         if alive:
             return Sight(False, f"still established: {', '.join(alive)}")
         return Sight(True, f"{count} connections opened before were reset")
+
+
+def _still_talks(probe: Probe) -> str | None:
+    """Why an established connection is not silent, or None."""
+    try:
+        answered = probe.ask() is not None
+    except OSError as error:
+        return f"{probe.pair.name} was cut off ({error}), not silent"
+    return f"an established connection of {probe.pair.name} still answers" if answered else None
+
+
+def _still_accepts(pair: Pair) -> str | None:
+    """Why new connections of a pair are not silent, or None."""
+    try:
+        socket.create_connection((pair.host, pair.port), _PROBE_S).close()
+    except TimeoutError:
+        return None
+    except OSError as error:
+        return f"{pair.name} refuses ({error}), it is not silent"
+    return f"{pair.name} still accepts connections"
 
 
 def _reachable(pair: Pair) -> bool:

@@ -1,0 +1,1 @@
+"""Chaos Toolkit side: actions, fault journal, warden, guard and gate."""

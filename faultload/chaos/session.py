@@ -1,0 +1,146 @@
+"""What the actions of one Chaos Toolkit process share: its run, target, warden, open faults and stop flag."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from faultload.chaos.guard import kill_switch
+from faultload.chaos.journal import OpenFault
+from faultload.errors import InvalidInput
+from faultload.processes import ProcessId
+from faultload.record import RunDirectory
+from faultload.state import read_json, state_home
+from faultload.target import TargetFile, read_target
+
+FAULT_ENV = "FAULTLOAD_FAULT"
+K_ENV = "FAULTLOAD_K"
+AT_ENV = "FAULTLOAD_AT_NS"
+OVERLAP_ENV = "FAULTLOAD_OVERLAP"
+LIFE_ENV = "FAULTLOAD_LIFE_FD"
+TARGET_ENV = "FAULTLOAD_TARGET"
+_LEAVE_WITH_ROLLBACKS = 20  # Chaos Toolkit's own code for "stop now, with rollbacks" (chaoslib.exit)
+
+
+class Session:
+    """One `chaos run`: inside a run of faultload, or alone with a journal and a warden of its own."""
+
+    _current: Session | None = None
+
+    def __init__(self, target_file: Path) -> None:
+        self.target: TargetFile = read_target(target_file)
+        self.opened: dict[str, OpenFault] = {}
+        self.stopping: str | None = None
+        self.undoing = False
+        in_run = RunDirectory.from_environment()
+        self.standalone = in_run is None
+        self.run = in_run or _own_journal(target_file)
+        self._own_warden: Any = None
+        self._install_signals()
+        self._watch_conductor()
+
+    @classmethod
+    def current(cls, configuration: dict[str, Any] | None) -> Session:
+        """The session of this process, made at the first action."""
+        if cls._current is None:
+            named = (configuration or {}).get("target") or os.environ.get(TARGET_ENV) or ".faultload/target.yaml"
+            cls._current = cls(Path(str(named)))
+        return cls._current
+
+    # -- stopping
+
+    def _install_signals(self) -> None:
+        """chaoslib turns SIGTERM into one failed activity and goes on: ours ends the experiment instead."""
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+                signal.signal(signum, self._on_signal)
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        self.stopping = signal.Signals(signum).name
+        if self.undoing:
+            return  # an undo under way is finished; nothing more is injected
+        raise SystemExit(_LEAVE_WITH_ROLLBACKS)
+
+    def _watch_conductor(self) -> None:
+        """In a run: when the pipe to the conductor closes, end with rollbacks."""
+        descriptor = os.environ.get(LIFE_ENV)
+        if descriptor is None:
+            return
+
+        def watch() -> None:
+            os.read(int(descriptor), 1)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+    def leave(self, why: str) -> NoReturn:
+        """End the experiment now; its rollbacks run."""
+        self.stopping = why
+        raise SystemExit(_LEAVE_WITH_ROLLBACKS)
+
+    def check_may_go_on(self) -> None:
+        """Leave when somebody asked to stop."""
+        if self.stopping is not None:
+            self.leave(self.stopping)
+        switch = kill_switch(self.run)
+        if switch is not None:
+            self.run.event("note", what="kill_switch", text=f"stopped by the kill switch {switch}")
+            self.leave(f"kill switch {switch}")
+
+    def sleep_until(self, deadline_ns: int) -> None:
+        """Sleep until a moment of the monotonic clock, or leave early when somebody asks to stop."""
+        while (left := deadline_ns - time.monotonic_ns()) > 0:
+            self.check_may_go_on()
+            time.sleep(min(left / 1e9, 0.1))
+        self.check_may_go_on()
+
+    # -- warden
+
+    def need_warden(self) -> None:
+        """A fault is injected only while a warden lives; alone, this process starts its own."""
+        if self.standalone:
+            if self._own_warden is None or self._own_warden.poll() is not None:
+                from faultload.chaos.warden import start_warden
+
+                self._own_warden = start_warden(self.run, standalone=True)
+            return
+        deadline = time.monotonic() + 5.0
+        while time.monotonic() < deadline:
+            known = read_json(self.run.path / "warden.json")
+            if known is not None and ProcessId.from_json(known).alive():
+                return
+            self.check_may_go_on()
+            time.sleep(0.1)
+        self.run.event("note", what="no_warden", text="no warden lives: nothing is injected")
+        self.leave("no warden")
+
+    # -- names
+
+    @property
+    def k(self) -> int:
+        return int(os.environ.get(K_ENV, "1"))
+
+    def label(self, fault: str) -> str:
+        """The fault's name in the record: the scenario's in a run, its own alone."""
+        return os.environ.get(FAULT_ENV, fault)
+
+    @property
+    def overlap(self) -> bool:
+        return os.environ.get(OVERLAP_ENV) == "1"
+
+
+def _own_journal(target_file: Path) -> RunDirectory:
+    moment = datetime.now().strftime("%Y%m%d-%H%M%S")
+    path = state_home() / "chaos" / f"{moment}-{os.getpid()}"
+    try:
+        run = RunDirectory.create(path)
+    except InvalidInput:
+        run = RunDirectory.create(path.with_name(f"{path.name}-{time.monotonic_ns()}"))
+    run.begin({"chaos": True, "target": str(target_file)})
+    return run

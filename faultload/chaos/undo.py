@@ -1,0 +1,51 @@
+"""Undo: declarative, idempotent, under the fault's own lock, witnessed; the same for every layer that undoes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from faultload.chaos.journal import OpenFault
+from faultload.errors import FaultloadError
+from faultload.record import RunDirectory
+
+
+def undo(fault: OpenFault, by: str) -> bool:
+    """Undo one fault and see that it is gone. True when it is gone, also when another process undid it.
+
+    A one-shot fault is given until its maximum duration to come back by itself.
+    """
+    if fault.one_shot and fault.state in ("INJECTING", "ACTIVE"):
+        time.sleep(max(0.0, -fault.overdue_s))
+    with fault.locked() as current:
+        if current is None:
+            return True
+        run = RunDirectory(Path(current.entry["run"]))
+        current = current.mark("UNDOING", by)
+        problem = ""
+        try:
+            handler = current.handler()
+            handler.undo(current.instances, current.plan)
+            sight = handler.gone(current.instances, current.plan)
+            gone, what = sight.seen, sight.what
+        except (FaultloadError, OSError) as error:
+            gone, what, problem = False, str(error), type(error).__name__
+        if run.info() is not None:
+            run.event(
+                "witness",
+                fault=current.entry["fault"],
+                k=current.entry["k"],
+                of="gone",
+                seen=gone,
+                what=what,
+                by=by,
+            )
+        current.mark("UNDONE" if gone else "UNDO_FAILED", by, problem=problem or None)
+        return gone
+
+
+def undo_all(faults: Sequence[OpenFault], by: str) -> list[OpenFault]:
+    """Undo faults, last in first; one-shot ones after those that hold. Returns those that are still there."""
+    held_first = sorted(faults, key=lambda fault: fault.one_shot)
+    return [fault for fault in held_first if not undo(fault, by)]

@@ -1,0 +1,160 @@
+"""The warden: undoes every open fault of a run when its conductor dies or hangs, and ends what is left of it.
+
+`python -m faultload.chaos.warden RUN_DIR LIFE_FD [--standalone]`: LIFE_FD is the reading end of a pipe whose
+other end only the conductor has. It writes a byte a second and `q` at an orderly end; end of file means dead.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from faultload.chaos.journal import open_faults
+from faultload.chaos.undo import undo, undo_all
+from faultload.processes import ProcessId, end, myself, spawn
+from faultload.record import RunDirectory
+from faultload.state import write_json
+
+BEAT = b"."
+GOODBYE = b"q"
+HUNG_AFTER_S = 15.0
+OVERDUE_S = 5.0
+
+
+class WardenProcess(subprocess.Popen[bytes]):
+    """A started warden, with the writing end of its pipe."""
+
+    life_fd: int
+
+    def beat(self) -> None:
+        """Say that the conductor lives."""
+        os.write(self.life_fd, BEAT)
+
+    def dismiss(self) -> None:
+        """Say that all is in order: the warden ends without touching anything."""
+        try:
+            os.write(self.life_fd, GOODBYE)
+        except BrokenPipeError:
+            pass
+        finally:
+            os.close(self.life_fd)
+
+
+def start_warden(run: RunDirectory, *, standalone: bool = False) -> WardenProcess:
+    """Start a warden for a run; the writing end of its pipe stays with the caller and is not inherited."""
+    reading, writing = os.pipe()
+    argv = [sys.executable, "-m", "faultload.chaos.warden", str(run.path), str(reading)]
+    if standalone:
+        argv.append("--standalone")
+    try:
+        process = spawn(argv, log=run.log("warden"), pass_fds=[reading])
+    finally:
+        os.close(reading)
+    process.__class__ = WardenProcess
+    assert isinstance(process, WardenProcess)
+    process.life_fd = writing
+    os.set_blocking(writing, False)
+    return process
+
+
+class Warden:
+    """Watches one run."""
+
+    def __init__(self, run: RunDirectory, life_fd: int, *, standalone: bool) -> None:
+        self.run = run
+        self.life_fd = life_fd
+        self.standalone = standalone
+        self._hung = False
+        self._last_beat = time.monotonic()
+
+    def watch(self) -> None:
+        """Until the pipe says goodbye or ends."""
+        while True:
+            readable, _, _ = select.select([self.life_fd], [], [], 0.5)
+            if readable:
+                data = os.read(self.life_fd, 4096)
+                if not data:
+                    self.conductor_died()
+                    return
+                if GOODBYE in data:
+                    return
+                self._last_beat = time.monotonic()
+                self._hung = False
+            self._look()
+
+    def _look(self) -> None:
+        """Undo what is overdue, and everything when the conductor hangs."""
+        silent_s = time.monotonic() - self._last_beat
+        if not self.standalone and silent_s > HUNG_AFTER_S and not self._hung:
+            self._hung = True
+            text = f"no beat of the conductor for {silent_s:.0f} s: every open fault is undone"
+            self.run.event("note", what="conductor_hung", text=text)
+            undo_all(open_faults(run=self.run.path), "warden")
+        for fault in open_faults(run=self.run.path):
+            if fault.overdue_s > OVERDUE_S and fault.state in ("INJECTING", "ACTIVE"):
+                self.run.event("note", what="overdue", text=f"{fault.label} is past its maximum duration")
+                undo(fault, "warden")
+
+    def conductor_died(self) -> None:
+        """Undo at once, then end what is left of the run, and the target if this run started it."""
+        if not self.standalone:
+            self.run.event(
+                "note", what="conductor_died", text="the conductor died: the warden undoes and ends the run"
+            )
+            stop_injecting(self.run)
+        left = undo_all(open_faults(run=self.run.path), "warden")
+        if not self.standalone:
+            end_processes(self.run)
+        stop_own_target(self.run)
+        text = f"could not undo {', '.join(fault.label for fault in left)}" if left else "all is undone"
+        self.run.event("note", what="warden_ended", text=text)
+
+
+def processes_of(run: RunDirectory) -> dict[str, ProcessId]:
+    """The processes that a run started, by name, from its record."""
+    found = {}
+    for event in run.events("process"):
+        if event.get("state") == "started" and "pid" in event:
+            found[str(event["process"])] = ProcessId(int(event["pid"]), float(event["started"]))
+    return found
+
+
+def stop_injecting(run: RunDirectory) -> None:
+    """End the run's chaos processes at once, so that nothing is injected while everything is undone."""
+    for name, process in processes_of(run).items():
+        if name.startswith("chaos-"):
+            process.signal(signal.SIGKILL)
+
+
+def end_processes(run: RunDirectory) -> list[ProcessId]:
+    """End what a dead run left, but for the caller; returns what would not go."""
+    me = myself()
+    return end([process for process in processes_of(run).values() if process != me])
+
+
+def stop_own_target(run: RunDirectory) -> None:
+    """Stop the reference system that a run started for itself."""
+    started = (run.info() or {}).get("started_target")
+    if started:
+        from faultload import reference
+
+        reference.stop(started)
+
+
+def main() -> None:
+    """Entry of the warden process."""
+    run = RunDirectory(Path(sys.argv[1]))
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
+    if "--standalone" not in sys.argv:
+        write_json(run.path / "warden.json", myself().to_json(), mode=0o644)
+    Warden(run, int(sys.argv[2]), standalone="--standalone" in sys.argv).watch()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Impact and recovery of every fault of a run, as the users saw them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from faultload_analysis import recovery as analysis
+from faultload_analysis.recovery import Recovery, SliceRule, Slices
+from faultload_analysis.slo import burn_alerts
+
+from faultload.measured import FaultTimes, Measured, Samples
+from faultload.objective import Objective
+from faultload.scenario import Scenario
+from faultload.vocabulary import FAULTS
+
+DEFAULT_SLO = 0.999
+
+
+def declared_limits(scenario: Scenario, profile: str) -> tuple[float | None, float, float | None]:
+    """Latency limit in seconds with its quantile, and the error share, that the objectives declare for baseline.
+
+    Only objectives over all requests count; the tightest of several.
+    """
+    limits: list[tuple[float, float]] = []
+    shares: list[float] = []
+    for objective in _baseline_objectives(scenario, profile):
+        term, target = objective.term, objective.target.value
+        if term.quantile is not None and term.subject == "latency" and float(term.quantile) >= 0.9:
+            limits.append((target, float(term.quantile)))
+        elif term.name == "availability":
+            shares.append(1.0 - target)
+        elif term.name == "error_rate":
+            shares.append(target)
+    limit, quantile = min(limits, default=(None, 0.99))
+    return limit, quantile, min(shares, default=None)
+
+
+def _baseline_objectives(scenario: Scenario, profile: str) -> list[Objective]:
+    found = [spec.parsed for spec in scenario.objectives_in(profile)]
+    return [one for one in found if one.phase in ("baseline", None, "all") and not one.term.filters]
+
+
+def declared_slo(scenario: Scenario, profile: str) -> float:
+    """The availability target for alerts and budgets: the declared one, else 99.9 %."""
+    share = declared_limits(scenario, profile)[2]
+    return DEFAULT_SLO if share is None or not 0 < share < 1 else 1.0 - share
+
+
+def slice_rule(measured: Measured, scenario: Scenario, profile: str) -> SliceRule | None:
+    """When a slice is bad: from the requests between warm-up and the first fault; None without any."""
+    samples = measured.samples
+    first = min(
+        (fault.injected_at for fault in measured.faults if fault.injected_at is not None),
+        default=measured.cooldown_start_s,
+    )
+    before = (samples.intended_s >= measured.warmup_end_s) & (samples.intended_s < first)
+    limit, quantile, share = declared_limits(scenario, profile)
+    try:
+        return analysis.baseline_rule(
+            samples.latency_s[before],
+            latency_limit_s=limit,
+            limit_quantile=quantile,
+            max_bad_share=share,
+            tolerance=scenario.recovery.tolerance,
+        )
+    except ValueError:
+        return None
+
+
+def cut_slices(measured: Measured, scenario: Scenario) -> Slices | None:
+    """The load from the end of warm-up in slices; None when there was no such time."""
+    start, end = measured.warmup_end_s, measured.load_end_s
+    if end - start < scenario.recovery.slice:
+        return None
+    samples = measured.samples
+    return analysis.slices(
+        samples.intended_s, samples.latency_s, start_s=start, end_s=end, width_s=scenario.recovery.slice
+    )
+
+
+def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[str, Recovery]:
+    """Recovery by fault label, for every fault that was injected."""
+    injected = [fault for fault in measured.faults if fault.injected_at is not None]
+    if not injected:
+        return {}
+    cut = cut_slices(measured, scenario)
+    rule = slice_rule(measured, scenario, profile)
+    alerts = alert_times(measured.samples, measured, declared_slo(scenario, profile))
+    found = {}
+    for fault in injected:
+        assert fault.injected_at is not None
+        until = min([measured.cooldown_start_s, *_following(fault, injected, scenario)])
+        if cut is None or rule is None or until <= fault.injected_at:
+            found[fault.label] = _not_measurable("no load was measured around this fault")
+            continue
+        one_shot = fault.kind in FAULTS and FAULTS[fault.kind].one_shot
+        found[fault.label] = analysis.recover(
+            cut,
+            rule,
+            injected_s=fault.injected_at,
+            until_s=until,
+            hold_s=scenario.recovery.hold,
+            undone_s=fault.undone_at,
+            max_duration_s=fault.max_duration_s if one_shot else None,
+            alerts_s=alerts,
+        )
+    return found
+
+
+def _following(fault: FaultTimes, injected: Sequence[FaultTimes], scenario: Scenario) -> list[float]:
+    """The starts of later faults that do not overlap by permission: they end the watch of this one."""
+    assert fault.injected_at is not None
+    overlapping = {spec.name for spec in scenario.faults if spec.overlap}
+    return [
+        other.injected_at
+        for other in injected
+        if other.injected_at is not None
+        and other.injected_at > fault.injected_at
+        and other.fault not in overlapping
+    ]
+
+
+def _not_measurable(why: str) -> Recovery:
+    return Recovery(None, None, None, None, False, False, None, None, False, why)
+
+
+def alert_times(samples: Samples, measured: Measured, slo: float) -> list[float]:
+    """When burn-rate alerts would have fired, replayed over the outcomes as they became known."""
+    order = np.argsort(samples.ended_s, kind="stable")
+    if not order.size:
+        return []
+    alerts = burn_alerts(
+        samples.ended_s[order],
+        ~samples.ok[order],
+        slo,
+        start_s=measured.load_start_s,
+        end_s=max(measured.load_end_s, measured.load_start_s + 1.0),
+    )
+    return [alert.start_s for alert in alerts]
+
+
+def by_fault(recoveries: Mapping[str, Recovery], name: str) -> list[tuple[str, Recovery]]:
+    """The recoveries of one fault over its repeats; of all faults when the name is empty."""
+    return [(label, one) for label, one in recoveries.items() if not name or label.rpartition("#")[0] == name]
