@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from faultload_analysis.recovery import Recovery
 
 from faultload.measured import FaultTimes, Floats, Mask, Measured
+from faultload_analysis.recovery import Recovery
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,13 @@ class Phases:
 
     def duration_s(self, phase: str | None) -> float:
         """How long a phase lasted in all, to a tenth of a second."""
-        grid = np.arange(self.start_s, self.end_s, 0.1)
+        grid = np.arange(self.start_s, self.end_s, 0.1, dtype=np.float64)
         return float(np.count_nonzero(self.mask(grid, phase)) * 0.1)
 
     def seconds(self, phase: str | None) -> Floats:
         """The whole seconds of the load whose middle lies in a phase."""
-        middles = np.arange(np.floor(self.start_s), np.ceil(self.end_s)) + 0.5
-        return np.asarray(middles[self.mask(middles, phase)], dtype=np.float64)
+        middles: Floats = np.arange(np.floor(self.start_s), np.ceil(self.end_s), dtype=np.float64) + 0.5
+        return middles[self.mask(middles, phase)]
 
 
 def phases_of(measured: Measured, recoveries: Mapping[str, Recovery]) -> Phases:

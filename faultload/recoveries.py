@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from faultload_analysis import recovery as analysis
-from faultload_analysis.recovery import Recovery, SliceRule, Slices
-from faultload_analysis.slo import burn_alerts
 
 from faultload.measured import FaultTimes, Measured, Samples
 from faultload.objective import Objective
 from faultload.scenario import Scenario
 from faultload.vocabulary import FAULTS
+from faultload_analysis import recovery as analysis
+from faultload_analysis.recovery import Recovery, SliceRule, Slices
+from faultload_analysis.slo import burn_alerts
 
 DEFAULT_SLO = 0.999
 

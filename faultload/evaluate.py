@@ -1,0 +1,351 @@
+"""One objective against what was measured: the estimate of its measure, in base units, with its bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+
+from faultload.measured import FaultTimes, Floats, Mask, Measured, Samples
+from faultload.objective import LATENCIES, METRICS, Objective, Term
+from faultload.phases import Phases
+from faultload.recoveries import by_fault
+from faultload.units import Quantity
+from faultload_analysis import latency as latency_analysis
+from faultload_analysis import recovery as recovery_analysis
+from faultload_analysis import slo as slo_analysis
+from faultload_analysis.generator import Spoiled
+from faultload_analysis.latency import mean_estimate, quantile_estimate
+from faultload_analysis.recovery import Recovery
+from faultload_analysis.throughput import rate_estimate
+from faultload_analysis.trend import slope_estimate
+from faultload_analysis.verdict import Estimate, exact, no_data
+
+NEEDS_ANOTHER_COMMAND = {
+    "capacity": "a plain run has no capacity search: see `faultload capacity`",
+    "recovery_after_overload": "a plain run has no overload search: see `faultload capacity`",
+    "mtbf": "MTBF needs a declared rate of faults in production; how often a test injects them says nothing of it",
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that an objective may read."""
+
+    measured: Measured
+    phases: Phases
+    recoveries: Mapping[str, Recovery]
+    spoiled: Spoiled | None = None
+    confidence: float = 0.95
+
+    def samples(self, term: Term, phase: str | None) -> Samples:
+        """The requests that a term reads: its filters, the phase, without spoiled seconds."""
+        samples = self.measured.samples
+        chosen = samples.matching(term.filters) & self.phases.mask(samples.intended_s, phase)
+        return samples[np.flatnonzero(chosen & ~self._spoiled(samples.intended_s))]
+
+    def _spoiled(self, times: Floats) -> Mask:
+        return np.zeros(times.size, dtype=np.bool_) if self.spoiled is None else self.spoiled.at(times)
+
+
+def estimate(evidence: Evidence, objective: Objective) -> Estimate:
+    """Estimate an objective's measure from the evidence; never raises for missing data."""
+    return _estimate(evidence, objective.term, objective.phase, objective.target.value)
+
+
+def _estimate(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
+    if term.name in NEEDS_ANOTHER_COMMAND:
+        return no_data(NEEDS_ANOTHER_COMMAND[term.name])
+    if term.name in _OF_RUN:
+        return _OF_RUN[term.name](evidence, term, phase, target)
+    if term.subject in LATENCIES:
+        return _latency(evidence, term, phase, target)
+    if term.subject in METRICS or _has_metric(evidence, term.subject):
+        return _metric(evidence, term, phase)
+    return _observation(evidence, term, phase, target)
+
+
+def _latency(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
+    samples = evidence.samples(term, phase)
+    values = samples.latency_s if term.subject == "latency" else samples.service_s
+    return _statistic(term, values, target, evidence.confidence)
+
+
+def _statistic(term: Term, values: Floats, target: float | None, confidence: float) -> Estimate:
+    """A quantile, mean, median, least or greatest of values in time order."""
+    if values.size == 0:
+        return no_data("nothing was measured in this phase")
+    quantile = "0.5" if term.name == "median" else term.quantile
+    if quantile is not None:
+        return quantile_estimate(values, Fraction(quantile), target=target, confidence=confidence)
+    if term.name == "mean":
+        return mean_estimate(values, confidence=confidence)
+    return exact(float(values.max() if term.name == "max" else values.min()), int(values.size))
+
+
+def _observation(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
+    series = evidence.measured.observations
+    chosen = series.name.equal(term.subject) & evidence.phases.mask(series.t_s, phase)
+    for label in ("journey", "variant"):
+        if label in term.filters:
+            chosen &= series.labels[label].equal(term.filters[label])
+    if term.name == "slope":
+        return slope_estimate(series.t_s[chosen], series.value[chosen])
+    if not chosen.any():
+        return no_data(f"'{term.subject}' was never observed in this phase")
+    return _statistic(term, series.value[chosen], target, evidence.confidence)
+
+
+def _has_metric(evidence: Evidence, name: str) -> bool:
+    return name in evidence.measured.metrics.name.names
+
+
+def _metric(evidence: Evidence, term: Term, phase: str | None) -> Estimate:
+    """The worst instance of those that a term selects; cpu as a share of one processor."""
+    series = evidence.measured.metrics
+    chosen = series.name.equal(METRICS.get(term.subject, term.subject)) & evidence.phases.mask(series.t_s, phase)
+    for label in ("service", "instance"):
+        if label in term.filters:
+            chosen &= series.labels[label].equal(term.filters[label])
+    if not chosen.any():
+        return no_data(f"no metric '{term.subject}' was taken in this phase")
+    per = 0.01 if term.subject == "cpu" else 1.0
+    instances = series.labels["instance"].codes
+    found = []
+    for code in np.unique(instances[chosen]):
+        rows = chosen & (instances == code)
+        values = series.value[rows] * per
+        if term.name == "slope":
+            one = slope_estimate(series.t_s[rows], values)
+        else:
+            one = _statistic(term, values, None, evidence.confidence)
+        found.append(one)
+    known = [one for one in found if one.value is not None]
+    if not known:
+        return found[0]
+    worst = max(known, key=lambda one: -math.inf if one.value is None else one.value)
+    note = f"the worst of {len(found)} instances" if len(found) > 1 else worst.why
+    return replace(worst, why=note)
+
+
+def _availability(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
+    samples = evidence.samples(term, phase)
+    usable = target is not None and 0 < target < 1
+    found = slo_analysis.proportion_estimate(
+        ~samples.ok, confidence=evidence.confidence, slo=target if usable else None
+    )
+    if usable and found.value == 1.0 and target is not None:
+        lasted = evidence.phases.duration_s(phase)
+        if lasted > 0:
+            unseen = slo_analysis.largest_unseen_outage(found.n, lasted, target)
+            found = replace(found, why="; ".join(filter(None, [found.why, unseen.sentence])))
+    return found
+
+
+def _error_rate(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
+    found = _availability(evidence, term, phase, None if target is None else 1.0 - target)
+    return found if found.value is None else found.complement()
+
+
+def _throughput(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
+    samples = evidence.measured.samples
+    done = samples.ok & samples.matching(term.filters)
+    spans = _stretches(evidence.phases, phase)
+    if not spans:
+        return no_data("this phase did not happen")
+    start, end = max(spans, key=lambda span: span[1] - span[0])
+    if end - start < 1:
+        return no_data("no stretch of this phase lasts a second")
+    found = rate_estimate(samples.ended_s[done], start_s=start, end_s=end, confidence=evidence.confidence)
+    return (
+        found
+        if len(spans) == 1
+        else replace(found, why=f"the longest of {len(spans)} stretches, {end - start:.0f} s")
+    )
+
+
+def _stretches(phases: Phases, phase: str | None) -> list[tuple[float, float]]:
+    """The unbroken stretches of a phase, in whole seconds."""
+    seconds = phases.seconds(phase)
+    if not seconds.size:
+        return []
+    breaks = np.flatnonzero(np.diff(seconds) > 1.5)
+    firsts = np.concatenate(([0], breaks + 1))
+    lasts = np.concatenate((breaks, [seconds.size - 1]))
+    return [(float(seconds[a]) - 0.5, float(seconds[b]) + 0.5) for a, b in zip(firsts, lasts, strict=True)]
+
+
+def _iterations(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
+    iterations = evidence.measured.iterations
+    chosen = evidence.phases.mask(iterations.intended_s, phase)
+    for label in ("journey", "variant"):
+        if label in term.filters:
+            chosen &= getattr(iterations, label).equal(term.filters[label])
+    total = int(np.count_nonzero(chosen))
+    if total == 0:
+        return no_data("no iteration was made in this phase")
+    ok = iterations.outcome.equal("ok")
+    wanted = {"failed": chosen & ~ok, "ok": chosen & ok}.get(term.subject, chosen)
+    return exact(float(np.count_nonzero(wanted)), total)
+
+
+def _ttr(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
+    """The worst recovery that was seen; an unmeasurable one leaves the objective open."""
+    found = by_fault(evidence.recoveries, term.subject)
+    if not found:
+        return no_data(_not_injected(evidence.measured.faults, term.subject))
+    unknown = [f"{label}: {one.why}" for label, one in found if not one.measurable]
+    estimates = [recovery_analysis.ttr_estimate(one) for _, one in found if one.measurable]
+    if not estimates:
+        return no_data("; ".join(unknown), n=len(found))
+    worst = max(estimates, key=lambda one: -1.0 if one.value is None else one.value)
+    if unknown and not (target is not None and worst.low is not None and worst.low > target):
+        return no_data("; ".join(unknown), n=len(found))
+    note = worst.why if len(found) == 1 else f"the worst of {len(found)}: {worst.why}"
+    return replace(worst, n=len(found), why=note)
+
+
+def _ttd(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
+    """The longest time from impact to the first replayed burn-rate alert."""
+    found = [(label, one) for label, one in by_fault(evidence.recoveries, term.subject) if one.measurable]
+    hurt = [(label, one) for label, one in found if not one.absorbed]
+    if not hurt:
+        return no_data("no fault had an impact to detect" if found else _not_injected(evidence.measured.faults, ""))
+    missed = [label for label, one in hurt if one.detect_s is None]
+    if missed:
+        return Estimate(
+            math.inf, math.inf, None, len(hurt), None, "alerts replayed", f"no alert for {', '.join(missed)}"
+        )
+    worst = max(one.detect_s for _, one in hurt if one.detect_s is not None)
+    return exact(worst, len(hurt), why="burn-rate alerts replayed over the run, on a clean history before it")
+
+
+def _mttr(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
+    found = by_fault(evidence.recoveries, term.subject)
+    if not found:
+        return no_data(_not_injected(evidence.measured.faults, term.subject))
+    return recovery_analysis.mttr([one for _, one in found], confidence=evidence.confidence)
+
+
+def _not_injected(faults: Sequence[FaultTimes], name: str) -> str:
+    held = [fault for fault in faults if fault.gate is False and name in ("", fault.fault)]
+    if held:
+        return f"{held[0].label} was not injected: {held[0].gate_why}"
+    return f"fault '{name}' was not injected" if name else "no fault was injected"
+
+
+def _lost_writes(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
+    counts = write_counts(evidence.measured)
+    if counts is None:
+        return no_data("no journey acknowledged a write, or the writes were not read back")
+    found = recovery_analysis.lost_writes(counts.acknowledged, counts.lost, counts.indeterminate, counts.verified)
+    return replace(found, why="; ".join(filter(None, [found.why, counts.problem])))
+
+
+@dataclass(frozen=True, slots=True)
+class WriteCounts:
+    """The write ledger after it was read back."""
+
+    acknowledged: int
+    lost: int
+    indeterminate: int
+    verified: bool
+    problem: str
+
+
+def write_counts(measured: Measured) -> WriteCounts | None:
+    """Lost writes: acknowledged keys that a verifier did not find, the most that any of them missed."""
+    checks = measured.write_checks
+    if checks is None:
+        return None
+    parts = list(checks.get("checks", []))
+    broken = [f"{one['name']} could not read the writes back: {one['error']}" for one in parts if one.get("error")]
+    missing = [int(one.get("missing_count", 0)) for one in parts]
+    named = [
+        f"{one['name']} misses {one['missing_count']}, such as {', '.join(one.get('missing', [])[:3])}"
+        for one in parts
+        if one.get("missing_count")
+    ]
+    lost = max(missing, default=0)
+    return WriteCounts(
+        acknowledged=int(checks.get("acknowledged", 0)),
+        lost=lost,
+        indeterminate=int(checks.get("indeterminate", 0)),
+        verified=bool(parts) and (not broken or lost > 0),
+        problem="; ".join([*named, *broken]),
+    )
+
+
+def _budget(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
+    samples = evidence.samples(term, phase)
+    share, window = _quantity(term, 0), _quantity(term, 1)
+    events = float(term.filters["events"]) if "events" in term.filters else None
+    lasted = evidence.phases.duration_s(phase)
+    if not len(samples) or lasted <= 0:
+        return no_data("no requests to judge")
+    return slo_analysis.error_budget(
+        (samples.intended_s, ~samples.ok), share.value, window.value, lasted, events
+    ).estimate
+
+
+def _burn_rate(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
+    return slo_analysis.burn_rate_estimate(~evidence.samples(term, phase).ok, _quantity(term, 0).value)
+
+
+def _quantity(term: Term, index: int) -> Quantity:
+    value = term.args[index]
+    assert isinstance(value, Quantity)
+    return value
+
+
+def _ratio(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
+    from faultload_analysis.compare import ratio_estimate
+
+    parts: list[Floats] = []
+    statistics: list[Term] = []
+    for arg in term.args:
+        assert isinstance(arg, Term)
+        parts.append(_values(evidence, arg, phase))
+        statistics.append(arg)
+    if min(part.size for part in parts) == 0:
+        return no_data(f"nothing was measured for {statistics[int(parts[1].size == 0)]}")
+    if statistics[0].name != statistics[1].name:
+        return no_data("a ratio compares the same statistic on both sides")
+    quantile = "0.5" if statistics[0].name == "median" else statistics[0].quantile
+
+    def statistic(values: Floats) -> float:
+        if quantile is not None:
+            return latency_analysis.quantile(values, Fraction(quantile))
+        return float(values.mean())
+
+    return ratio_estimate(parts[0], parts[1], statistic, confidence=evidence.confidence)
+
+
+def _values(evidence: Evidence, term: Term, phase: str | None) -> Floats:
+    if term.subject in LATENCIES:
+        samples = evidence.samples(term, phase)
+        return samples.latency_s if term.subject == "latency" else samples.service_s
+    series = evidence.measured.observations
+    chosen = series.name.equal(term.subject) & evidence.phases.mask(series.t_s, phase)
+    for label in ("journey", "variant"):
+        if label in term.filters:
+            chosen &= series.labels[label].equal(term.filters[label])
+    return series.value[chosen]
+
+
+_OF_RUN: Mapping[str, Callable[[Evidence, Term, str | None, float | None], Estimate]] = {
+    "availability": _availability,
+    "error_rate": _error_rate,
+    "throughput": _throughput,
+    "iterations": _iterations,
+    "ttr": _ttr,
+    "ttd": _ttd,
+    "mttr": _mttr,
+    "lost_writes": _lost_writes,
+    "budget": _budget,
+    "burn_rate": _burn_rate,
+    "ratio": _ratio,
+}

@@ -1,0 +1,306 @@
+"""From the record of a run and its scenario to a verdict: arrays to faultload_analysis, results to verdict.json."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from faultload.errors import ExitCode
+from faultload.evaluate import Evidence, estimate, write_counts
+from faultload.measured import FaultTimes, Measured, read_measured
+from faultload.objective import Objective
+from faultload.phases import Phases, phases_of
+from faultload.record import RunDirectory
+from faultload.recoveries import recoveries_of
+from faultload.scenario import ObjectiveSpec, scenario_from_run
+from faultload.spoilage import spoilage
+from faultload.units import Quantity
+from faultload_analysis import slo
+from faultload_analysis.generator import Spoiled, limit_for, offered_achieved
+from faultload_analysis.latency import summary
+from faultload_analysis.recovery import Recovery
+from faultload_analysis.verdict import Verdict, decide, worst
+
+SPOILED_SHARE = 0.05
+_EXIT = {
+    Verdict.PASS: ExitCode.PASS,
+    Verdict.FAIL: ExitCode.FAIL,
+    Verdict.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
+    Verdict.INVALID: ExitCode.INVALID,
+}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A judged run: what verdict.json holds, and what a report draws from."""
+
+    verdict: dict[str, Any]
+    measured: Measured
+    phases: Phases
+    recoveries: Mapping[str, Recovery]
+    spoiled: Spoiled
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return ExitCode(self.verdict["exit_code"])
+
+
+def judge(run: RunDirectory) -> Judgement:
+    """Judge a run from its raw files; the same files give the same verdict."""
+    measured = read_measured(run)
+    scenario = scenario_from_run(measured.info)
+    profile = str(measured.info.get("profile", "full"))
+    specs = scenario.objectives_in(profile)
+    recoveries = recoveries_of(measured, scenario, profile)
+    phases = phases_of(measured, recoveries)
+    spoiled = spoilage(measured, [spec.parsed for spec in specs], phases)
+    evidence = Evidence(measured, phases, recoveries, spoiled)
+    objectives = [_objective(evidence, spec) for spec in specs]
+    invalid = invalid_reasons(measured)
+    partial = _cut_short(measured)
+    verdict = worst(Verdict(one["verdict"]) for one in objectives)
+    if invalid:
+        verdict = Verdict.INVALID
+    elif partial and verdict is Verdict.PASS:
+        verdict = Verdict.INCONCLUSIVE
+    result = {
+        "verdict": str(verdict),
+        "exit_code": int(_exit_code(measured, verdict)),
+        "name": scenario.name,
+        "profile": profile,
+        "scaled": measured.info.get("scaled", {}),
+        "reasons": [*invalid, *([partial] if partial else [])],
+        "objectives": objectives,
+        "faults": [_fault(fault, recoveries.get(fault.label)) for fault in measured.faults],
+        "budgets": _budgets(evidence, specs),
+        "writes": _writes(measured),
+        "generator": _generator(measured, spoiled),
+        "requests": _requests(evidence),
+    }
+    return Judgement(result, measured, phases, recoveries, spoiled)
+
+
+def _objective(evidence: Evidence, spec: ObjectiveSpec) -> dict[str, Any]:
+    objective = spec.parsed
+    unit = objective.target
+    found = estimate(evidence, objective)
+    decision = decide(objective.operator, unit.value, found, fmt=unit.format, subject=_subject(objective))
+    verdict, why = decision.verdict, decision.why
+    spoiled = _spoiled_why(evidence, objective)
+    if spoiled:
+        verdict, why = Verdict.INVALID, f"{spoiled}; {why}"
+    return {
+        "objective": spec.objective,
+        "verdict": str(verdict),
+        "estimate": _shown(unit, found.value),
+        "interval": [_shown(unit, found.low), _shown(unit, found.high)],
+        "unit": unit.unit,
+        "n": found.n,
+        "n_eff": None if found.n_eff is None else round(found.n_eff, 1),
+        "phase": objective.phase,
+        "why": why,
+        "method": found.method,
+        "target": _shown(unit, unit.value),
+        "operator": objective.operator,
+        "name": spec.name,
+        "critical": spec.critical,
+        "weight": spec.weight,
+        "dimension": spec.dimension,
+    }
+
+
+def _shown(unit: Quantity, value: float | None) -> float | None:
+    if value is None or math.isnan(value):
+        return None
+    return unit.shown(value) if math.isfinite(value) else value
+
+
+def _subject(objective: Objective) -> str:
+    text = str(objective.term)
+    if objective.term.quantile is not None:
+        text = f"P{objective.term.name[1:]} of {text.partition('(')[2][:-1]}"
+    return text if objective.phase is None else f"{text} during {objective.phase}"
+
+
+def _spoiled_why(evidence: Evidence, objective: Objective) -> str | None:
+    """Why the generator makes this objective unfit to be judged, or None."""
+    spoiled = evidence.spoiled
+    if spoiled is None or objective.term.name == "lost_writes":
+        return None
+    if objective.term.name in ("ttr", "ttd", "mttr"):
+        for label, one in evidence.recoveries.items():
+            named = objective.term.subject in ("", label.rpartition("#")[0])
+            if not named or one.impact_at_s is None:
+                continue
+            end = (
+                one.recovered_at_s if one.recovered_at_s is not None else one.impact_at_s + (one.censored_s or 0.0)
+            )
+            if spoiled.any_in(one.impact_at_s, end):
+                return f"the load generator was the limit while {label} had its impact ({_causes(spoiled)})"
+        return None
+    seconds = evidence.phases.seconds(objective.phase)
+    if not seconds.size:
+        return None
+    share = float(np.mean(spoiled.at(seconds)))
+    if share <= SPOILED_SHARE:
+        return None
+    return f"the load generator was the limit in {share:.0%} of this phase ({_causes(spoiled)})"
+
+
+def _causes(spoiled: Spoiled) -> str:
+    return "; ".join(spoiled.reasons)
+
+
+def invalid_reasons(measured: Measured) -> list[str]:
+    """Why the measurement as a whole cannot be trusted; empty when it can."""
+    reasons = []
+    for fault in measured.faults:
+        if fault.injected_at is not None and fault.witnessed is not True:
+            what = fault.witness_what or "no witness looked"
+            reasons.append(f"{fault.label} was not witnessed: {what}")
+        if fault.state == "UNDO_FAILED":
+            reasons.append(f"{fault.label} could not be undone: {fault.gone_what}")
+        elif fault.still_open:
+            reasons.append(f"{fault.label} was never undone")
+    for what in ("conductor_hung", "lost_worker", "damaged"):
+        note = measured.note(what)
+        if note is not None:
+            reasons.append(str(note.get("text", what)))
+    failed = next((e for e in measured.of_kind("process") if e.get("state") == "failed"), None)
+    if failed is not None:
+        reasons.append(f"{failed.get('process')} failed: {failed.get('why', 'see its log')}")
+    return reasons
+
+
+def _cut_short(measured: Measured) -> str | None:
+    """Why the run did not go to its end, or None."""
+    stopped = measured.info.get("stopped")
+    if stopped:
+        return f"the run was stopped early: {stopped.get('why', stopped)}"
+    if measured.info.get("ended") is None:
+        return "the run was killed before its end"
+    held = [fault.label for fault in measured.faults if fault.gate is False]
+    return f"not injected: {', '.join(held)}" if held else None
+
+
+def _exit_code(measured: Measured, verdict: Verdict) -> ExitCode:
+    """2, 6, 130, 5, then the verdict's."""
+    if any(fault.still_open for fault in measured.faults):
+        return ExitCode.NOT_UNDONE
+    stopped = measured.info.get("stopped") or {}
+    if stopped.get("by") == "person":
+        return ExitCode.INTERRUPTED
+    if stopped or any(fault.gate is False for fault in measured.faults):
+        return ExitCode.REFUSED
+    return _EXIT[verdict]
+
+
+def _fault(fault: FaultTimes, recovery: Recovery | None) -> dict[str, Any]:
+    return {
+        "fault": fault.fault,
+        "k": fault.k,
+        "kind": fault.kind,
+        "instances": fault.instances,
+        "injected_at": fault.injected_at,
+        "undone_at": fault.undone_at,
+        "state": fault.state,
+        "gate": {"passed": fault.gate, "why": fault.gate_why},
+        "witnessed": fault.witnessed,
+        "witness": fault.witness_what,
+        "gone": fault.gone_what,
+        "impact_s": None if recovery is None else recovery.impact_s,
+        "detect_s": None if recovery is None else recovery.detect_s,
+        "recover_s": None if recovery is None else recovery.recover_s,
+        "recover_between_s": None if recovery is None else [recovery.low_s, recovery.high_s],
+        "censored_s": None if recovery is None else recovery.censored_s,
+        "worst_bad_share": None if recovery is None else recovery.worst_bad_share,
+        "absorbed": recovery is not None and recovery.absorbed,
+        "recovered": recovery is not None and recovery.recovered,
+        "why": "" if recovery is None else recovery.why,
+    }
+
+
+def _budgets(evidence: Evidence, specs: Sequence[ObjectiveSpec]) -> list[dict[str, Any]]:
+    """Budget and burn rate for each budget objective, over the phase that it reads."""
+    found = []
+    for spec in specs:
+        term = spec.parsed.term
+        if term.name != "budget":
+            continue
+        share, window = term.args[0], term.args[1]
+        assert isinstance(share, Quantity)
+        assert isinstance(window, Quantity)
+        bad = ~evidence.samples(term, spec.parsed.phase).ok
+        consumed = estimate(evidence, spec.parsed)
+        found.append(
+            {
+                "objective": spec.objective,
+                "window": str(window),
+                "consumed": consumed.value,
+                "burn_rate": slo.burn_rate(int(bad.sum()), int(bad.size), share.value) if bad.size else None,
+            }
+        )
+    return found
+
+
+def _writes(measured: Measured) -> dict[str, Any]:
+    counts = write_counts(measured)
+    if counts is None:
+        return {"acknowledged": 0, "lost": None, "indeterminate": 0, "verified": False}
+    lost = counts.lost if counts.verified else None
+    return {**asdict(counts), "lost": lost}
+
+
+def _generator(measured: Measured, spoiled: Spoiled) -> dict[str, Any]:
+    duration = max(measured.load_end_s - measured.load_start_s, 1e-9)
+    iterations = measured.iterations
+    dropped = int(np.count_nonzero(measured.samples.outcome.equal("dropped")))
+    planned = int(iterations.intended_s.size) + dropped
+    rates = offered_achieved(planned, iterations.slip_s, dropped, duration_s=duration, limit_s=limit_for(None))
+    waited = iterations.waited_s
+    return {
+        "slip_p99_ms": _ms(spoiled.slip_p99_s),
+        "loop_lag_p99_ms": _ms(spoiled.loop_lag_p99_s),
+        "cpu_percent": spoiled.cpu_percent_max,
+        "offered": rates.offered_per_s,
+        "achieved": rates.achieved_per_s,
+        "spoiled_s": spoiled.seconds,
+        "dropped": dropped,
+        "waited_max_s": float(waited.max()) if waited.size else 0.0,
+        "reasons": list(spoiled.reasons),
+    }
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1e3, 3)
+
+
+def _requests(evidence: Evidence) -> list[dict[str, Any]]:
+    """Latency by request over everything but warm-up and cool-down, and all of them together; milliseconds."""
+    samples = evidence.measured.samples
+    inside = evidence.phases.mask(samples.intended_s, None)
+    rows = []
+    for name in [None, *samples.request_names()]:
+        chosen = inside if name is None else inside & samples.request.equal(name)
+        part = summary(samples.latency_s[chosen])
+        if part.n:
+            values = {key: value for key, value in asdict(part).items() if key not in ("n", "n_failed")}
+            rows.append(
+                {
+                    "request": name or "all",
+                    "n": part.n,
+                    "failed": part.n_failed,
+                    **{key: None if value is None else value * 1e3 for key, value in values.items()},
+                }
+            )
+    return rows
+
+
+def worst_exit(codes: Sequence[int]) -> ExitCode:
+    """The exit code of several scenarios: 2, 6, 130 and 5 first, then 4, 1, 3, 0."""
+    order = [70, 2, 6, 130, 5, 4, 1, 3, 0]
+    return ExitCode(min(codes, key=order.index)) if codes else ExitCode.USAGE
