@@ -7,11 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
+from gevent import monkey
 from geventhttpclient.client import HTTPClient, HTTPClientPool
 from geventhttpclient.url import URL
 from locust import FastHttpUser, HttpUser, User
 
 _DEFAULT_TIMEOUT_S = FastHttpUser.network_timeout
+# a look that never waits needs no event loop
+_poll = monkey.get_original("select", "poll")
+_READABLE = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 
 
 class DirectPool(HTTPClientPool):
@@ -40,8 +44,8 @@ def is_idle(sock: Any) -> bool:
         return False
     if descriptor < 0:
         return False
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN | getattr(select, "POLLRDHUP", 0))
+    poll = _poll()
+    poll.register(descriptor, _READABLE)
     return not poll.poll(0)
 
 
@@ -63,23 +67,35 @@ def _honest_fast(user: Any, timeout_s: float) -> Callable[..., Any]:
     limit_s = user.network_timeout if user.network_timeout != _DEFAULT_TIMEOUT_S else timeout_s
     if user.client_pool is None:
         args = dict(agent.clientpool.client_args)
-        for name in ("network_timeout", "connection_timeout"):
-            if args.get(name) == _DEFAULT_TIMEOUT_S:
-                args[name] = timeout_s
+        args["network_timeout"] = None  # one deadline over all of a request, not one a read
+        if args.get("connection_timeout") == _DEFAULT_TIMEOUT_S:
+            args["connection_timeout"] = None
         agent.clientpool = DirectPool(**args)
     # for a bad status it would join request and answer to a text that nobody reads, and fail on binary ones
     agent._conversation_str = lambda *_args, **_kwargs: ""
     plain = user.client.request
+    late = f"no answer within {limit_s:g} s"
 
     def request(method: str, url: str, *args: Any, **kwargs: Any) -> Any:
         # an OSError, so that the client gives its connection back wherever it was
-        deadline = gevent.Timeout.start_new(limit_s, TimeoutError(f"no answer within {limit_s:g} s"))
+        deadline = gevent.Timeout(limit_s, TimeoutError(late))
+        deadline.start()
         try:
-            return plain(method, url, *args, **kwargs)
+            response = plain(method, url, *args, **kwargs)
         finally:
             deadline.close()
+        if kwargs.get("stream"):
+            _limit_reads(response, limit_s)
+        return response
 
     return request
+
+
+def _limit_reads(response: Any, limit_s: float) -> None:
+    """Bound each read of a body that the journey itself goes on to read."""
+    sock = getattr(getattr(response, "_response", None), "_sock", None)
+    if sock is not None:
+        sock.settimeout(limit_s)
 
 
 def _honest_requests(user: Any, timeout_s: float) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,15 @@ class Columns:
         """Write what is left and end the stream."""
         self.write(self.take())
         self._writer.close()
+
+
+def warm_up() -> None:
+    """Write a row to nowhere: the first one costs the Arrow library tens of milliseconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        table = Columns(Path(folder), "samples", 0)
+        table.add(*(0,) * len(SCHEMAS["samples"]))
+        table.code("")
+        table.close()
 
 
 class Batch:

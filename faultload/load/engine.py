@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from contextlib import suppress
 from typing import Any
@@ -18,6 +19,7 @@ from locust.runners import LocalRunner
 from faultload.errors import InvalidInput
 from faultload.load import locustfile, scheduled, words
 from faultload.load.closed import Population
+from faultload.load.columns import warm_up
 from faultload.load.dispatcher import Dispatcher
 from faultload.load.health import Health, Pulse, quiet_garbage_collector
 from faultload.load.plan import Plan
@@ -30,6 +32,7 @@ from faultload.stages import end_of
 
 _STARTING_AT_ONCE = 20
 _STOP_S = 5.0
+_EARLY_S = 0.05
 _PERCENTILES = (50, 90, 95, 99)
 
 logger = logging.getLogger(__name__)
@@ -45,6 +48,7 @@ class Engine:
         self._writing = Event()
         self._writing.set()
         self._failed_to_spawn = False
+        random.seed(f"{plan.seed}/{worker}")
         module = locustfile.import_file(plan.journeys)
         journeys = locustfile.journeys_of(module)
         self._mix = locustfile.choose(journeys, plan.mix, plan.journeys)
@@ -64,6 +68,7 @@ class Engine:
         self._runner = self._locust(classes)
         self._pulse = Pulse(self.pace.tick)
         self._health = Health(worker)
+        self._loading = False
         self._seconds = gevent.spawn(self._every_second)
 
     def _open(self) -> Dispatcher:
@@ -148,6 +153,7 @@ class Engine:
             while self.pace.starting and time.monotonic() < deadline:
                 gevent.sleep(0.005)
         events.spawning_complete.fire(user_count=runner.user_count)
+        gevent.get_hub().threadpool.apply(warm_up)
         quiet_garbage_collector()
 
     # -- the load
@@ -155,6 +161,10 @@ class Engine:
     def run(self, start_ns: int, stop: Event) -> None:
         """Offer the load from `start_ns` until its end or `stop`, then drain."""
         pace = self.pace
+        gevent.sleep(max(0.0, (start_ns - self._recorder.now_ns()) / 1e9 - _EARLY_S))
+        self._health.begin(self._pulse, pace.counts)
+        self._loading = True
+        self._beat = time.monotonic()
         if isinstance(pace, Dispatcher):
             offering = gevent.spawn(pace.offer, self._schedule(start_ns))
         else:
@@ -170,15 +180,20 @@ class Engine:
             pace.stop_all()
         while (pace.busy or pace.queued) and self._recorder.now_ns() / 1e9 < end_s + self._plan.drain_s:
             gevent.sleep(0.01)
+        self._one_second()
+        self._loading = False
 
     def _every_second(self) -> None:
-        due = time.monotonic()
+        self._beat = time.monotonic()
         while True:
-            due = max(due + 1, time.monotonic())
-            gevent.sleep(due - time.monotonic())
+            self._beat += 1
+            while (left := self._beat - time.monotonic()) > 0:
+                gevent.sleep(left)
             self._one_second()
 
     def _one_second(self) -> None:
+        """Write what was recorded, and during the load the generator's health."""
+        self._writing.wait()
         pace, batches = self.pace, self._recorder.take()
         fields = self._health.second(
             self._pulse,
@@ -197,7 +212,8 @@ class Engine:
 
     def _write(self, batches: dict[str, Any], fields: dict[str, Any]) -> None:
         self._recorder.write(batches)
-        self._run.event("health", **fields)
+        if self._loading:
+            self._run.event("health", **fields)
 
     # -- the end
 
@@ -213,9 +229,8 @@ class Engine:
         events: Any = environment.events
         events.quitting.fire(environment=environment, reverse=True)
         self._seconds.kill()
-        self._writing.wait()
-        self._one_second()
         self._pulse.stop()
+        self._writing.wait()
         self._recorder.close()
         self._final_notes()
         events.quit.fire(exit_code=0)

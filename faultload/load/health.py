@@ -15,6 +15,7 @@ from faultload.load.dispatcher import Counts
 
 _BEAT_S = 0.01
 _FULL_COLLECTION_EVERY = 60
+_NO_ROWS = np.empty(0, [("started_ns", "<i8"), ("intended_ns", "<i8"), ("service_us", "<i8"), ("outcome", "<i4")])
 
 
 class Pulse:
@@ -71,6 +72,10 @@ class Health:
             fields[name] = total - self._last.get(name, 0)
             self._last[name] = total
         return fields | _samples(samples)
+
+    def begin(self, pulse: Pulse, counts: Counts) -> None:
+        """Forget what was before the load."""
+        self.second(pulse, counts, Batch(_NO_ROWS, []))
 
     def collect_garbage(self) -> None:
         """Collect garbage now, while little is due, instead of in the middle of a request.

@@ -1,0 +1,127 @@
+"""Looks for acknowledged writes after the load: `python -m faultload.load.verify RUN_DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from faultload.errors import FaultloadError, InvalidInput
+from faultload.load import locustfile, words
+from faultload.load.plan import Plan
+from faultload.record import RunDirectory
+from faultload.record_tables import numbers, read
+from faultload.state import write_json
+
+TARGET_ENV = "FAULTLOAD_TARGET"
+_CHUNK = 200
+_RETRY_S = 10.0
+_SHOWN = 100
+
+
+def check(
+    verifier: words.Verifier,
+    acknowledged: Sequence[str],
+    indeterminate: Sequence[str],
+    target: dict[str, Any],
+    retry_s: float = _RETRY_S,
+) -> dict[str, Any]:
+    """What one verifier finds: acknowledged keys that are missing, and indeterminate ones that are there.
+
+    When it cannot look (`error`), the keys counted are those it had looked for by then.
+    """
+    missing: list[str] = []
+    checked = present = 0
+    error = None
+    try:
+        for chunk in _chunks(acknowledged):
+            found = _retried(partial(verifier.present, chunk, target), retry_s)
+            missing += [key for key in chunk if key not in found]
+            checked += len(chunk)
+        for chunk in _chunks(indeterminate):
+            found = _retried(partial(verifier.present, chunk, target), retry_s)
+            present += len(found & set(chunk))
+    except Exception as problem:  # noqa: BLE001 - a journey file's own function
+        error = f"{type(problem).__name__}: {problem}"
+    return {
+        "name": verifier.name,
+        "checked": checked,
+        "missing": missing[:_SHOWN],
+        "missing_count": len(missing),
+        "indeterminate_present": present,
+        "error": error,
+    }
+
+
+def _retried(look: Callable[[], set[str]], retry_s: float) -> set[str]:
+    """Look again while it fails, for `retry_s` at most: a target that has just recovered may still stumble."""
+    deadline = time.monotonic() + retry_s
+    while True:
+        try:
+            return look()
+        except Exception:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.5)
+
+
+def _chunks(keys: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(keys), _CHUNK):
+        yield list(keys[start : start + _CHUNK])
+
+
+def ledger(run: RunDirectory) -> tuple[list[str], list[str], float]:
+    """Acknowledged keys, keys only attempted (their fate is open), and the last acknowledgement in seconds."""
+    table = read(run.path, "writes")
+    keys, states, times = table["key"].to_pylist(), table["state"].to_pylist(), numbers(table["t_ns"])
+    acknowledged = {key: t for key, state, t in zip(keys, states, times, strict=True) if state == "acknowledged"}
+    indeterminate = list(dict.fromkeys(key for key in keys if key not in acknowledged))
+    return list(acknowledged), indeterminate, max(acknowledged.values(), default=0) / 1e9
+
+
+def verify(run: RunDirectory, retry_s: float = _RETRY_S) -> dict[str, Any]:
+    """Run the journey file's verifiers on the write ledger and write what they found. Raises InvalidInput."""
+    acknowledged, indeterminate, last_s = ledger(run)
+    checks = []
+    if acknowledged or indeterminate:
+        locustfile.import_file(Plan.of_run(run, 0).journeys)
+        target = _target()
+        for verifier in sorted(words.verifiers(), key=lambda verifier: verifier.after_s):
+            time.sleep(max(0.0, last_s + verifier.after_s - run.clock.now()))
+            checks.append(check(verifier, acknowledged, indeterminate, target, retry_s))
+    result = {"acknowledged": len(acknowledged), "indeterminate": len(indeterminate), "checks": checks}
+    write_json(run.write_checks_path, result, mode=0o644)
+    return result
+
+
+def _target() -> dict[str, Any]:
+    path = os.environ.get(TARGET_ENV)
+    if not path:
+        return {}
+    try:
+        found = yaml.safe_load(Path(path).read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise InvalidInput(f"{path}: {error}") from None
+    return found if isinstance(found, dict) else {}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="faultload.load.verify")
+    parser.add_argument("run", type=Path)
+    try:
+        verify(RunDirectory.existing(parser.parse_args(argv).run))
+    except FaultloadError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
