@@ -9,7 +9,7 @@ from typing import Any
 from faultload.chaos.gate import problems
 from faultload.chaos.guard import check_fault, check_target
 from faultload.chaos.journal import OpenFault, open_faults, plan_fault
-from faultload.chaos.session import AT_ENV, Session
+from faultload.chaos.session import AT_ENV, MAX_DURATION_ENV, Session
 from faultload.chaos.undo import undo as undo_fault
 from faultload.errors import FaultloadError, NotUndone
 from faultload.platforms import fault_for
@@ -226,7 +226,18 @@ def _inject(
         run.event("note", what="not_injected", fault=label, k=k, refused=True, text=str(error))
         session.leave(str(error))
     word = FAULTS[kind]
-    opened = plan_fault(run, target, request, instances, plan, fault=label, k=k, one_shot=word.one_shot)
+    longest = max(request.duration_s, float(os.environ.get(MAX_DURATION_ENV, "0")) if word.one_shot else 0.0)
+    opened = plan_fault(
+        run,
+        target,
+        request,
+        instances,
+        plan,
+        fault=label,
+        k=k,
+        one_shot=word.one_shot,
+        max_duration_s=longest,
+    )
     session.opened[fault] = opened
     session.check_may_go_on()
     opened = session.opened[fault] = opened.mark("INJECTING", "chaos", injected_ns=time.monotonic_ns())

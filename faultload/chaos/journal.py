@@ -109,6 +109,7 @@ def plan_fault(
     fault: str,
     k: int,
     one_shot: bool,
+    max_duration_s: float,
 ) -> OpenFault:
     """Open the index entry and write PLANNED, before anything is touched."""
     entry = {
@@ -120,7 +121,7 @@ def plan_fault(
         "instances": [instance.to_json() for instance in instances],
         "plan": dict(plan),
         "one_shot": one_shot,
-        "max_duration_s": request.duration_s,
+        "max_duration_s": max_duration_s,
         "planned_ns": time.monotonic_ns(),
         "t0_ns": run.clock.t0_ns,
         "journal": str(run.faults_path),

@@ -23,6 +23,7 @@ FAULT_ENV = "FAULTLOAD_FAULT"
 K_ENV = "FAULTLOAD_K"
 AT_ENV = "FAULTLOAD_AT_NS"
 OVERLAP_ENV = "FAULTLOAD_OVERLAP"
+MAX_DURATION_ENV = "FAULTLOAD_MAX_DURATION_S"  # one-shot faults: how long to come back by itself, at least
 LIFE_ENV = "FAULTLOAD_LIFE_FD"
 TARGET_ENV = "FAULTLOAD_TARGET"
 _LEAVE_WITH_ROLLBACKS = 20  # Chaos Toolkit's own code for "stop now, with rollbacks" (chaoslib.exit)

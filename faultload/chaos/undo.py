@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from faultload.chaos.journal import OpenFault
 from faultload.errors import FaultloadError
+from faultload.platforms.base import PlatformFault, Sight
 from faultload.record import RunDirectory
+
+_LOOK_EVERY_S = 0.2
 
 
 def undo(fault: OpenFault, by: str) -> bool:
     """Undo one fault and see that it is gone. True when it is gone, also when another process undid it.
 
-    A one-shot fault is given until its maximum duration to come back by itself.
+    A one-shot fault is given until its maximum duration to come back by itself; what then is not back is
+    restored.
     """
     if fault.one_shot and fault.state in ("INJECTING", "ACTIVE"):
-        time.sleep(max(0.0, -fault.overdue_s))
+        _wait_until_back(fault)
     with fault.locked() as current:
         if current is None:
             return True
@@ -26,8 +31,9 @@ def undo(fault: OpenFault, by: str) -> bool:
         problem = ""
         try:
             handler = current.handler()
-            handler.undo(current.instances, current.plan)
-            sight = handler.gone(current.instances, current.plan)
+            if not (current.one_shot and handler.gone(current.instances, current.plan).seen):
+                handler.undo(current.instances, current.plan)
+            sight = _look_until_gone(handler, current)
             gone, what = sight.seen, sight.what
         except (FaultloadError, OSError) as error:
             gone, what, problem = False, str(error), type(error).__name__
@@ -43,6 +49,22 @@ def undo(fault: OpenFault, by: str) -> bool:
             )
         current.mark("UNDONE" if gone else "UNDO_FAILED", by, problem=problem or None)
         return gone
+
+
+def _wait_until_back(fault: OpenFault) -> None:
+    handler = fault.handler()
+    while fault.overdue_s < 0:
+        with suppress(FaultloadError, OSError):
+            if handler.gone(fault.instances, fault.plan).seen:
+                return
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _look_until_gone(handler: PlatformFault, fault: OpenFault) -> Sight:
+    deadline = time.monotonic() + handler.gone_within_s
+    while not (sight := handler.gone(fault.instances, fault.plan)).seen and time.monotonic() < deadline:
+        time.sleep(_LOOK_EVERY_S)
+    return sight
 
 
 def undo_all(faults: Sequence[OpenFault], by: str) -> list[OpenFault]:

@@ -101,7 +101,7 @@ class PlatformFault(ABC):
 
     @abstractmethod
     def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
-        """Whether the fault is really gone (`seen` means gone)."""
+        """One look whether the fault is really gone (`seen` means gone); for a one-shot fault, mended."""
 
 
 def choose(request: FaultRequest, service: str, candidates: Sequence[Instance]) -> list[Instance]:

@@ -25,6 +25,8 @@ _PATRONI = "patroni"
 
 
 class _OnCluster(PlatformFault):
+    gone_within_s = 30.0
+
     def __init__(self, target: TargetFile, request: FaultRequest) -> None:
         super().__init__(target, request)
         self.service = str(request.argument("service", "db"))
@@ -42,14 +44,10 @@ class _OnCluster(PlatformFault):
         except TargetError:
             return None
 
-    def _whole(self) -> bool:
-        return not cluster_problems(self.service, self.urls)
-
     def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
         """A leader runs again; the standby may still be catching up."""
-        ok = wait_until(lambda: (state := self._state()) is not None and state.leader is not None, 20.0, 0.2)
         state = self._state()
-        if not ok or state is None or state.leader is None:
+        if state is None or state.leader is None:
             return Sight(False, "the cluster has no running leader")
         before = int(plan["timeline"])
         return Sight(True, f"{state.leader.name} leads on timeline {state.timeline} (before: {before})")

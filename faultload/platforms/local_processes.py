@@ -75,8 +75,8 @@ def listeners(ports: set[int]) -> dict[int, ProcessId]:
     for connection in psutil.net_connections(kind="tcp"):
         if connection.status != psutil.CONN_LISTEN or connection.pid is None:
             continue
-        port = connection.laddr[1]
-        if port not in ports or (process := identify(connection.pid)) is None:
+        port = getattr(connection.laddr, "port", None)
+        if port is None or port not in ports or (process := identify(connection.pid)) is None:
             continue
         # several processes may share a listener: the oldest owns it
         if port not in found or process.started < found[port].started:

@@ -78,7 +78,6 @@ class Kill(_OnService):
 
     def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
         expected = int(plan["expected"])
-        wait_until(lambda: len(self._ready()) >= expected, 10.0, 0.1)
         ready = self._ready()
         return Sight(len(ready) >= expected, f"{len(ready)} of {expected} instances are ready: {names(ready)}")
 
@@ -143,9 +142,6 @@ class Pause(_OnService):
         service = self.target.services[self.service]
         alive = [instance for instance in instances if process_of(instance).alive()]
 
-        def running() -> bool:
-            return all(not stopped(process_of(one)) and answers(service, one) for one in alive)
-
-        ok = wait_until(running, 10.0, 0.1)
+        ok = all(not stopped(process_of(one)) and answers(service, one) for one in alive)
         what = "run and answer again" if ok else "do not answer yet"
         return Sight(ok, f"{what}: {names(alive)}" if alive else "the processes ended meanwhile")

@@ -1,0 +1,50 @@
+"""What can be known of a journey file without importing it: its syntax, its classes, what it observes."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+from faultload.errors import InvalidInput, Mistake
+
+
+@dataclass(frozen=True, slots=True)
+class JourneyFile:
+    """Names found in a journey file. `observations` is None when some are not plain texts."""
+
+    classes: frozenset[str]
+    observations: frozenset[str] | None
+    acknowledges: bool
+
+
+def read_journeys(file: Path) -> JourneyFile:
+    """Parse a journey file. Raises InvalidInput with the line of a syntax error."""
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+    except SyntaxError as error:
+        raise InvalidInput(Mistake(f"syntax error: {error.msg}", file, error.lineno)) from None
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise InvalidInput(Mistake(f"cannot be read: {error}", file)) from None
+    classes = frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    imported = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    observed: set[str] = set()
+    plain = True
+    acknowledges = False
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        acknowledges |= name == "acknowledge"
+        if name == "observe" and node.args:
+            first = node.args[0]
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                observed.add(first.value)
+            else:
+                plain = False
+    return JourneyFile(classes | imported, frozenset(observed) if plain else None, acknowledges)

@@ -1,0 +1,242 @@
+"""What a scenario says that no model can check by itself: files, names, and whether its schedule has room."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from faultload.errors import InvalidInput, Mistake
+from faultload.experiment import Experiment, read_experiment
+from faultload.journeyfile import JourneyFile, read_journeys
+from faultload.objective import FIXED_PHASES, LATENCIES, METRICS, Objective, Term
+from faultload.platforms import faults_of
+from faultload.scenario import FaultSpec, LoadedScenario, Scenario, scale
+from faultload.stages import cooldown_start, warmup_end
+from faultload.target import TargetFile
+from faultload.units import format_seconds
+from faultload.workspace import find
+
+MIN_BASELINE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the target before it is started."""
+
+    services: Collection[str]
+    links: Collection[str]
+    platform: str
+
+    @classmethod
+    def of_target(cls, target: TargetFile) -> Known:
+        return cls(tuple(target.services), tuple(target.links), target.platform)
+
+
+def check_scenario(loaded: LoadedScenario, known: Known | None, profile: str | None = None) -> list[Mistake]:
+    """Every mistake of a scenario beyond its form; for all its profiles, or for one.
+
+    `known` None: the target is not known yet, and names of services and links are not checked.
+    """
+    scenario, document = loaded.scenario, loaded.document
+    mistakes: list[Mistake] = []
+    journeys = _journeys(loaded, mistakes)
+    experiments = _experiments(loaded, known, mistakes)
+    for index, spec in enumerate(scenario.objectives):
+        path = ("objectives", index)
+        for message, hint in _objective_problems(spec.parsed, scenario, journeys, known):
+            mistakes.append(document.mistake(path, message, hint))
+        for name in spec.profiles or []:
+            if name not in scenario.profiles and name not in ("standard", "full"):
+                hint = f"there are: {', '.join([*scenario.profiles, 'full'])}"
+                mistakes.append(document.mistake((*path, "profiles"), f"there is no profile '{name}'", hint))
+    names = [profile] if profile is not None else [*scenario.profiles, "full"]
+    for name in names:
+        try:
+            scaled = scale(scenario, name).scenario
+        except ValueError as error:
+            mistakes.append(document.mistake(("profiles",), str(error)))
+            continue
+        where = f" in profile {name}"
+        for fault_index, message, hint in _schedule_problems(scaled, name, experiments):
+            path_at: tuple[str | int, ...] = ("faults", fault_index, "at")
+            mistakes.append(document.mistake(path_at, message + where, hint))
+    return mistakes
+
+
+def _journeys(loaded: LoadedScenario, mistakes: list[Mistake]) -> JourneyFile | None:
+    load = loaded.scenario.load
+    file = find(load.journeys, loaded.folder)
+    if file is None:
+        hint = "looked beside the scenario, in the workspace and in the shipped packs"
+        mistakes.append(loaded.document.mistake(("load", "journeys"), f"no such file: {load.journeys}", hint))
+        return None
+    try:
+        journeys = read_journeys(file)
+    except InvalidInput as error:
+        mistakes += error.mistakes
+        return None
+    for name in load.mix:
+        if name not in journeys.classes:
+            message = f"{load.journeys} has no journey '{name}'"
+            mistakes.append(loaded.document.mistake(("load", "mix", name), message, _near(name, journeys.classes)))
+    return journeys
+
+
+def experiment_of(spec: FaultSpec, folder: Path) -> Experiment | None:
+    """The experiment that a fault names, or None when there is no such file. Raises InvalidInput."""
+    file = find(spec.experiment, folder)
+    return None if file is None else read_experiment(file, spec.with_)
+
+
+def _experiments(loaded: LoadedScenario, known: Known | None, mistakes: list[Mistake]) -> dict[str, Experiment]:
+    found = {}
+    for index, spec in enumerate(loaded.scenario.faults):
+        path: tuple[str | int, ...] = ("faults", index, "experiment")
+        try:
+            experiment = experiment_of(spec, loaded.folder)
+        except InvalidInput as error:
+            mistakes += error.mistakes
+            continue
+        if experiment is None:
+            hint = "looked beside the scenario, in the workspace and in the shipped packs"
+            mistakes.append(loaded.document.mistake(path, f"no such file: {spec.experiment}", hint))
+            continue
+        found[spec.name] = experiment
+        if known is None:
+            continue
+        for what, name, names in (
+            ("service", experiment.service, known.services),
+            ("link", experiment.link, known.links),
+        ):
+            if name is not None and name not in names:
+                message = f"{spec.experiment} names the {what} '{name}', which the target does not have"
+                mistakes.append(loaded.document.mistake(path, message, _near(name, names)))
+        able = faults_of(known.platform)
+        if experiment.word.name not in able:
+            message = f"platform '{known.platform}' cannot do '{experiment.word.name}'"
+            hint = f"it can do: {', '.join(able)}" if able else "give a target file with --target"
+            mistakes.append(loaded.document.mistake(path, message, hint))
+    return found
+
+
+def _objective_problems(
+    objective: Objective, scenario: Scenario, journeys: JourneyFile | None, known: Known | None
+) -> Iterator[tuple[str, str | None]]:
+    faults = [fault.name for fault in scenario.faults]
+    term = objective.term
+    if term.name in ("ttr", "ttd", "mttr") and term.subject and term.subject not in faults:
+        yield f"{term}: there is no fault '{term.subject}'", _near(term.subject, faults)
+    if term.name in ("ttr", "ttd", "mttr") and not faults:
+        yield f"{term}: this scenario has no fault", None
+    yield from _phase_problems(objective, scenario, faults)
+    for part in (term, *(arg for arg in term.args if isinstance(arg, Term))):
+        yield from _term_problems(part, scenario, journeys, known)
+    if term.name == "lost_writes" and journeys is not None and not journeys.acknowledges:
+        yield "lost_writes: no journey calls acknowledge()", "call acknowledge(key) for each confirmed write"
+
+
+def _phase_problems(
+    objective: Objective, scenario: Scenario, faults: Collection[str]
+) -> Iterator[tuple[str, str | None]]:
+    phase = objective.phase
+    if phase is None or phase in FIXED_PHASES:
+        return
+    kind, colon, rest = phase.partition(":")
+    if colon and kind in ("fault", "recovery"):
+        name = rest.partition("#")[0]
+        if name not in faults:
+            yield f"during {phase}: there is no fault '{name}'", _near(name, faults)
+        return
+    stages = [stage.phase for stage in scenario.load.stages if stage.phase]
+    if phase not in stages:
+        yield f"during {phase}: there is no such phase", _near(phase, [*FIXED_PHASES, *stages])
+
+
+def _term_problems(
+    term: Term, scenario: Scenario, journeys: JourneyFile | None, known: Known | None
+) -> Iterator[tuple[str, str | None]]:
+    journey = term.filters.get("journey")
+    names = list(scenario.load.mix) or (journeys.classes if journeys is not None else [])
+    if journey is not None and names and journey not in names:
+        yield f"{term}: there is no journey '{journey}'", _near(journey, names)
+    service = term.filters.get("service")
+    if service is not None and known is not None and service not in known.services:
+        yield f"{term}: the target has no service '{service}'", _near(service, known.services)
+    statistic = term.quantile is not None or term.name in ("mean", "min", "max", "median", "slope")
+    if not statistic or term.subject in LATENCIES or term.subject in METRICS:
+        return
+    if service is not None or "instance" in term.filters:
+        return
+    observed = None if journeys is None else journeys.observations
+    if observed is not None and term.subject not in observed:
+        yield (
+            f"{term}: no journey observes '{term.subject}'",
+            _near(term.subject, [*LATENCIES, *observed, *METRICS]),
+        )
+
+
+def _schedule_problems(
+    scenario: Scenario, profile: str, experiments: dict[str, Experiment]
+) -> Iterator[tuple[int, str, str | None]]:
+    """Room for every fault: its time, its `ttr` bound and the hold, before the next one and the end."""
+    stages = scenario.load.stages
+    end = cooldown_start(stages)
+    begin = warmup_end(stages)
+    hold = scenario.recovery.hold
+    planned = []
+    for index, spec in enumerate(scenario.faults):
+        duration = _duration_of(spec, experiments)
+        bound = ttr_bound(scenario, profile, spec.name)
+        planned += [(at, max(duration, bound) + hold, index, spec) for at in spec.times()]
+    planned.sort(key=lambda one: one[0])
+    for place, (at, room, index, spec) in enumerate(planned):
+        if at >= end:
+            yield (
+                index,
+                f"'{spec.name}' starts at {format_seconds(at)}, the load ends at {format_seconds(end)}",
+                None,
+            )
+            continue
+        if at < begin + hold:
+            yield (
+                index,
+                f"'{spec.name}' starts at {format_seconds(at)}: it needs {format_seconds(hold)} of baseline "
+                f"after the warm-up, which ends at {format_seconds(begin)}",
+                f"at: {begin + hold:g}s or later",
+            )
+        following = next((one for one in planned[place + 1 :] if not one[3].overlap), None)
+        limit = min(end, following[0]) if following is not None else end
+        if at + room > limit + 1e-9:
+            until = "the next fault" if following is not None and following[0] < end else "the end of the load"
+            yield (
+                index,
+                f"'{spec.name}' at {format_seconds(at)} needs {format_seconds(room)} (fault or ttr bound, and the "
+                f"hold of {format_seconds(hold)}), but {until} comes after {format_seconds(limit - at)}",
+                None,
+            )
+
+
+def _duration_of(spec: FaultSpec, experiments: dict[str, Experiment]) -> float:
+    given = spec.with_.get("duration_s")
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return float(given)
+    return experiments[spec.name].duration_s if spec.name in experiments else 0.0
+
+
+def ttr_bound(scenario: Scenario, profile: str, fault: str) -> float:
+    """The time that the objectives allow a fault for recovery, in seconds; 0 when none speaks of it."""
+    bounds = [
+        spec.parsed.target.value
+        for spec in scenario.objectives_in(profile)
+        if spec.parsed.term.name in ("ttr", "mttr") and spec.parsed.term.subject in ("", fault)
+    ]
+    return max(bounds, default=0.0)
+
+
+def _near(word: str, known: Collection[str]) -> str | None:
+    if not known:
+        return None
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(sorted(known))}"
