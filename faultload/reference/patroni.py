@@ -47,9 +47,14 @@ class Cluster:
 
     @classmethod
     def plan(cls, folder: Path, ports: list[int], *, synchronous: bool) -> Cluster:
-        """A cluster in a folder, with seven ports."""
-        members = tuple(Member(f"pg{n + 1}", *ports[3 * n : 3 * n + 3]) for n in range(2))
-        return cls(folder, members, ports[6], secrets.token_hex(16), synchronous)
+        """A cluster in a folder, with seven ports.
+
+        A Raft node connects to those with a lower address, and tries again after 5 s only: so the first to
+        listen has the lowest port.
+        """
+        raft, ports = sorted(ports)[:3], sorted(ports)[3:]
+        members = tuple(Member(f"pg{n + 1}", *ports[2 * n : 2 * n + 2], raft[n + 1]) for n in range(2))
+        return cls(folder, members, raft[0], secrets.token_hex(16), synchronous)
 
     @property
     def dsn(self) -> str:
@@ -65,7 +70,8 @@ class Cluster:
         self.folder.mkdir(parents=True, exist_ok=True)
         _write(self.folder / "schema.sql", schema)
         unprivileged = _unprivileged()
-        programs = []
+        first = self.members[0]
+        programs = [self._witness(unprivileged)]
         for member in self.members:
             config = self.folder / f"{member.name}.yml"
             _write(config, json.dumps(self._member_settings(member), indent=1))
@@ -74,16 +80,24 @@ class Cluster:
                     name=member.name,
                     argv=(*unprivileged, sys.executable, "-m", "patroni", str(config)),
                     restart_after_s=MEMBER_RESTART_S,
+                    after_port=self.witness_port if member is first else first.raft_port,
                     takes_with_it=str(self.data_dir(member)),
                 )
             )
+        return programs
+
+    @property
+    def settled_port(self) -> int:
+        """Listened on once the first member has made the database, which takes most of a start."""
+        return self.members[0].sql_port
+
+    def _witness(self, unprivileged: tuple[str, ...]) -> Program:
         config = self.folder / "witness.yml"
         settings = {"raft": self._raft(self.witness_port, "witness"), "log": {"level": "WARNING"}}
         _write(config, json.dumps(settings, indent=1))
         code = "from patroni.raft_controller import main; main()"
         argv = (*unprivileged, sys.executable, "-c", code, str(config))
-        programs.append(Program(name="pg-witness", argv=argv, restart_after_s=2.0))
-        return programs
+        return Program(name="pg-witness", argv=argv, restart_after_s=2.0)
 
     def data_dir(self, member: Member) -> Path:
         return self.folder / member.name
@@ -121,7 +135,7 @@ class Cluster:
                     "no-sync",
                     "no-instructions",
                 ],
-                "post_init": f"{psql} -v ON_ERROR_STOP=1 -q -f {self.folder / 'schema.sql'}",
+                "post_init": f"{psql} -v ON_ERROR_STOP=1 -1 -q -f {self.folder / 'schema.sql'}",
             },
             "postgresql": {
                 "listen": f"{HOST}:{member.sql_port}",

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -68,6 +69,8 @@ class Supervisor:
 
     async def _keep(self, program: Program) -> None:
         """Start a program, again and again."""
+        if program.after_port is not None:
+            await _listened_on(program.after_port)
         while True:
             child = spawn(
                 program.argv,
@@ -120,6 +123,15 @@ class Supervisor:
             self._started[name] = process
             found = {name: process.to_json() for name, process in self._started.items()}
             state.write_json(sweep.processes_file(self._folder), found)
+
+
+async def _listened_on(port: int) -> None:
+    while True:
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return
+        await asyncio.sleep(0.05)
 
 
 async def _ended(child: subprocess.Popen[bytes]) -> int:

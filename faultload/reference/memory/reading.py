@@ -14,6 +14,8 @@ from faultload.reference.memory.database import Database, UnavailableError
 from faultload.reference.memory.model import COLUMNS, SEARCHED, Memory, rank
 
 TIER_TIMEOUT_S = 0.2
+GATHER_S = 0.02
+"""How long writes gather before they are pushed to the tiers together."""
 
 
 class TierDownError(Exception):
@@ -99,6 +101,7 @@ class Reader:
         """Push whatever has gathered, one batch at a time; a tier that misses one repairs itself by polling."""
         while True:
             await self._pushable.wait()
+            await asyncio.sleep(GATHER_S)
             self._pushable.clear()
             batch, self._to_push = self._to_push[:1000], self._to_push[1000:]
             await asyncio.gather(*(tier.ask("POST", "/push", batch) for tier in self.tiers), return_exceptions=True)

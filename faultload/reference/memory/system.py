@@ -61,13 +61,13 @@ class System:
         _write(links, self._links())
         schema = SCHEMA.format(password=self.cluster.password)
         programs = self.cluster.programs(schema)
-        argv = (sys.executable, "-m", "faultload.platforms.linkproxy", "--config", str(links))
-        programs.append(Program("links", argv, restart_after_s=0.5))
-        for name, port in self.tiers.items():
-            programs.append(Program(name, _at(self._command(name), port), restart_after_s=2.0))
-        for n, port in enumerate(self.apis):
-            programs.append(Program(f"api-{n + 1}", _at(self._command("api"), port), restart_after_s=2.0))
-        programs.append(Program("gateway", _at(self._command("gateway"), self.gateway), restart_after_s=1.0))
+        proxy = (sys.executable, "-m", "faultload.platforms.linkproxy", "--config", str(links))
+        others = [("links", proxy, 0.5)]
+        others += [(name, _at(self._command(name), port), 2.0) for name, port in self.tiers.items()]
+        others += [(f"api-{n + 1}", _at(self._command("api"), p), 2.0) for n, p in enumerate(self.apis)]
+        others += [("gateway", _at(self._command("gateway"), self.gateway), 1.0)]
+        for name, argv, restart_after_s in others:
+            programs.append(Program(name, argv, restart_after_s, after_port=self.cluster.settled_port))
         return programs
 
     async def not_ready(self) -> str | None:

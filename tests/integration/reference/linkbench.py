@@ -79,9 +79,7 @@ def bench(folder: Path) -> Iterator[Bench]:
                 proxy.links()
                 break
             except TargetError:
-                assert time.monotonic() < deadline and identify(process.pid), (
-                    folder / "links.log"
-                ).read_text()
+                assert time.monotonic() < deadline and identify(process.pid), (folder / "links.log").read_text()
                 time.sleep(0.05)
         yield Bench(proxy, ("127.0.0.1", listen), process)
     finally:
