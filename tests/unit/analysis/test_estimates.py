@@ -1,0 +1,268 @@
+"""Quantiles, means, shares, rates, slopes and ratios: edges and honesty."""
+
+from __future__ import annotations
+
+import math
+import time
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from faultload_analysis.compare import ratio_estimate
+from faultload_analysis.dependence import more_to_decide, share_bounds
+from faultload_analysis.latency import mean_estimate, quantile, quantile_estimate, rank, summary, variance_inflation
+from faultload_analysis.slo import (
+    burn_alerts,
+    burn_rate_estimate,
+    error_budget,
+    largest_unseen_outage,
+    more_needed,
+    proportion_estimate,
+)
+from faultload_analysis.throughput import rate_estimate
+from faultload_analysis.trend import slope_estimate
+
+RNG = np.random.default_rng(20)
+values = st.lists(st.floats(0, 1e9) | st.just(math.inf), min_size=1, max_size=300)
+
+
+@settings(max_examples=150, deadline=None)
+@given(values, st.integers(1, 1000))
+def test_quantile_is_numpys_inverted_cdf(xs: list[float], thousandths: int) -> None:
+    exact = Fraction(thousandths, 1000)
+    at = -(-len(xs) * thousandths // 1000)
+    assert quantile(xs, exact) == sorted(xs)[at - 1]
+    if all(map(math.isfinite, xs)) and len(xs) * thousandths % 1000:  # numpy's rank is a float's off the integers
+        assert quantile(xs, exact) == np.quantile(xs, thousandths / 1000, method="inverted_cdf")
+
+
+@settings(max_examples=60, deadline=None)
+@given(values, st.sampled_from([0.5, 0.9, 0.99]))
+def test_bounds_enclose_the_quantile(xs: list[float], p: float) -> None:
+    e = quantile_estimate(xs, p, target=1.0)
+    assert e.value is not None and e.n_eff is not None
+    assert e.low is None or e.low <= e.value
+    assert e.high is None or e.high >= e.value
+    assert 0 < e.n_eff <= e.n == len(xs)
+
+
+def test_a_float_p_means_the_decimal_it_prints_as() -> None:
+    assert rank(100, 0.07) == rank(100, Decimal("0.07")) == rank(100, Fraction(7, 100)) == 7
+    assert rank(1000, np.float64(0.999)) == 999
+
+
+@pytest.mark.parametrize("p", [0.0, -0.1, 1.1])
+def test_a_quantile_outside_of_its_range_is_refused(p: float) -> None:
+    with pytest.raises(ValueError, match="lies in"):
+        quantile([1.0], p)
+
+
+def test_nothing_and_nan_are_refused_or_say_nothing() -> None:
+    with pytest.raises(ValueError, match="no samples"):
+        quantile([], 0.5)
+    for function in (lambda x: quantile(x, 0.5), lambda x: quantile_estimate(x, 0.5), mean_estimate, summary):
+        with pytest.raises(ValueError, match="NaN"):
+            function([1.0, math.nan])
+    assert quantile_estimate([], 0.99).value is None
+    assert mean_estimate([]).value is None
+    assert proportion_estimate([]).value is None
+    assert summary([]).p99 is None
+
+
+def test_one_sample_proves_nothing() -> None:
+    e = quantile_estimate([0.001], 0.5, target=1.0)
+    assert (e.value, e.low, e.high) == (0.001, None, None)
+
+
+def test_all_failed_is_an_infinite_quantile_that_fails() -> None:
+    e = quantile_estimate(np.full(1000, np.inf), 0.99, target=0.5)
+    assert (e.value, e.low) == (math.inf, math.inf)
+    assert mean_estimate(np.full(10, np.inf)).low == math.inf
+
+
+def test_two_percent_failed_move_p99_to_infinity_but_not_p95() -> None:
+    x = RNG.exponential(0.02, 50_000)
+    x[RNG.random(x.size) < 0.02] = np.inf
+    p99, p95 = quantile_estimate(x, 0.99, target=0.5), quantile_estimate(x, 0.95, target=0.5)
+    assert p99.value == math.inf and p99.low == math.inf
+    assert p95.high is not None and p95.high < 0.5
+
+
+def test_small_n_is_worth_its_square_root() -> None:
+    e = quantile_estimate(RNG.exponential(1, 49), 0.5)
+    assert e.n_eff == pytest.approx(7)
+    assert "√n" in e.method
+
+
+def test_an_undecided_quantile_says_how_much_more_load() -> None:
+    e = quantile_estimate(RNG.exponential(0.05, 300), 0.99, target=0.4)
+    assert e.high is None or e.high > 0.4
+    assert "more requests like these" in e.why
+
+
+def test_millions_of_samples_are_judged_in_seconds() -> None:
+    x = np.random.default_rng(1).exponential(0.05, 3_000_000)
+    begun = time.process_time()
+    quantile_estimate(x, 0.99, target=0.5)
+    assert time.process_time() - begun < 3
+
+
+def test_independent_series_are_hardly_inflated_and_bursts_much() -> None:
+    independent = RNG.random(20_000) < 0.02
+    burst = np.zeros(20_000, dtype=bool)
+    burst[5000:5400] = True
+    assert 1.0 <= variance_inflation(independent) < 4
+    assert variance_inflation(burst) > 300
+    assert variance_inflation(np.zeros(100, dtype=bool)) == 1.0
+    with pytest.raises(ValueError, match="too few"):
+        variance_inflation(np.ones(30, dtype=bool))
+
+
+def test_clustered_failures_widen_availability_and_clean_runs_are_exact() -> None:
+    scattered = np.zeros(60_000, dtype=bool)
+    scattered[RNG.choice(60_000, 60, replace=False)] = True
+    clustered = np.arange(60_000) < 60
+    a, b = proportion_estimate(scattered, slo=0.995), proportion_estimate(clustered, slo=0.995)
+    assert a.value == b.value == pytest.approx(0.999)
+    assert a.low is not None and b.low is not None and b.low < a.low
+    clean = proportion_estimate(np.zeros(2995, dtype=bool))
+    assert clean.low is not None and clean.low >= 0.999 > proportion_estimate(np.zeros(2994, dtype=bool)).low  # type: ignore[operator]
+    assert clean.n_eff == 2995
+
+
+def test_bursty_failures_at_the_slo_rarely_pass() -> None:
+    """An on-off failure process whose long-run bad share is exactly the 1 % allowed."""
+    rng = np.random.default_rng(4)
+    passed = 0
+    for _ in range(100):
+        # bursts of 50 requests on average, one per 5000
+        bad = np.zeros(200_000, dtype=bool)
+        starts = np.flatnonzero(rng.random(bad.size) < 1 / 5000)
+        for at, length in zip(starts, rng.geometric(1 / 50, starts.size), strict=True):
+            bad[at : at + length] = True
+        low = proportion_estimate(bad).low
+        passed += low is not None and low >= 0.99
+    assert passed <= 11
+
+
+def test_more_needed_is_what_the_table_leaves() -> None:
+    assert more_needed(1000, 0, 0.999) == 1995
+    assert more_needed(4742, 1, 0.999) == 0
+    assert more_needed(3000, 1, 0.999) == 1742
+    more = more_to_decide(6, 2000, 0.005)
+    assert more is not None
+    size = 2000 + more
+    _, high = share_bounds(6 / 2000 * size, size)
+    assert high <= 0.005 < share_bounds(6, 2000)[1]
+
+
+def test_an_unseen_outage_is_named() -> None:
+    outage = largest_unseen_outage(6000, 600, 0.999)
+    assert outage.rarer_than_s == pytest.approx(600 / math.log(20))
+    assert outage.breaks_slo_from_s == pytest.approx(0.6 / math.log(20))
+    assert "could have gone unseen" in outage.sentence
+
+
+def test_budgets_and_burn_rates_have_bounds_and_need_data() -> None:
+    bad = np.arange(20_000) % 1000 == 0
+    budget = error_budget((np.linspace(0, 600, bad.size), bad), 0.999, 30 * 86400, 600)
+    assert budget.burn_rate == pytest.approx(1.0)
+    assert budget.estimate.low is not None and budget.estimate.high is not None
+    assert budget.estimate.low < 600 / (30 * 86400) < budget.estimate.high
+    assert burn_rate_estimate(bad, 0.999).value == pytest.approx(1.0)
+    assert error_budget((np.array([]), np.array([])), 0.999, 1, 1).consumed is None
+    assert burn_rate_estimate([], 0.999).value is None
+    with pytest.raises(ValueError, match="event-based"):
+        error_budget(np.ones(3), 0.999, 1, 1, 100)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        proportion_estimate([True], slo=1.0)
+        error_budget(np.ones(3), 1.0, 1, 1)
+
+
+def test_alerts_need_both_windows_and_end() -> None:
+    times = np.arange(0, 2000, 0.1)
+    bad = (times >= 100) & (times < 200)
+    alerts = burn_alerts(times, bad, 0.999)
+    assert [a.factor for a in alerts] == [14.4]  # 6 x over 6 h takes 129.6 s of outage
+    first = alerts[0]
+    assert first.end_s is not None and first.end_s == pytest.approx(200 + 300 - 4.3, abs=1.5)
+    assert burn_alerts(times, np.zeros(times.size, dtype=bool), 0.999) == []
+    assert burn_alerts([], [], 0.999) == []
+
+
+def test_the_mean_is_not_sure_of_what_never_varied() -> None:
+    hits = mean_estimate(np.ones(100))
+    assert hits.value == 1.0 and hits.low == pytest.approx(0.05 ** (1 / 100)) and hits.high == 1.0
+    few = mean_estimate(np.full(10, 7.0))
+    assert (few.value, few.low, few.high) == (7.0, None, None)
+    assert mean_estimate([3.0]).low is None
+
+
+def test_the_mean_of_a_queue_at_its_target_rarely_passes() -> None:
+    rng, passed = np.random.default_rng(9), 0
+    for _ in range(60):
+        service, gaps = rng.exponential(1.0, 20_000), rng.exponential(1.25, 20_000)
+        walk = np.concatenate(([0.0], np.cumsum(service[:-1] - gaps[1:])))
+        high = mean_estimate((walk - np.minimum.accumulate(walk) + service)[5000:]).high
+        passed += high is not None and high <= 5.0  # M/M/1, mu = 1, lambda = 0.8: 1 / (mu - lambda)
+    assert passed <= 8  # binomial(60, .05) exceeds 8 with probability .002
+
+
+def test_the_mean_of_dependent_values_has_wide_bounds() -> None:
+    noise = np.random.default_rng(8).normal(size=20_000)
+    walk = np.convolve(noise, np.full(200, 200**-0.5), mode="same")
+    free, bound = mean_estimate(noise), mean_estimate(walk)
+    assert free.n_eff is not None and bound.n_eff is not None
+    assert bound.n_eff < free.n_eff / 20
+    assert bound.low is not None and bound.high is not None and bound.low < 0 < bound.high
+
+
+def test_a_rate_is_bounded_and_a_short_phase_is_cut_finer() -> None:
+    times = np.sort(RNG.uniform(0, 60, 6000))
+    e = rate_estimate(times, start_s=0, end_s=60)
+    assert e.value == pytest.approx(100) and e.n == 60
+    assert e.low is not None and 90 < e.low < 100
+    short = rate_estimate(times, start_s=0, end_s=15)
+    assert short.n == 60 and short.low is not None and 80 < short.low < 100
+    silent = rate_estimate([], start_s=0, end_s=60)
+    assert silent.value == 0.0
+    assert rate_estimate(times, start_s=0, end_s=0.5).value is None
+
+
+def test_a_slope_is_found_under_noise_and_not_claimed_without() -> None:
+    t = np.arange(600.0)
+    rng = np.random.default_rng(2)
+    leak = slope_estimate(t, 1e6 + 500 * t + rng.normal(0, 3e4, 600), min_points=30, min_duration_s=60)
+    assert leak.low is not None and leak.high is not None and leak.low < 500 < leak.high and leak.low > 300
+    flat = slope_estimate(t, 1e6 + rng.normal(0, 3e4, 600), min_points=30, min_duration_s=60)
+    assert flat.low is not None and flat.high is not None and flat.low < 0 < flat.high
+    short = slope_estimate(t[:20], t[:20], min_points=30, min_duration_s=60)
+    assert short.value is None and "too short to say" in short.why
+    assert slope_estimate([], [], min_points=1, min_duration_s=0).value is None
+
+
+def test_a_random_walk_is_rarely_called_a_slope() -> None:
+    rng = np.random.default_rng(6)
+    t, claimed = np.arange(300.0), 0
+    for _ in range(60):
+        residual = np.zeros(300)
+        for i, step in enumerate(rng.normal(size=299)):
+            residual[i + 1] = 0.9 * residual[i] + step
+        e = slope_estimate(t, residual, min_points=30, min_duration_s=60)
+        claimed += e.low is not None and (e.low > 0 or (e.high or 0) < 0)
+    assert claimed <= 14  # two one-sided 5 % bounds: 6 expected, 14 with probability .003
+
+
+def test_a_ratio_is_bounded_and_repeatable() -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.exponential(0.3, 3000), rng.exponential(0.01, 3000)
+    first = ratio_estimate(a, b, lambda x: float(np.median(x)))
+    assert first.low is not None and first.high is not None and first.low < 30 < first.high
+    assert first == ratio_estimate(a, b, lambda x: float(np.median(x)))
+    assert ratio_estimate(a[:10], b, lambda x: float(np.median(x))).low is None
+    assert ratio_estimate(a, np.zeros(100), lambda x: float(np.median(x))).value is None
+    assert ratio_estimate([], b, lambda x: float(np.median(x))).value is None
