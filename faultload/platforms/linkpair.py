@@ -1,4 +1,4 @@
-"""One instance pair of a link in the link proxy: its listener, its connections, and how a fault shows on them."""
+"""One instance pair of a link in the proxy: its listener, its connections, and how a fault shows on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The link proxy process: a TCP listener per instance pair of a target's links, and the faults that are open on them.
+"""The link proxy process: a listener per instance pair of a target's links, and the faults open on them.
 
 `python -m faultload.platforms.linkproxy --config FILE`
 """

@@ -1,4 +1,4 @@
-"""A PostgreSQL pair under Patroni with a Raft store of its own: settings, programs, and what the cluster says of itself."""
+"""A PostgreSQL pair under Patroni with a Raft store of its own: settings, programs, state."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Cluster:
         listen has the lowest port.
         """
         raft, ports = sorted(ports)[:3], sorted(ports)[3:]
-        members = tuple(Member(f"pg{n + 1}", *ports[2 * n : 2 * n + 2], raft[n + 1]) for n in range(2))
+        members = tuple(Member(f"pg{n + 1}", ports[2 * n], ports[2 * n + 1], raft[n + 1]) for n in range(2))
         return cls(folder, members, raft[0], secrets.token_hex(16), synchronous)
 
     @property

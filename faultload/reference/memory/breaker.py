@@ -1,4 +1,4 @@
-"""A circuit breaker: after a few failures in a row a dependency is left alone, then tried by one request at a time."""
+"""A circuit breaker: after a few failures in a row a dependency is left alone, then tried again one by one."""
 
 from __future__ import annotations
 

@@ -36,7 +36,8 @@ class Database:
         self, addresses: Sequence[Address], user: str, password: str, *, size: int = 4, retry: bool = True
     ) -> None:
         self._addresses = list(addresses)
-        self._account = {"user": user, "password": password, "dbname": "postgres"}
+        self._user = user
+        self._password = password
         self._retry = retry
         self._slots = asyncio.Semaphore(size if retry else 1)
         self._idle: list[Connection] = []
@@ -114,7 +115,9 @@ class Database:
         return await psycopg.AsyncConnection.connect(
             host=address[0],
             port=address[1],
-            **self._account,
+            user=self._user,
+            password=self._password,
+            dbname="postgres",
             autocommit=True,
             target_session_attrs="read-write",
             connect_timeout=2,

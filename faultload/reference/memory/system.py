@@ -62,7 +62,7 @@ class System:
         schema = SCHEMA.format(password=self.cluster.password)
         programs = self.cluster.programs(schema)
         proxy = (sys.executable, "-m", "faultload.platforms.linkproxy", "--config", str(links))
-        others = [("links", proxy, 0.5)]
+        others: list[tuple[str, tuple[str, ...], float]] = [("links", proxy, 0.5)]
         others += [(name, _at(self._command(name), port), 2.0) for name, port in self.tiers.items()]
         others += [(f"api-{n + 1}", _at(self._command("api"), p), 2.0) for n, p in enumerate(self.apis)]
         others += [("gateway", _at(self._command("gateway"), self.gateway), 1.0)]
