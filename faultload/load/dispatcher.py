@@ -30,7 +30,7 @@ class Crew:
     journey: str
     share: float
     variant: str | None = None
-    idle: list[tuple[Scheduled, Waiter[Any]]] = field(default_factory=list)
+    idle: deque[tuple[Scheduled, Waiter[Any]]] = field(default_factory=deque)
     queue: deque[tuple[Slot, int]] = field(default_factory=deque)
     """Slots with the wait clock's reading when they began to wait."""
     users: int = 0
@@ -140,8 +140,8 @@ class Dispatcher:
         crew = self.crews[slot.journey]
         self.counts.offered += 1
         if crew.idle:
-            # the last one that was busy: its connection is the least likely to have been closed
-            _, waiter = crew.idle.pop()
+            # in turn, so that no user's own course through its TaskSets outweighs the others'
+            _, waiter = crew.idle.popleft()
             self._callback(waiter.switch, slot)
             return
         crew.queue.append((slot, self._clock.read()))
