@@ -157,11 +157,11 @@ def mean_estimate(values: npt.ArrayLike, *, confidence: float = 0.95) -> Estimat
 
     0/1 values: exact binomial on n / variance inflation, so that data without variation is never certain.
     Others: batch means with Student's t, the widest of 20, 10 and 5 batches (below 60 samples floor(√n)
-    batches, and no narrower than with every √n neighbours counted as one; below 4 the bounds are open), their variance at its 80 % upper bound: M/M/1, utilisation 0.8,
-    mean at the truth: PASS .027 for n = 20 000 and .053 for 2000 (20 plain batches: .103 and .157, measured
-    over 300 runs); shorter than that the mean of such a queue stays optimistic. Values that never vary bound
-    nothing below 60 samples. A +inf makes the mean +inf.
-    ValueError on NaN or -inf. Source: Law & Kelton, Simulation Modeling and Analysis, batch means.
+    batches, and no narrower than with every √n neighbours counted as one; below 4 the bounds are open), their
+    variance at its 80 % upper bound: M/M/1, utilisation 0.8, mean at the truth: PASS .027 for n = 20 000 and
+    .053 for 2000 (20 plain batches: .103 and .157, measured over 300 runs); shorter than that the mean of
+    such a queue stays optimistic. Values that never vary bound nothing below 60 samples. A +inf makes the
+    mean +inf. ValueError on NaN or -inf. Source: Law & Kelton, Simulation Modeling and Analysis, batch means.
     """
     array = _checked(values)
     n = array.size

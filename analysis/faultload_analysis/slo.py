@@ -27,14 +27,22 @@ def _allowed(slo: float) -> float:
     return float(round(1.0 - slo, 15))
 
 
-def proportion_estimate(bad: npt.ArrayLike, *, confidence: float = 0.95, slo: float | None = None) -> Estimate:
+def proportion_estimate(
+    bad: npt.ArrayLike, *, confidence: float = 0.95, slo: float | None = None, of_run: bool = False
+) -> Estimate:
     """The share of GOOD requests (availability), with one-sided bounds that hold for clustered failures.
 
     `bad`: shape (n,), bool, in time order of intended start. Clopper-Pearson on counts over the variance
-    inflation of the failures (20 batch means, research/analysis.md sections 2 and 9); without a single
-    failure (or success) the inflation is 1, so the bound speaks of the run: see `largest_unseen_outage`.
-    Below 60 samples with failures every √n neighbours count as one. With `slo`, `why` says how much more
-    load would decide. No samples: value None.
+    inflation of the failures (batch means, research/analysis.md sections 2 and 9); without a single failure
+    (or success) the inflation is 1, so the bound speaks of the run: see `largest_unseen_outage`. Below 60
+    samples with failures every √n neighbours count as one.
+
+    `of_run` False: both bounds are about the system in the long run, of which one outage is a single event:
+    10 s down in 600 s do not yet disprove 99.9 %. `of_run` True: the upper bound is about this run alone, the
+    plain Clopper-Pearson one, which is conservative for requests that fail independently given the state the
+    system was in, however that state changed (Hoeffding 1956, Poisson binomial); the lower bound stays.
+
+    With `slo`, `why` says how much more load would decide. No samples: value None.
     """
     array = _mask(bad)
     n = int(array.size)
@@ -43,6 +51,9 @@ def proportion_estimate(bad: npt.ArrayLike, *, confidence: float = 0.95, slo: fl
     k = int(np.count_nonzero(array))
     inflation, method = (1.0, "exact binomial") if k in (0, n) else inflation_of([array], n)
     low_bad, high_bad = share_bounds(k, n, inflation=inflation, confidence=confidence)
+    if of_run:
+        low_bad, _ = share_bounds(k, n, confidence=confidence)
+        method = f"{method}; upper bound of this run"
     why = ""
     if slo is not None and low_bad <= _allowed(slo) < high_bad:
         more = more_to_decide(k, n, _allowed(slo), inflation=inflation)

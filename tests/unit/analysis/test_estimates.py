@@ -134,6 +134,15 @@ def test_clustered_failures_widen_availability_and_clean_runs_are_exact() -> Non
     assert clean.n_eff == 2995
 
 
+def test_one_outage_fails_the_run_but_says_little_of_the_long_run() -> None:
+    bad = np.zeros(60_000, dtype=bool)
+    bad[30_000:31_000] = True
+    long_run, run = proportion_estimate(bad), proportion_estimate(bad, of_run=True)
+    assert long_run.high is not None and long_run.high > 0.999
+    assert run.high is not None and 0.983 < run.high < 0.985
+    assert run.low == long_run.low and run.low is not None and run.low < 0.95
+
+
 def test_bursty_failures_at_the_slo_rarely_pass() -> None:
     """An on-off failure process whose long-run bad share is exactly the 1 % allowed."""
     rng = np.random.default_rng(4)
