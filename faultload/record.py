@@ -117,6 +117,32 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         return
 
 
+class LineTail:
+    """Reads the JSON lines that were appended since the last look; a line under way waits for the next."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+
+    def read(self) -> list[dict[str, Any]]:
+        """New whole lines since the last call."""
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        found = []
+        for line in whole.splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+
 def _finite(value: Any) -> Any:
     """JSON has no infinity and no NaN: they become "inf", "-inf" and null."""
     if isinstance(value, float) and not math.isfinite(value):

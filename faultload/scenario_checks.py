@@ -193,18 +193,15 @@ def _schedule_problems(
     planned.sort(key=lambda one: one[0])
     for place, (at, room, index, spec) in enumerate(planned):
         if at >= end:
-            yield (
-                index,
-                f"'{spec.name}' starts at {format_seconds(at)}, the load ends at {format_seconds(end)}",
-                None,
-            )
+            message = f"'{spec.name}' starts at {format_seconds(at)}, the load ends at {format_seconds(end)}"
+            yield index, message, None
             continue
-        if at < begin + hold:
+        if at < begin + MIN_BASELINE_S:
             yield (
                 index,
-                f"'{spec.name}' starts at {format_seconds(at)}: it needs {format_seconds(hold)} of baseline "
+                f"'{spec.name}' starts at {format_seconds(at)}: it needs {MIN_BASELINE_S:g} s of baseline "
                 f"after the warm-up, which ends at {format_seconds(begin)}",
-                f"at: {begin + hold:g}s or later",
+                f"at: {begin + MIN_BASELINE_S:g}s or later",
             )
         following = next((one for one in planned[place + 1 :] if not one[3].overlap), None)
         limit = min(end, following[0]) if following is not None else end

@@ -1,0 +1,191 @@
+"""Commands: parse, call, print; no logic. Heavy imports wait inside the command that needs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from faultload import __version__
+from faultload.errors import ExitCode, FaultloadError
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="faultload")
+def cli() -> None:
+    """Load and chaos testing on one clock, with verdicts that know when they do not know.
+
+    Exit codes: 0 PASS, 1 FAIL, 2 wrong usage or an invalid file, 3 INCONCLUSIVE, 4 INVALID, 5 refused or
+    stopped by gate, guard, abort condition or person, 6 something could not be undone, 70 an error of
+    faultload's own, 130 interrupted.
+    """
+
+
+def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that choose a scenario's profile and target."""
+    options = [
+        click.option("--profile", metavar="P", help="smoke, standard, full, soak or one of the scenario's own."),
+        click.option("--platform", metavar="P", help="Where a reference system is started (local)."),
+        click.option("--url", metavar="URL", help="Load this URL instead of the scenario's target."),
+        click.option("--target", type=_PATH, metavar="FILE", help="Use this target file instead."),
+        click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Replace a value of the scenario."),
+        click.option("--defect", "defects", multiple=True, metavar="NAME", help="Switch a reference defect on."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO|FOLDER|PACK...")
+@_target_options
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Repeat the choices of an earlier run.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, metavar="N", help="Load processes.")
+@click.option("--approve", multiple=True, metavar="TARGET_ID", help="Confirm a target that is not loopback.")
+@click.option("--out", type=_PATH, metavar="DIR", help="The run directory; new or empty.")
+def run(scenarios: tuple[str, ...], **options: Any) -> None:
+    """Run scenarios: load, faults, verdict."""
+    from faultload.run import Wishes, run_scenarios
+
+    command = ("faultload", *sys.argv[1:])
+    sys.exit(run_scenarios(scenarios, Wishes(command=command, **options)))
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+def validate(paths: tuple[str, ...]) -> None:
+    """Every mistake in scenario, target and experiment files, with line and hint."""
+    from faultload.validate import validate_files
+
+    mistakes, checked = validate_files(paths, Path.cwd())
+    for mistake in mistakes:
+        click.echo(str(mistake), err=True)
+    if mistakes:
+        sys.exit(ExitCode.USAGE)
+    click.echo(f"{checked} file{'s' if checked != 1 else ''} in order")
+
+
+@cli.command()
+@click.argument("scenario")
+@_target_options
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Choose instances as this seed does.")
+def plan(scenario: str, seed: int | None, **options: Any) -> None:
+    """The timeline, the instances it would touch, what each objective needs; touches nothing."""
+    from faultload.plan import print_plan
+    from faultload.run import Wishes
+
+    print_plan(scenario, Wishes(seed=seed, **options))
+
+
+@cli.command("list")
+def list_packs() -> None:
+    """Packs, scenarios, profiles, and how long each takes."""
+    from faultload.plan import print_list
+
+    print_list(Path.cwd())
+
+
+@cli.command()
+@click.argument("run_dir", metavar="RUN", type=_PATH)
+def report(run_dir: Path) -> None:
+    """Judge and render a run again from its raw data."""
+    from faultload.record import RunDirectory
+    from faultload.run import finish
+
+    sys.exit(finish(RunDirectory.existing(run_dir))["exit_code"])
+
+
+@cli.command()
+@click.argument("what", required=False, metavar="[RUN|TARGET_ID]")
+@click.option("--all", "everything", is_flag=True, help="Undo whatever is open on this machine.")
+@click.option("--list", "only_list", is_flag=True, help="Show what is open, undo nothing.")
+def undo(what: str | None, everything: bool, only_list: bool) -> None:
+    """Undo what is still open, and stop what a dead run left."""
+    from faultload.leftovers import undo_leftovers
+
+    sys.exit(undo_leftovers(what, everything=everything, only_list=only_list))
+
+
+@cli.group()
+def target() -> None:
+    """A reference system by itself: up, status, down."""
+
+
+@target.command("up")
+@click.argument("name")
+@click.option("--platform", default="local", type=click.Choice(["local"]), help="Where it is started.")
+@click.option("--defect", "defects", multiple=True, metavar="NAME", help="Switch a defect on.")
+@click.option("--file", "copy", type=_PATH, metavar="target.yaml", help="Write a copy of the target file here.")
+def target_up(name: str, platform: str, defects: tuple[str, ...], copy: Path | None) -> None:
+    """Start a reference system; print its URL and target file."""
+    from faultload.targets import bring_up
+
+    bring_up(name, defects, copy)
+
+
+@target.command("down")
+@click.argument("name")
+def target_down(name: str) -> None:
+    """Stop a reference system and remove what it left."""
+    from faultload.targets import bring_down
+
+    bring_down(name)
+
+
+@target.command("status")
+@click.argument("name")
+def target_status(name: str) -> None:
+    """Whether a reference system is up, and which of its services are ready."""
+    from faultload.targets import print_status
+
+    sys.exit(print_status(name))
+
+
+@cli.command()
+def doctor() -> None:
+    """What this machine can and cannot do, and how to mend it."""
+    from faultload.doctor import print_findings
+
+    sys.exit(print_findings())
+
+
+@cli.command()
+@click.option("--target", "of_target", is_flag=True, help="Of the target file instead of the scenario.")
+def schema(of_target: bool) -> None:
+    """JSON Schema of a scenario, or of a target file."""
+    from faultload.schemas import scenario_schema, target_schema
+
+    click.echo(json.dumps(target_schema() if of_target else scenario_schema(), indent=2))
+
+
+def main() -> None:
+    """Entry of the `faultload` command: every expected error is a message and an exit code."""
+    try:
+        cli.main(prog_name="faultload", standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except click.Abort:
+        sys.exit(ExitCode.INTERRUPTED)
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
+    except FaultloadError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - the last resort: said plainly, with its trace in a file
+        from faultload.crash import write_crash
+
+        click.echo(f"faultload failed: {type(error).__name__}: {error}\n{write_crash(error)}", err=True)
+        sys.exit(ExitCode.INTERNAL)
+
+
+if __name__ == "__main__":
+    main()
