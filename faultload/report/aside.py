@@ -1,0 +1,140 @@
+"""What a report shows beside the verdict: Locust's own figures, logs of failed processes, notes, the machine."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from faultload.measured import Measured
+from faultload.record import RunDirectory
+from faultload.report import values
+from faultload_analysis.latency import quantile
+
+LOG_LINES = 30
+_LOG_TAIL_BYTES = 65_536
+_LONGEST_LINE = 500
+_LOCUST_COLUMNS = ("p50", "p90", "p95", "p99")
+_MOST_NOTES = 200
+_QUIET_NOTES = ("slots", "locust_table")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One row of the table that sets Locust's own figures beside ours; milliseconds."""
+
+    source: str
+    requests: str
+    failures: str
+    cells: tuple[str, ...]
+
+
+def beside_locust(measured: Measured) -> list[Comparison]:
+    """Locust's own table of each load process, then ours over all of them; empty when Locust left none."""
+    rows = []
+    for event in measured.events:
+        if event.get("kind") == "note" and event.get("what") == "locust_table":
+            cells = tuple(values.milliseconds(event.get(column)) for column in _LOCUST_COLUMNS)
+            source = f"Locust, load process {event.get('worker', 0)}"
+            rows.append(
+                Comparison(source, values.count(event.get("requests")), values.count(event.get("failures")), cells)
+            )
+    samples = measured.samples
+    made = ~samples.outcome.equal("dropped")
+    if not rows or not made.any():
+        return rows
+    failed = int(np.count_nonzero(made & ~samples.ok))
+    for source, seconds in (("service time", samples.service_s), ("latency", samples.latency_s)):
+        cells = tuple(
+            values.milliseconds(quantile(seconds[made], int(name[1:]) / 100) * 1e3) for name in _LOCUST_COLUMNS
+        )
+        rows.append(Comparison(f"faultload, {source}", values.count(int(made.sum())), values.count(failed), cells))
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class FailedProcess:
+    """A process that failed or died, with the last lines of its log."""
+
+    name: str
+    what: str
+    lines: str
+
+
+def failed_processes(run: RunDirectory, measured: Measured) -> list[FailedProcess]:
+    """The processes of the run that failed or died, each once, in order of time."""
+    found: dict[str, FailedProcess] = {}
+    for event in measured.of_kind("process"):
+        if event.get("state") in ("failed", "died"):
+            name = str(event.get("process"))
+            what = f"{event['state']} at {values.moment(event.get('t'))}"
+            if event.get("why"):
+                what += f": {event['why']}"
+            found.setdefault(name, FailedProcess(name, what, last_lines(run, name)))
+    return list(found.values())
+
+
+def last_lines(run: RunDirectory, process: str) -> str:
+    """The last lines of a process's log, or a sentence when there are none."""
+    path = run.log(process)
+    if path.parent != run.path / "logs" or not path.is_file():
+        return "It left no log."
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - _LOG_TAIL_BYTES))
+        tail = file.read().decode(errors="replace")
+    lines = [line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + " …" for line in tail.splitlines()]
+    return "\n".join(lines[-LOG_LINES:]) or "Its log is empty."
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that was noted while the run went on."""
+
+    at: str
+    text: str
+
+
+def notes(measured: Measured) -> list[Note]:
+    """Notes and aborts of the run in order of time."""
+    found = []
+    for event in measured.events:
+        kind, what = event.get("kind"), event.get("what")
+        if kind not in ("note", "abort") or what in _QUIET_NOTES:
+            continue
+        text = str(event.get("text") or event.get("why") or what or kind)
+        found.append(Note(values.moment(event.get("t")), f"abort: {text}" if kind == "abort" else text))
+    if len(found) > _MOST_NOTES:
+        left_out = len(found) - _MOST_NOTES
+        return [*found[:_MOST_NOTES], Note(values.MISSING, f"{left_out} more are in events.jsonl")]
+    return found
+
+
+def command(info: Mapping[str, Any]) -> str:
+    """The command line that makes this run again; from the parts when it was not kept."""
+    given = info.get("command")
+    if isinstance(given, list):
+        return shlex.join(str(part) for part in given)
+    if given:
+        return str(given)
+    return ""
+
+
+def facts(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """When, how long, with which seed, on what machine and with which versions."""
+    machine, load = info.get("machine") or {}, info.get("load") or {}
+    pairs = [
+        ("started", info.get("started")),
+        ("lasted", values.seconds(info.get("duration_s"))),
+        ("profile", info.get("profile")),
+        ("seed", info.get("seed")),
+        ("load processes", load.get("workers")),
+        ("system", machine.get("system")),
+        ("architecture", machine.get("architecture")),
+        ("processors", machine.get("cpus")),
+        ("memory", values.size(machine.get("memory_bytes"))),
+    ]
+    pairs += [(str(name), str(version)) for name, version in (info.get("versions") or {}).items()]
+    return [(name, str(value)) for name, value in pairs if value not in (None, values.MISSING)]

@@ -1,0 +1,258 @@
+"""The figures of a run as inline SVG, each with a caption that says in words what it shows."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from faultload.judge import Judgement
+from faultload.measured import Labels, Measured
+from faultload.phases import Phases
+from faultload.recoveries import declared_limits
+from faultload.scenario import scenario_from_run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from faultload_analysis.figures import FaultSpan, MetricSeries, PhaseSpan
+
+MOST_CURVES = 8
+MOST_REQUESTS = 5
+MOST_INSTANCES = 12
+_BEFORE_S = 10.0
+_SHORTEST_AFTER_S, _LONGEST_AFTER_S = 20.0, 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One figure: `svg` is markup of our own making, or empty with the reason in `missing`."""
+
+    name: str
+    caption: str
+    svg: str = ""
+    missing: str = ""
+
+
+def drawings(judgement: Judgement) -> dict[str, Drawing]:
+    """Every figure of a report by name: timeline, recoveries, quantiles, instances."""
+    measured = judgement.measured
+    scenario = scenario_from_run(measured.info)
+    limit, quantile, _ = declared_limits(scenario, str(measured.info.get("profile", "full")))
+    return {
+        "timeline": _draw(
+            "timeline",
+            "Requests on the run's clock: offered and achieved iterations, latency from the intended start, "
+            "errors by outcome. Shaded: from a fault's injection until it was undone.",
+            lambda: _timeline(judgement, limit),
+        ),
+        "recoveries": _draw(
+            "recoveries",
+            "Share of successful requests and P99 latency of the successful ones, each fault laid over the "
+            "others at the moment of its injection. A dot marks the recovery.",
+            lambda: _recoveries(judgement, limit),
+        ),
+        "quantiles": _draw(
+            "quantiles",
+            "Latency by quantile without warm-up and cool-down. A failed request is infinitely slow: a line "
+            "ends in an open circle where only failed requests are left.",
+            lambda: _quantiles(judgement, limit, quantile),
+        ),
+        "instances": _draw(
+            "instances",
+            "Resident memory and CPU of the instances; a gap is an instance that was not there.",
+            lambda: _instances(measured),
+        ),
+    }
+
+
+class Missing(Exception):
+    """There is nothing to draw; says why."""
+
+
+def _draw(name: str, caption: str, figure: Callable[[], Figure]) -> Drawing:
+    try:
+        return Drawing(name, caption, svg=_svg(figure(), name, caption))
+    except Missing as missing:
+        return Drawing(name, caption, missing=str(missing))
+    except ValueError as error:
+        return Drawing(name, caption, missing=f"This figure could not be drawn: {error}.")
+
+
+def _svg(figure: Figure, name: str, caption: str) -> str:
+    """A figure as an <svg> element that may stand beside others in one page."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    svg = svg.replace("url(#", f"url(#{name}-")
+    svg = re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", svg, count=1)
+    svg = re.sub(r'<svg height="[^"]*" ([^>]*?)width="[^"]*"', r"<svg \1", svg, count=1)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{caption}" ', 1)
+
+
+def _texts(labels: Labels) -> list[str]:
+    return [name or "" for name in labels.names]
+
+
+def _end_s(measured: Measured) -> float:
+    """The last moment that a figure shows."""
+    ended = measured.samples.ended_s
+    moments = [measured.load_end_s, float(ended.max()) if ended.size else 0.0]
+    moments += [moment for fault in measured.faults for moment in (fault.injected_at, fault.undone_at) if moment]
+    return max(moments)
+
+
+def _timeline(judgement: Judgement, limit_s: float | None) -> Figure:
+    from faultload_analysis.figures import timeline
+
+    measured = judgement.measured
+    samples, iterations = measured.samples, measured.iterations
+    if not len(samples):
+        raise Missing("No request was recorded.")
+    planned = begun = None
+    if iterations.intended_s.size:
+        dropped = samples.intended_s[samples.outcome.equal("dropped")]
+        planned = np.concatenate((iterations.intended_s, dropped))
+        begun = iterations.intended_s + iterations.waited_s + iterations.slip_s
+    end = _end_s(measured)
+    figure = timeline(
+        samples.intended_s,
+        samples.latency_s,
+        samples.outcome.codes,
+        _texts(samples.outcome),
+        end_s=end,
+        planned_s=planned,
+        begun_s=begun,
+        faults=fault_spans(judgement),
+        phases=phase_spans(judgement.phases, end),
+        spoiled=judgement.spoiled,
+        limit_s=limit_s,
+    )
+    start = max(0.0, measured.load_start_s)
+    if 0 < start < end:
+        figure.axes[-1].set_xlim(start, end)
+    return figure
+
+
+def fault_spans(judgement: Judgement) -> list[FaultSpan]:
+    """The injected faults as a figure shows them."""
+    from faultload_analysis.figures import FaultSpan
+
+    found = []
+    for fault in judgement.measured.faults:
+        if fault.injected_at is not None:
+            recovery = judgement.recoveries.get(fault.label)
+            recovered = None if recovery is None else recovery.recovered_at_s
+            found.append(FaultSpan(fault.label, fault.injected_at, fault.undone_at, recovered))
+    return found
+
+
+def phase_spans(phases: Phases, end_s: float) -> list[PhaseSpan]:
+    """The phases side by side: of two that overlap the fault or recovery shows; the rest is baseline."""
+    from faultload_analysis.figures import PhaseSpan
+
+    spans = [(one.name, max(one.start, 0.0), min(one.end, end_s)) for one in phases.spans]
+    edges = sorted({phases.start_s, end_s, *(edge for _, *both in spans for edge in both)})
+    found: list[PhaseSpan] = []
+    for start, stop in pairwise(edges):
+        if stop <= phases.start_s or start >= end_s:
+            continue
+        names = [name for name, first, last in spans if first <= start and stop <= last]
+        name = min(names, key=_rank, default="baseline")
+        if found and found[-1].name == name:
+            found[-1] = PhaseSpan(name, found[-1].start_s, stop)
+        else:
+            found.append(PhaseSpan(name, start, stop))
+    return found
+
+
+def _rank(name: str) -> int:
+    kinds = ("fault", "recovery", "warmup", "cooldown")
+    kind = name.split(":")[0]
+    return kinds.index(kind) if kind in kinds else len(kinds)
+
+
+def _recoveries(judgement: Judgement, limit_s: float | None) -> Figure:
+    from faultload_analysis.figures import RecoveryCurve, recovery_curves
+
+    samples = judgement.measured.samples
+    spans = fault_spans(judgement)
+    if not spans:
+        raise Missing("No fault was injected.")
+    if not len(samples):
+        raise Missing("No request was recorded.")
+    starts = sorted(span.injected_s for span in spans)
+    apart = min((b - a for a, b in pairwise(starts) if b > a), default=_LONGEST_AFTER_S)
+    ends = [max(s.recovered_s or 0.0, s.undone_s or 0.0, s.injected_s) - s.injected_s for s in spans]
+    after = min(max(_SHORTEST_AFTER_S, max(ends) * 1.3 + 5.0), max(apart, _SHORTEST_AFTER_S), _LONGEST_AFTER_S)
+    curves = []
+    for span in spans[:MOST_CURVES]:
+        since = samples.intended_s - span.injected_s
+        near = np.flatnonzero((since >= -_BEFORE_S) & (since < after))
+        curves.append(
+            RecoveryCurve(
+                span.name, samples.intended_s[near], samples.latency_s[near], span.injected_s, span.recovered_s
+            )
+        )
+    return recovery_curves(curves, before_s=_BEFORE_S, after_s=after, limit_s=limit_s)
+
+
+def _quantiles(judgement: Judgement, limit_s: float | None, quantile: float) -> Figure:
+    from faultload_analysis.figures import QuantileSeries, latency_by_quantile
+
+    samples = judgement.measured.samples
+    samples = samples[np.flatnonzero(judgement.phases.mask(samples.intended_s, None))]
+    if not len(samples):
+        raise Missing("No request was recorded outside of warm-up and cool-down.")
+    sizes = {name: int(samples.request.equal(name).sum()) for name in samples.request_names()}
+    often = sorted((name for name in sizes if sizes[name]), key=lambda name: -sizes[name])
+    series = [QuantileSeries("all", samples.latency_s)]
+    if len(often) > 1:
+        for name in often[:MOST_REQUESTS]:
+            series.append(QuantileSeries(name, samples.latency_s[samples.request.equal(name)]))
+    declared = None if limit_s is None else quantile
+    return latency_by_quantile(series, limit_s=limit_s, limit_quantile=declared)
+
+
+def _instances(measured: Measured) -> Figure:
+    from faultload_analysis.figures import FaultSpan, metrics
+
+    rss, cpu = _series(measured, "rss_bytes"), _series(measured, "cpu_percent")
+    if not rss and not cpu:
+        raise Missing("No metrics of instances were taken.")
+    end = _end_s(measured)
+    faults = [
+        FaultSpan(fault.label, fault.injected_at, fault.undone_at)
+        for fault in measured.faults
+        if fault.injected_at is not None
+    ]
+    last = max(float(series.times_s.max()) for series in (*rss, *cpu))
+    return metrics(rss, cpu, end_s=max(end, last), faults=faults)
+
+
+def _series(measured: Measured, name: str) -> Sequence[MetricSeries]:
+    """One series an instance; of many instances those with the highest values."""
+    from faultload_analysis.figures import MetricSeries
+
+    table = measured.metrics
+    chosen = table.name.equal(name) & np.isfinite(table.value)
+    instances = table.labels["instance"]
+    found = [
+        MetricSeries(instances.names[code] or "", table.t_s[rows], table.value[rows])
+        for code in np.unique(instances.codes[chosen])
+        if code >= 0
+        for rows in [chosen & (instances.codes == code)]
+    ]
+    highest = sorted(found, key=lambda series: -float(series.values.max()))[:MOST_INSTANCES]
+    return sorted(highest, key=lambda series: series.instance)

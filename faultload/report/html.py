@@ -1,0 +1,61 @@
+"""report.html: one page that holds everything about a run and needs nothing from anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from faultload.judge import Judgement
+from faultload.record import RunDirectory
+from faultload.report import aside, values, wording
+from faultload.report.drawings import drawings
+
+
+def render_html(run: RunDirectory, judgement: Judgement) -> str:
+    """The report of a judged run as one self-contained page; whatever was not measured is said to be missing."""
+    measured, verdict = judgement.measured, judgement.verdict
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        run=run.path.name,
+        verdict=verdict,
+        info=measured.info,
+        scenario=measured.info.get("scenario") or {},
+        headline=wording.headline(verdict),
+        drawings={name: (one, Markup(one.svg)) for name, one in drawings(judgement).items()},
+        locust=aside.beside_locust(measured),
+        failed=aside.failed_processes(run, measured),
+        notes=aside.notes(measured),
+        command=aside.command(measured.info),
+        facts=aside.facts(measured.info),
+        write_checks=_write_checks(measured.write_checks),
+        values=values,
+        wording=wording,
+    )
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("faultload.report"),
+        autoescape=select_autoescape(enabled_extensions=("html", "j2"), default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _write_checks(found: Mapping[str, Any] | None) -> list[dict[str, str]]:
+    """What each verifier found of the acknowledged keys."""
+    rows = []
+    for check in (found or {}).get("checks", []):
+        missing = ", ".join(str(key) for key in (check.get("missing") or [])[:5])
+        rows.append(
+            {
+                "name": str(check.get("name", "")),
+                "missing": values.count(check.get("missing_count")),
+                "such_as": str(check.get("error") or missing or values.MISSING),
+            }
+        )
+    return rows

@@ -1,0 +1,179 @@
+"""What a run shows while it goes on: one panel that redraws in place on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from faultload.report import values
+from faultload.report.streams import is_terminal, printable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+PLAIN_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """A run at one moment. Rates, latencies and `error_share` are over the last seconds.
+
+    `status` is what the run is doing ("load", "judging"). `budget_left` is the share of the error budget
+    that is still left, negative when it is overspent. None: not known, or not defined for this run.
+    """
+
+    scenario: str
+    profile: str
+    status: str
+    elapsed_s: float
+    total_s: float | None
+    phase: str
+    offered_per_s: float | None
+    achieved_per_s: float | None
+    p50_ms: float | None
+    p99_ms: float | None
+    error_share: float | None
+    failed: int
+    users: int | None
+    budget_left: float | None
+    open_faults: tuple[str, ...]
+
+    @property
+    def clock(self) -> str:
+        total = "" if self.total_s is None else f" / {values.seconds(self.total_s)}"
+        return f"{self.elapsed_s:.1f} s{total}"
+
+    def measures(self) -> list[tuple[str, str]]:
+        """What was measured in the last seconds: a name and a text each."""
+        return [
+            ("offered", values.rate(self.offered_per_s)),
+            ("achieved", values.rate(self.achieved_per_s)),
+            ("p50", values.quantity(self.p50_ms, " ms")),
+            ("p99", values.quantity(self.p99_ms, " ms")),
+            ("errors", values.share(self.error_share)),
+            ("failed", values.count(self.failed)),
+            ("users", values.count(self.users)),
+            ("budget left", values.share(self.budget_left)),
+        ]
+
+    def line(self) -> str:
+        """The state in one line."""
+        where = [self.clock, self.status]
+        if self.phase and self.phase != self.status:
+            where.append(self.phase)
+        measured = [f"{name} {text}" for name, text in self.measures()]
+        return "  ".join([*where, *measured, f"open faults {', '.join(self.open_faults) or 'none'}"])
+
+
+class Screen:
+    """Shows a run as plain lines: one status line each 5 s or when the status changes, and every `say`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._shown: LiveState | None = None
+
+    def update(self, state: LiveState) -> None:
+        """Show the state of now."""
+        last = self._shown
+        if last is None or state.status != last.status or not 0 <= state.elapsed_s - last.elapsed_s < PLAIN_EVERY_S:
+            self._shown = state
+            self.say(state.line())
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        print(printable(text, getattr(self._stream, "encoding", None)), file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Leave the terminal as it was; lines that were said stay."""
+
+
+class LiveScreen(Screen):
+    """One rich panel that redraws in place; should rich fail, plain lines go on from there."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._live: Live | None = Live(console=console, auto_refresh=False, transient=True)
+        self._live.start()
+
+    def update(self, state: LiveState) -> None:
+        if self._live is None:
+            return super().update(state)
+        try:
+            self._live.update(_panel(state, self._live.console.encoding), refresh=True)
+        except Exception as error:  # noqa: BLE001 - a screen must never end a run
+            self._give_up(error)
+            super().update(state)
+        return None
+
+    def say(self, text: str) -> None:
+        if self._live is None:
+            return super().say(text)
+        try:
+            from rich.text import Text
+
+            console = self._live.console
+            console.print(Text(printable(text, console.encoding)), soft_wrap=True)
+        except Exception as error:  # noqa: BLE001 - a screen must never end a run
+            self._give_up(error)
+            super().say(text)
+        return None
+
+    def close(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            try:
+                live.stop()
+            except Exception as error:  # noqa: BLE001 - a screen must never end a run
+                super().say(f"the live screen did not close: {type(error).__name__}: {error}")
+
+    def _give_up(self, error: Exception) -> None:
+        self.close()
+        super().say(f"no live screen from here on: {type(error).__name__}: {error}")
+
+
+def open_screen(stream: TextIO | None = None) -> Screen:
+    """A live screen when `stream` (standard error by default) is a terminal, else plain lines."""
+    stream = sys.stderr if stream is None else stream
+    if not is_terminal(stream):
+        return Screen(stream)
+    try:
+        return LiveScreen(stream)
+    except Exception as error:  # noqa: BLE001 - a screen must never end a run
+        screen = Screen(stream)
+        screen.say(f"no live screen: {type(error).__name__}: {error}")
+        return screen
+
+
+def _panel(state: LiveState, encoding: str) -> RenderableType:
+    from rich.columns import Columns
+    from rich.console import Group
+    from rich.panel import Panel
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    def text(content: str, style: str = "") -> Text:
+        return Text(printable(content, encoding), style=style)
+
+    where = text(f"{state.clock}  {state.status}", "bold")
+    if state.phase and state.phase != state.status:
+        where.append(printable(f"  {state.phase}", encoding))
+    parts: list[RenderableType] = [where]
+    if state.total_s:
+        parts.append(ProgressBar(total=state.total_s, completed=min(state.elapsed_s, state.total_s)))
+    measures = []
+    for name, value in state.measures():
+        bad = (name == "errors" and (state.error_share or 0) > 0) or (
+            name == "budget left" and state.budget_left is not None and state.budget_left < 0
+        )
+        measures.append(text(f"{name} ", "dim").append(printable(value, encoding), style="bold red" if bad else ""))
+    parts.append(Columns(measures, padding=(0, 3)))
+    if state.open_faults:
+        parts.append(text(f"open faults {', '.join(state.open_faults)}", "bold yellow"))
+    else:
+        parts.append(text("open faults none", "dim"))
+    return Panel(Group(*parts), title=text(f"{state.scenario} ({state.profile})"), title_align="left")

@@ -1,0 +1,136 @@
+"""The words that every report uses for a verdict: its mark, its headline, what became of each fault."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from faultload.report import values
+
+MARKS: Mapping[str, str] = {"PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?", "INVALID": "!"}
+_MISSED = {
+    "FAIL": ("was missed", "were missed"),
+    "INCONCLUSIVE": ("could not be decided", "could not be decided"),
+    "INVALID": ("could not be measured", "could not be measured"),
+}
+
+
+def mark(verdict: object) -> str:
+    """The sign that stands beside a verdict's word, so that nothing depends on colour."""
+    return MARKS.get(str(verdict), "·")
+
+
+def objectives_of(verdict: Mapping[str, Any], *wanted: str) -> list[Mapping[str, Any]]:
+    """The objectives with one of the verdicts; all of them without any."""
+    found: Sequence[Mapping[str, Any]] = verdict.get("objectives") or []
+    return [one for one in found if not wanted or one.get("verdict") in wanted]
+
+
+def headline(verdict: Mapping[str, Any]) -> str:
+    """Why the run got its verdict, in one sentence."""
+    word = str(verdict.get("verdict", "INVALID"))
+    every, these = objectives_of(verdict), objectives_of(verdict, word)
+    reasons = [str(reason) for reason in verdict.get("reasons") or []]
+    if word == "PASS":
+        if len(every) == 1:
+            return "The one objective was met."
+        return f"All {len(every)} objectives were met."
+    if reasons and (word == "INVALID" or not these):
+        return _sentence("; ".join(reasons))
+    if not these:
+        return "No objective was judged."
+    verb = _MISSED.get(word, _MISSED["INVALID"])[len(these) > 1]
+    first = these[0]
+    text = str(first.get("why") or first.get("objective"))
+    objectives = "objective" if len(every) == 1 else "objectives"
+    more = "" if len(these) == 1 else " First of them: "
+    return f"{len(these)} of {len(every)} {objectives} {verb}{':' if not more else '.'}{more or ' '}{_stop(text)}"
+
+
+def _sentence(text: str) -> str:
+    return _stop(text[:1].upper() + text[1:])
+
+
+def _stop(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def target(objective: Mapping[str, Any]) -> str:
+    """What an objective demands: <= 500ms."""
+    wanted = values.quantity(objective.get("target"), str(objective.get("unit") or ""))
+    return f"{objective.get('operator', '')} {wanted}".strip()
+
+
+def estimate(objective: Mapping[str, Any]) -> str:
+    return values.quantity(objective.get("estimate"), str(objective.get("unit") or ""))
+
+
+def bounds(objective: Mapping[str, Any]) -> str:
+    return values.interval(objective.get("interval"), str(objective.get("unit") or ""))
+
+
+def fault_name(fault: Mapping[str, Any]) -> str:
+    return f"{fault.get('fault')}#{fault.get('k')}"
+
+
+def fault_outcome(fault: Mapping[str, Any]) -> str:
+    """What became of a fault: absorbed, recovered, never recovered, not measurable or not injected, and why."""
+    if fault.get("injected_at") is None:
+        why = (fault.get("gate") or {}).get("why") or fault.get("why")
+        return f"not injected: {why}" if why else "not injected"
+    if fault.get("absorbed"):
+        return "absorbed"
+    if fault.get("recovered"):
+        return "recovered"
+    if fault.get("censored_s") is not None:
+        return f"never recovered (watched {values.seconds(fault['censored_s'])})"
+    why = fault.get("why")
+    return f"not measurable: {why}" if why else "not measurable"
+
+
+def recover(fault: Mapping[str, Any]) -> str:
+    """Time from impact to recovery, with the moments that bracket it."""
+    text = values.seconds(fault.get("recover_s"))
+    between = fault.get("recover_between_s") or [None, None]
+    if fault.get("absorbed") or between[0] is None or between[1] is None:
+        return text
+    low, high = values.seconds(between[0]), values.seconds(between[1])
+    return text if low == high else f"{text} [{low}, {high}]"
+
+
+def witnessed(fault: Mapping[str, Any]) -> str:
+    """Whether the fault was seen to be there."""
+    if fault.get("injected_at") is None:
+        return values.MISSING
+    seen = fault.get("witnessed")
+    return "not looked" if seen is None else "yes" if seen else "no"
+
+
+def writes(verdict: Mapping[str, Any]) -> str:
+    """What became of the acknowledged writes, in one line; empty when none was acknowledged."""
+    found = verdict.get("writes") or {}
+    if not found.get("acknowledged"):
+        return ""
+    lost = f"{values.count(found.get('lost'))} lost" if found.get("lost") is not None else "not read back"
+    text = f"{values.count(found['acknowledged'])} acknowledged, {lost}"
+    if found.get("indeterminate"):
+        text += f", {values.count(found['indeterminate'])} never answered"
+    return f"{text}: {found['problem']}" if found.get("problem") else text
+
+
+def generator(verdict: Mapping[str, Any]) -> str:
+    """The load generator's own health in one line; empty when nothing was recorded."""
+    found = verdict.get("generator") or {}
+    if not found:
+        return ""
+    parts = [
+        f"offered {values.rate(found.get('offered'))}",
+        f"achieved {values.rate(found.get('achieved'))}",
+        f"slip P99 {values.quantity(found.get('slip_p99_ms'), ' ms')}",
+        f"loop lag P99 {values.quantity(found.get('loop_lag_p99_ms'), ' ms')}",
+        f"CPU {values.quantity(found.get('cpu_percent'), '%')}",
+        f"{values.count(found.get('spoiled_s'))} s spoiled",
+    ]
+    if found.get("dropped"):
+        parts.append(f"{values.count(found['dropped'])} slots dropped")
+    return ", ".join(parts)
