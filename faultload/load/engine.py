@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from contextlib import suppress
@@ -186,7 +187,8 @@ class Engine:
     def _every_second(self) -> None:
         self._beat = time.monotonic()
         while True:
-            self._beat += 1
+            # the next whole second, also after a stall
+            self._beat += max(1, math.ceil(time.monotonic() - self._beat))
             while (left := self._beat - time.monotonic()) > 0:
                 gevent.sleep(left)
             self._one_second()

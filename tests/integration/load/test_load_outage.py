@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,56 +40,87 @@ def quantile(values: np.ndarray[Any, Any], share: float) -> float:
     return float(np.quantile(values, share, method="inverted_cdf"))
 
 
-def test_latency_over_an_outage_is_what_the_arithmetic_of_the_schedule_gives(
-    server: Server, load: Callable[..., Load]
-) -> None:
-    rate, length_s, freeze_s, frozen_s = 500, 10, 4, 3
-    run = load(ONE, host=server.url, stages=hold(rate, length_s), max_users=400)
+@dataclass
+class Outage:
+    """A load of even arrivals over a target that was frozen; moments in seconds after the load's start."""
+
+    run: Load
+    rate: int
+    users: int
+    stopped: float
+    went_on: float
+
+    def since_start(self, table: str, name: str) -> np.ndarray[Any, Any]:
+        return (self.run.column(table, name) - self.run.start_ns) / 1e9
+
+    def __post_init__(self) -> None:
+        self.due = np.sort(self.since_start("samples", "intended_ns"))
+        self.ends = np.sort(
+            self.since_start("samples", "started_ns") + self.run.column("samples", "service_us") / 1e6
+        )
+        behind = np.searchsorted(self.due, self.ends) - np.arange(1, len(self.ends) + 1)
+        self.drained = self.ends[np.argmax((self.ends > self.went_on) & (behind < self.rate * 0.02))]
+        in_drain = (self.ends > self.went_on) & (self.ends <= self.drained)
+        self.drain_rate = np.count_nonzero(in_drain) / (self.drained - self.went_on)
+        intended = self.since_start("iterations", "intended_ns")
+        self.outside = (intended < self.stopped - 0.1) | (intended > self.drained + 0.1)
+        self.slip_ms = self.run.column("iterations", "slip_us") / 1e3
+        self.waited_ms = self.run.column("iterations", "waited_us") / 1e3
+
+    def expected(self) -> np.ndarray[Any, Any]:
+        """The latencies of the schedule: the n-th slot due since the freeze ends as the n-th completion."""
+        unanswered = np.searchsorted(self.ends, (self.stopped + self.went_on) / 2)
+        latency = np.zeros(len(self.due))
+        latency[unanswered:] = self.ends[unanswered:] - self.due[unanswered:]
+        return latency
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the generator itself was held up while the target was well, as its record says."""
+        return set(self.run.outcomes()) != {"ok"} or quantile(self.slip_ms[self.outside], 0.99) > 50
+
+
+def freeze_for_three_seconds(server: Server, load: Callable[..., Load]) -> Outage:
+    rate, length_s, freeze_s, users = 500, 10, 4, 400
+    run = load(ONE, host=server.url, stages=hold(rate, length_s), max_users=users)
     run.start()
     run.until(freeze_s)
     stopped = (run.clock.now_ns() - run.start_ns) / 1e9
     server.freeze()
-    run.until(freeze_s + frozen_s)
+    run.until(freeze_s + 3)
     server.go_on()
     went_on = (run.clock.now_ns() - run.start_ns) / 1e9
     assert run.finished() == 0
+    return Outage(run, rate, users, stopped, went_on)
 
-    samples = run.table("samples")
-    assert run.outcomes() == {"ok": rate * length_s}
-    due = (np.sort(run.column("samples", "intended_ns")) - run.start_ns) / 1e9
-    assert due == pytest.approx((np.arange(rate * length_s) + 0.5) / rate, abs=1e-6)
 
-    # what the schedule gives: the n-th slot due since the freeze ends as the n-th completion since `went_on`
-    ends = np.sort(
-        (run.column("samples", "started_ns") - run.start_ns) / 1e9 + run.column("samples", "service_us") / 1e6
-    )
-    behind = np.searchsorted(due, ends) - np.arange(1, len(ends) + 1)
-    drained = ends[np.argmax((ends > went_on) & (behind < rate * 0.02))]
-    unanswered = np.searchsorted(ends, (stopped + went_on) / 2)
-    expected = np.zeros(len(due))
-    expected[unanswered:] = ends[unanswered:] - due[unanswered:]
-    drain_rate = np.count_nonzero((ends > went_on) & (ends <= drained)) / (drained - went_on)
+def test_latency_over_an_outage_is_what_the_arithmetic_of_the_schedule_gives(
+    server: Server, load: Callable[..., Load]
+) -> None:
+    outage = freeze_for_three_seconds(server, load)
+    for _ in range(2):
+        if outage.disturbed:  # a machine shared with others; such a measurement is none
+            outage = freeze_for_three_seconds(server, load)
+    assert outage.run.outcomes() == {"ok": 5000}
+    assert outage.due == pytest.approx((np.arange(len(outage.due)) + 0.5) / outage.rate, abs=1e-6)
 
-    latency = run.latency_s()
-    table = run.notes("locust_table")[0]
-    print(f"frozen for {went_on - stopped:.3f} s, drained within {drained - went_on:.3f} s at {drain_rate:.0f}/s")
+    latency, table = outage.run.latency_s(), outage.run.notes("locust_table")[0]
+    frozen_s, drain_s = outage.went_on - outage.stopped, outage.drained - outage.went_on
+    print(f"frozen for {frozen_s:.3f} s, drained within {drain_s:.3f} s at {outage.drain_rate:.0f}/s")
     for share in (0.9, 0.99):
-        found, wanted = quantile(latency, share), quantile(expected, share)
+        found, wanted = quantile(latency, share), quantile(outage.expected(), share)
         locust_s = table[f"p{share * 100:.0f}"] / 1e3
         print(f"P{100 * share:.0f}: {found:.3f} s, schedule {wanted:.3f} s, Locust {locust_s} s")
-        assert found == pytest.approx(wanted, rel=0.05)
+        # the order among the users that drain the backlog is open: half of them at the drain rate
+        assert found == pytest.approx(wanted, abs=max(0.05 * wanted, 0.5 * outage.users / outage.drain_rate))
+    assert table["p90"] / 1e3 < 0.5 * quantile(latency, 0.9)
 
-    slip_ms = run.column("iterations", "slip_us") / 1e3
-    waited_ms = run.column("iterations", "waited_us") / 1e3
-    intended = (run.column("iterations", "intended_ns") - run.start_ns) / 1e9
-    outside = (intended < stopped - 0.1) | (intended > drained + 0.1)
-    print(f"slip outside: P50 {quantile(slip_ms[outside], 0.5):.2f} P99 {quantile(slip_ms[outside], 0.99):.2f} ms")
-    print(f"inside: waited {waited_ms[~outside].sum():.0f}, slip {slip_ms[~outside].sum():.0f} ms in all")
-    # a few ms where nothing else runs; a shared machine takes its turns
-    assert quantile(slip_ms[outside], 0.5) < 10
-    assert quantile(slip_ms[outside], 0.99) < 150
-    assert waited_ms[~outside].sum() > 10 * slip_ms[~outside].sum()
-    assert len(samples) == rate * length_s
+    slip, waited, outside = outage.slip_ms, outage.waited_ms, outage.outside
+    print(f"slip outside: P50 {quantile(slip[outside], 0.5):.2f}, P99 {quantile(slip[outside], 0.99):.2f} ms")
+    print(f"inside: waited {waited[~outside].sum():.0f}, slip {slip[~outside].sum():.0f} ms in all")
+    assert not outage.disturbed
+    assert quantile(slip[outside], 0.5) < 10
+    assert waited[~outside].sum() > 10 * slip[~outside].sum()
 
 
 def test_the_offered_mix_stays_exact_while_one_journey_is_frozen(
