@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from faultload.platforms.lifeline import die_with_parent
+from faultload.lifeline import die_with_parent
 from faultload.platforms.linkfault import BadFaultError, Fault, read_fault
 from faultload.platforms.linkpair import Pair
 

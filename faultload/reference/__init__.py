@@ -1,6 +1,20 @@
 """Reference systems: small real implementations of the packs' interfaces, to run the packs on."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from faultload.reference.catalogue import REFERENCES, Reference, target_id
-from faultload.reference.lifecycle import Started, Status, start, status, stop
+
+if TYPE_CHECKING:
+    from faultload.reference.lifecycle import Started, Status, start, status, stop
 
 __all__ = ["REFERENCES", "Reference", "Started", "Status", "start", "status", "stop", "target_id"]
+
+
+def __getattr__(name: str) -> Any:
+    """The rest on demand: every process of a reference system imports this package as well."""
+    if name in __all__:
+        return getattr(importlib.import_module("faultload.reference.lifecycle"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

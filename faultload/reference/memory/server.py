@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from faultload.platforms.lifeline import die_with_parent
+from faultload.lifeline import die_with_parent
 
 Build = Callable[[], Awaitable[tuple[Any, list[Coroutine[Any, Any, None]]]]]
 

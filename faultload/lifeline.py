@@ -11,7 +11,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """SIGKILL for this process as soon as its parent dies; ends it at once when the parent is gone already.
+    """SIGKILL for this process as soon as its parent dies; ends it at once when that happens meanwhile.
 
     The kernel forgets it when credentials change, so call it in the program itself, after any `unshare`.
     """
@@ -19,5 +19,5 @@ def die_with_parent() -> None:
         return
     parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent or parent == 1:
+    if os.getppid() != parent:
         os._exit(1)
