@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import Load, Server, hold
+from load_process import Load, Server, hold
 
 LOCUSTFILE = """
 import os

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Load, Server, hold
+from load_process import Load, Server, hold
 
 ONE = """
 from locust import task

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Load, Server, hold
+from load_process import Load, Server, hold
 
 VISIT = """
 from locust import task
