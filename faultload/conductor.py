@@ -398,9 +398,8 @@ class Conductor:
 
 def leftover(target_id: str) -> list[str]:
     """What forbids a new run on a target: open faults, or a reference system that a dead run left up."""
-    problems = [
-        f"fault {fault.label} ({fault.entry['request']['kind']}) is open" for fault in open_faults(target_id)
-    ]
+    faults = open_faults(target_id)
+    problems = [f"fault {fault.label} ({fault.entry['request']['kind']}) is open" for fault in faults]
     for name in reference.REFERENCES:
         if reference.target_id(name) != target_id:
             continue

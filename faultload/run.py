@@ -133,10 +133,7 @@ def run_scenarios(names: Sequence[str], wishes: Wishes, *, screen: Screen | None
     """
     here = Path.cwd()
     prepared = [prepare(file, wishes) for file in find_scenarios(names, here)]
-    if wishes.out is not None and len(prepared) > 1:
-        folder = wishes.out
-    else:
-        folder = runs_folder(here)
+    folder = wishes.out if wishes.out is not None and len(prepared) > 1 else runs_folder(here)
     results: list[tuple[Path, dict[str, Any]]] = []
     with _interrupts() as interrupts:
         for index, one in enumerate(prepared):
@@ -250,9 +247,8 @@ def _check_already_up(target: Target) -> None:
         return
     if set(found.defects) != set(target.defects):
         has = ", ".join(found.defects) or "none"
-        raise InvalidInput(
-            f"{target.reference} is up already with defects: {has}; `faultload target down {target.reference}` first"
-        )
+        hint = f"`faultload target down {target.reference}` first"
+        raise InvalidInput(Mistake(f"{target.reference} is up already with defects: {has}", hint=hint))
     mine = found.owner is not None and found.owner.pid == os.getpid()
     if found.owner is not None and not mine:
         raise Refused(f"{target.reference} belongs to another run that is still going on")

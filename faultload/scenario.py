@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
 from faultload import units
 from faultload.errors import InvalidInput, Mistake
@@ -18,7 +26,12 @@ from faultload.objective import Objective, ObjectiveError, parse_abort, parse_ob
 from faultload.stages import Stage, StageKind, end_of
 from faultload.yamlfile import Document, load
 
-Duration = Annotated[float, BeforeValidator(units.duration), PlainSerializer(units.write_duration)]
+Duration = Annotated[
+    float,
+    BeforeValidator(units.duration),
+    PlainSerializer(units.write_duration),
+    WithJsonSchema({"type": "string", "examples": ["500ms", "30s", "5m"]}),
+]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -30,7 +43,12 @@ def _share(value: object) -> float:
     return quantity.value
 
 
-Share = Annotated[float, BeforeValidator(_share), PlainSerializer(lambda share: f"{share * 100!r}%")]
+Share = Annotated[
+    float,
+    BeforeValidator(_share),
+    PlainSerializer(lambda share: f"{share * 100!r}%"),
+    WithJsonSchema({"type": "string", "examples": ["50%"]}),
+]
 
 
 class Model(BaseModel):

@@ -224,12 +224,9 @@ def _duration_of(spec: FaultSpec, experiments: dict[str, Experiment]) -> float:
 
 def ttr_bound(scenario: Scenario, profile: str, fault: str) -> float:
     """The time that the objectives allow a fault for recovery, in seconds; 0 when none speaks of it."""
-    bounds = [
-        spec.parsed.target.value
-        for spec in scenario.objectives_in(profile)
-        if spec.parsed.term.name in ("ttr", "mttr") and spec.parsed.term.subject in ("", fault)
-    ]
-    return max(bounds, default=0.0)
+    about = [one.parsed for one in scenario.objectives_in(profile) if one.parsed.term.subject in ("", fault)]
+    bounds = {name: [one.target.value for one in about if one.term.name == name] for name in ("ttr", "mttr")}
+    return max(bounds["ttr"] or bounds["mttr"], default=0.0)
 
 
 def _near(word: str, known: Collection[str]) -> str | None:

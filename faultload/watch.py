@@ -92,9 +92,7 @@ class Watch:
             elapsed_s=now if since is None else max(0.0, since),
             total_s=end_of(stages),
             phase=self._phase(since, stages),
-            offered_per_s=None
-            if since is None or self.scenario.load.model == "closed"
-            else level_at(stages, since),
+            offered_per_s=level_at(stages, since) if open_model and since is not None else None,
             achieved_per_s=sum(one["started"] for one in recent) / len(recent) if recent else None,
             p50_ms=recent[-1]["p50"] if recent else None,
             p99_ms=max(one["p99"] for one in recent) if recent else None,

@@ -42,6 +42,9 @@ class Session:
         in_run = RunDirectory.from_environment()
         self.standalone = in_run is None
         self.run = in_run or _own_journal(target_file)
+        if in_run is not None:
+            # the gate's heavy imports are over before the fault is due
+            import faultload.window  # noqa: F401
         self._own_warden: Any = None
         self._install_signals()
         self._watch_conductor()

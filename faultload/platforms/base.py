@@ -65,7 +65,10 @@ class PlatformFault(ABC):
 
     A fault is used in this order: gate, resolve, undo_plan, prepare, inject, witness; later, often from
     another process that knows only the JSON of target, request, instances and plan: undo, gone.
+    `gone_within_s` is how long after undo the fault may still be seen.
     """
+
+    gone_within_s = 10.0
 
     def __init__(self, target: TargetFile, request: FaultRequest) -> None:
         self.target = target

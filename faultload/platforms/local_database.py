@@ -17,7 +17,14 @@ from faultload.platforms.local_processes import (
     start_again,
     wait_until,
 )
-from faultload.platforms.patroni import ClusterState, api_port, call, cluster, cluster_problems
+from faultload.platforms.patroni import (
+    ClusterState,
+    api_port,
+    call,
+    cluster,
+    cluster_problems,
+    timeline_of,
+)
 from faultload.processes import wait_gone
 from faultload.target import TargetFile
 
@@ -49,8 +56,9 @@ class _OnCluster(PlatformFault):
         state = self._state()
         if state is None or state.leader is None:
             return Sight(False, "the cluster has no running leader")
-        before = int(plan["timeline"])
-        return Sight(True, f"{state.leader.name} leads on timeline {state.timeline} (before: {before})")
+        before, now = int(plan["timeline"]), timeline_of(state.leader) or state.timeline
+        text = f"{state.leader.name} leads on timeline {now} (before: {before})"
+        return Sight(now > before or state.leader.name == plan["member"], text)
 
 
 class Failover(_OnCluster):

@@ -142,6 +142,15 @@ def members_of(service: str, urls: Sequence[str]) -> list[Instance]:
     ]
 
 
+def timeline_of(member: Member) -> int:
+    """The timeline that a member's own PostgreSQL is on right now; 0 when it does not say."""
+    try:
+        status, text = call(member.api_url)
+        return int(json.loads(text).get("timeline", 0)) if status == 200 else 0
+    except (TargetError, ValueError):
+        return 0
+
+
 def api_port(member: Member) -> int:
     """The port of a member's REST API."""
     return urlsplit(member.api_url).port or 0

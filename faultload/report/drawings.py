@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MOST_CURVES = 8
 MOST_REQUESTS = 5
 MOST_INSTANCES = 12
+_LONGEST_NAME = 48
 _BEFORE_S = 10.0
 _SHORTEST_AFTER_S, _LONGEST_AFTER_S = 20.0, 120.0
 
@@ -220,9 +221,17 @@ def _quantiles(judgement: Judgement, limit_s: float | None, quantile: float) -> 
     series = [QuantileSeries("all", samples.latency_s)]
     if len(often) > 1:
         for name in often[:MOST_REQUESTS]:
-            series.append(QuantileSeries(name, samples.latency_s[samples.request.equal(name)]))
+            series.append(QuantileSeries(_short(name), samples.latency_s[samples.request.equal(name)]))
     declared = None if limit_s is None else quantile
-    return latency_by_quantile(series, limit_s=limit_s, limit_quantile=declared)
+    figure = latency_by_quantile(series, limit_s=limit_s, limit_quantile=declared)
+    # request names are long: one below the other, where the rising lines leave room
+    axes = figure.axes[0]
+    axes.legend(loc="lower right", fontsize=8, framealpha=0.9, edgecolor="none")
+    return figure
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 
 def _instances(measured: Measured) -> Figure:

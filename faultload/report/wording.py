@@ -8,6 +8,7 @@ from typing import Any
 from faultload.report import values
 
 MARKS: Mapping[str, str] = {"PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?", "INVALID": "!"}
+_OF_WHOLE_RUN = ("ttr", "ttd", "mttr", "mtbf", "lost_writes", "capacity", "recovery_after_overload")
 _MISSED = {
     "FAIL": ("was missed", "were missed"),
     "INCONCLUSIVE": ("could not be decided", "could not be decided"),
@@ -36,7 +37,7 @@ def headline(verdict: Mapping[str, Any]) -> str:
             return "The one objective was met."
         return f"All {len(every)} objectives were met."
     if reasons and (word == "INVALID" or not these):
-        return _sentence("; ".join(reasons))
+        return _stop("; ".join(reasons))
     if not these:
         return "No objective was judged."
     verb = _MISSED.get(word, _MISSED["INVALID"])[len(these) > 1]
@@ -45,10 +46,6 @@ def headline(verdict: Mapping[str, Any]) -> str:
     objectives = "objective" if len(every) == 1 else "objectives"
     more = "" if len(these) == 1 else " First of them: "
     return f"{len(these)} of {len(every)} {objectives} {verb}{':' if not more else '.'}{more or ' '}{_stop(text)}"
-
-
-def _sentence(text: str) -> str:
-    return _stop(text[:1].upper() + text[1:])
 
 
 def _stop(text: str) -> str:
@@ -67,6 +64,14 @@ def estimate(objective: Mapping[str, Any]) -> str:
 
 def bounds(objective: Mapping[str, Any]) -> str:
     return values.interval(objective.get("interval"), str(objective.get("unit") or ""))
+
+
+def phase(objective: Mapping[str, Any]) -> str:
+    """Which part of the run an objective reads."""
+    if objective.get("phase"):
+        return str(objective["phase"])
+    measure = str(objective.get("objective", "")).partition("(")[0].split(" ")[0]
+    return "whole run" if measure in _OF_WHOLE_RUN else "all but warm-up and cool-down"
 
 
 def fault_name(fault: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,9 @@ def write_run(path: Path, *, killed: bool = False, empty: bool = False, **info: 
     _events(run, end, killed)
     if not killed:
         tables.seal(run.path)
-        (run.path / "writes.json").write_text(
-            '{"acknowledged": 2104, "indeterminate": 3, "checks": [{"name": "api", "missing_count": 0, "missing": []}]}'
-        )
+        checks = [{"name": "api", "missing_count": 0, "missing": []}]
+        writes = {"acknowledged": 2104, "indeterminate": 3, "checks": checks}
+        run.write_checks_path.write_text(json.dumps(writes))
         run.update(
             {"load_end_s": end, "duration_s": end + 1.5, "ended": "2026-01-01T00:01:09.000Z", "verdict": "FAIL"}
         )

@@ -1,0 +1,19 @@
+"""An error of faultload's own: its trace goes into a file that can be sent, not onto the screen."""
+
+from __future__ import annotations
+
+import traceback
+from datetime import datetime
+
+from faultload.state import state_home
+
+
+def write_crash(error: BaseException) -> str:
+    """Write the trace of an unexpected error; returns a sentence that says where."""
+    path = state_home() / "crashes" / f"{datetime.now().strftime('%Y%m%d-%H%M%S')}.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(traceback.format_exception(error)))
+    except OSError:
+        return "".join(traceback.format_exception(error))
+    return f"this is a mistake of faultload's own; the trace is in {path}"

@@ -1,0 +1,104 @@
+"""`faultload doctor`: what this machine can and cannot do, and how to mend it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import resource
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from faultload.chaos.guard import kill_switch
+from faultload.chaos.journal import open_faults
+from faultload.errors import ExitCode
+from faultload.reference.lifecycle import NEEDED
+from faultload.state import state_home
+
+_SOCKETS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One look: `ok` False with `needed` True makes a plain run impossible."""
+
+    what: str
+    ok: bool
+    says: str
+    mend: str = ""
+    needed: bool = False
+
+
+def findings() -> Iterator[Finding]:
+    """Look at everything that runs depend on."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("Python", sys.version_info >= (3, 11), version, "Python 3.11 or newer is needed", needed=True)
+    linux = sys.platform == "linux"
+    yield Finding("system", linux, sys.platform, "faults on local processes need Linux", needed=False)
+    cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
+    yield Finding("processors", cores >= 2, str(cores), "with one, load and target disturb each other")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield Finding(
+        "open files", soft >= _SOCKETS, f"{soft} (hard limit {hard})", f"ulimit -n {_SOCKETS} for many users"
+    )
+    yield _state_folder()
+    missing = [module for module in NEEDED if importlib.util.find_spec(module) is None]
+    says = f"missing: {', '.join(missing)}" if missing else "installed"
+    yield Finding("reference system", not missing, says, "pip install 'faultload[reference]'")
+    yield _pidfd()
+    yield _privileges()
+    if os.geteuid() == 0:
+        found = shutil.which("unshare")
+        mend = "PostgreSQL does not run as root: install util-linux, or run as an ordinary user"
+        yield Finding("unshare", found is not None, found or "not found", mend)
+    docker = Path("/var/run/docker.sock").exists()
+    yield Finding("Docker", docker, "engine socket found" if docker else "no engine socket", "only for containers")
+    switch = kill_switch()
+    says = f"on: {switch}" if switch else "off"
+    yield Finding("kill switch", switch is None, says, f"rm {switch}: nothing is injected while it is there")
+    left = open_faults()
+    says = f"{len(left)} open: {', '.join(fault.label for fault in left)}" if left else "none open"
+    yield Finding("open faults", not left, says, "faultload undo --all")
+
+
+def _state_folder() -> Finding:
+    folder = state_home()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".doctor"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return Finding("state folder", False, f"{folder}: {error.strerror}", "set XDG_STATE_HOME", needed=True)
+    return Finding("state folder", True, str(folder))
+
+
+def _pidfd() -> Finding:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError) as error:
+        return Finding(
+            "pidfd", False, str(error), "Linux 5.3 or newer: signals cannot hit a reused pid", needed=True
+        )
+    return Finding("pidfd", True, "available")
+
+
+def _privileges() -> Finding:
+    if os.geteuid() == 0:
+        return Finding("privileges", True, "root: faults on processes of any user; the generator runs at nice -5")
+    return Finding("privileges", True, "ordinary user: faults on your own processes; root adds those of others")
+
+
+def print_findings() -> ExitCode:
+    """Print every finding; exit code 2 when something that every run needs is missing."""
+    bad = False
+    for finding in findings():
+        mark = "ok " if finding.ok else "NO " if finding.needed else "-- "
+        mend = "" if finding.ok else f"  ({finding.mend})"
+        click.echo(f"{mark} {finding.what:18} {finding.says}{mend}")
+        bad |= finding.needed and not finding.ok
+    return ExitCode.USAGE if bad else ExitCode.PASS

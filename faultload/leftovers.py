@@ -1,0 +1,95 @@
+"""`faultload undo`: find what is still open on this machine, undo it, stop what a dead run left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from faultload import reference
+from faultload.chaos.journal import OpenFault, open_faults
+from faultload.chaos.undo import undo_all
+from faultload.chaos.warden import end_processes, processes_of, stop_injecting
+from faultload.errors import ExitCode, InvalidInput, Mistake
+from faultload.platforms.local_processes import names
+from faultload.processes import myself
+from faultload.record import RunDirectory
+
+
+def undo_leftovers(what: str | None, *, everything: bool, only_list: bool) -> ExitCode:
+    """Undo the open faults of a run, of a target, or of this machine; exit code 6 when something stays."""
+    if what is None and not everything and not only_list:
+        raise InvalidInput(Mistake("name a run or a target id, or say --all", hint="--list shows what is open"))
+    faults = _selected(what)
+    orphans = _orphans(what)
+    if only_list:
+        _print_list(faults, orphans)
+        return ExitCode.PASS
+    runs = {fault.entry["run"] for fault in faults} | {str(run.path) for run in _dead_runs(what)}
+    dead = [run for run in (RunDirectory(Path(path)) for path in sorted(runs)) if not _conductor_lives(run)]
+    for run in dead:
+        stop_injecting(run)
+    left = undo_all(faults, "undo")
+    for fault in faults:
+        click.echo(f"{fault.label} on {fault.target_id}: {'NOT undone' if fault in left else 'undone'}")
+    stayed = [f"process {process.pid}" for run in dead for process in end_processes(run)]
+    for name in orphans:
+        stayed += reference.stop(name)
+        click.echo(f"{name}: stopped")
+    if not faults and not orphans:
+        click.echo("nothing is open")
+    for one in stayed:
+        click.echo(f"{one} did not end", err=True)
+    return ExitCode.NOT_UNDONE if left or stayed else ExitCode.PASS
+
+
+def _selected(what: str | None) -> list[OpenFault]:
+    if what is None:
+        return open_faults()
+    path = Path(what)
+    if (path / "run.json").is_file():
+        return open_faults(run=path.resolve())
+    return open_faults(target_id=what)
+
+
+def _orphans(what: str | None) -> list[str]:
+    """Reference systems that a run which died left up, or whose supervisor died."""
+    found = []
+    for name in reference.REFERENCES:
+        state = reference.status(name)
+        if state is None or (state.running and state.owner_alive is not False):
+            continue
+        path = Path(what) if what is not None else None
+        of_run = path is not None and (path / "run.json").is_file() and _started(path) == name
+        if what is None or what == reference.target_id(name) or of_run:
+            found.append(name)
+    return found
+
+
+def _started(path: Path) -> str | None:
+    info = RunDirectory(path).info() or {}
+    name = info.get("started_target")
+    return None if name is None else str(name)
+
+
+def _dead_runs(what: str | None) -> list[RunDirectory]:
+    if what is not None and (Path(what) / "run.json").is_file():
+        return [RunDirectory(Path(what).resolve())]
+    return []
+
+
+def _conductor_lives(run: RunDirectory) -> bool:
+    conductor = processes_of(run).get("conductor")
+    return conductor is not None and conductor != myself() and conductor.alive()
+
+
+def _print_list(faults: Sequence[OpenFault], orphans: Sequence[str]) -> None:
+    for fault in faults:
+        kind = fault.entry["request"]["kind"]
+        click.echo(f"{fault.label}  {kind}  {fault.state}  {names(fault.instances)}")
+        click.echo(f"    target {fault.target_id}\n    run    {fault.entry['run']}")
+    for name in orphans:
+        click.echo(f"{name}  reference system left behind by a run that died")
+    if not faults and not orphans:
+        click.echo("nothing is open")

@@ -1,0 +1,193 @@
+"""`faultload plan` and `faultload list`: what a run would do and need, without touching anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import click
+
+from faultload import reference
+from faultload.chaos.guard import check_fault
+from faultload.errors import FaultloadError, InvalidInput
+from faultload.experiment import Experiment
+from faultload.objective import Objective
+from faultload.platforms import fault_for
+from faultload.platforms.base import FaultRequest
+from faultload.platforms.local_processes import names
+from faultload.run import Prepared, Wishes, find_scenarios, prepare
+from faultload.scenario import Scenario, read_scenario, scale
+from faultload.scenario_checks import ttr_bound
+from faultload.stages import area_between, cooldown_start, warmup_end
+from faultload.target import TargetFile, read_target
+from faultload.units import format_number, format_seconds
+from faultload.workspace import packs
+
+
+def print_plan(scenario: str, wishes: Wishes) -> None:
+    """Print timeline, instances and needs of one scenario, or of each in a folder or pack."""
+    for file in find_scenarios([scenario], Path.cwd()):
+        for line in plan_lines(prepare(file, wishes), wishes):
+            click.echo(line)
+
+
+def plan_lines(prepared: Prepared, wishes: Wishes) -> Iterator[str]:
+    """The plan of one scenario, a line each."""
+    scenario = prepared.scenario
+    yield f"{scenario.name}, profile {prepared.profile}: {format_seconds(scenario.duration_s)} of load"
+    for what in prepared.scaled.values():
+        yield f"  scaled: {what}"
+    yield from _timeline(prepared)
+    yield from _instances(prepared, wishes)
+    yield "objectives"
+    for spec in scenario.objectives_in(prepared.profile):
+        planned = planned_requests(prepared, spec.parsed)
+        yield f"  {spec.objective}{_need(spec.parsed, planned)}"
+
+
+def _timeline(prepared: Prepared) -> Iterator[str]:
+    load = prepared.scenario.load
+    unit = "/s" if load.model == "open" else " users"
+    marks = [
+        (stage.start_s, f"{stage.kind} {format_number(stage.low)} to {format_number(stage.high)}{unit}")
+        if stage.low != stage.high
+        else (stage.start_s, f"{stage.kind} {format_number(stage.high)}{unit}")
+        for stage in load.stages
+    ]
+    for spec in prepared.scenario.faults:
+        experiment = prepared.experiments[spec.name]
+        where = experiment.service or experiment.link or ""
+        for k, at in enumerate(spec.times(), start=1):
+            what = f"{spec.name}#{k}: {experiment.word.name} {where} for {format_seconds(experiment.duration_s)}"
+            marks.append((at, what))
+    marks.append((prepared.scenario.duration_s, "end of the load"))
+    yield "timeline"
+    for at, what in sorted(marks, key=lambda mark: mark[0]):
+        yield f"  {at:8.1f} s  {what}"
+
+
+def _instances(prepared: Prepared, wishes: Wishes) -> Iterator[str]:
+    if not prepared.scenario.faults:
+        return
+    yield "instances that would be touched"
+    target = prepared.target.declared or _running(prepared.target.reference)
+    if target is None:
+        yield f"  {prepared.target.reference} is not up: a run starts it; `faultload target up` shows them now"
+        return
+    for spec in prepared.scenario.faults:
+        yield f"  {spec.name}: {_touched(target, spec.name, prepared.experiments[spec.name], wishes.seed)}"
+
+
+def _touched(target: TargetFile, name: str, experiment: Experiment, seed: int | None) -> str:
+    request = FaultRequest(
+        fault_id=f"{name}#1@plan",
+        kind=experiment.word.name,
+        arguments={key: value for key, value in experiment.arguments.items() if key != "fault"},
+        duration_s=experiment.duration_s,
+        seed=(seed % 2**31 + 1) if seed is not None else 1,
+    )
+    try:
+        instances = fault_for(target, request).resolve()
+        check_fault(target, request, instances)
+    except FaultloadError as error:
+        return f"refused: {error}"
+    chosen = "" if seed is not None else " (without --seed a run chooses anew)"
+    return f"{names(instances)}{chosen if experiment.service and not experiment.word.default_service else ''}"
+
+
+def _running(name: str | None) -> TargetFile | None:
+    found = reference.status(name) if name is not None else None
+    return read_target(found.target_file) if found is not None and found.ready else None
+
+
+def planned_requests(prepared: Prepared, objective: Objective) -> float | None:
+    """Iterations that the profile plans in an objective's phase; None in the closed model or where unknown.
+
+    An iteration makes at least one request of its journey, so this is a lower bound on requests.
+    """
+    load = prepared.scenario.load
+    if load.model == "closed":
+        return None
+    start, end = warmup_end(load.stages), cooldown_start(load.stages)
+    share = 1.0
+    journey = objective.term.filters.get("journey")
+    if journey is not None and load.mix:
+        share = load.mix.get(journey, 0.0) / sum(load.mix.values())
+    phase = objective.phase
+    if phase == "all":
+        return share * area_between(load.stages, 0.0, prepared.scenario.duration_s)
+    total = area_between(load.stages, start, end)
+    if phase is None:
+        return share * total
+    named = [stage.area for stage in load.stages if stage.phase == phase]
+    if named:
+        return share * sum(named)
+    disturbed = {spec.name: _disturbed(prepared, spec.name) for spec in prepared.scenario.faults}
+    if phase == "baseline":
+        spans = [span for parts in disturbed.values() for span in parts]
+        return share * max(0.0, total - sum(area_between(load.stages, low, high) for low, high in spans))
+    kind, _, name = phase.partition(":")
+    if kind == "fault":
+        wanted = [spec for spec in prepared.scenario.faults if name.partition("#")[0] in ("", spec.name)]
+        spans = [
+            (at, at + prepared.experiments[spec.name].duration_s)
+            for spec in wanted
+            for at in (spec.times()[:1] if "#" in name else spec.times())
+        ]
+        return share * sum(area_between(load.stages, low, high) for low, high in spans)
+    return None
+
+
+def _disturbed(prepared: Prepared, name: str) -> list[tuple[float, float]]:
+    """What a fault may take from the baseline at most: its time or ttr bound, and the hold."""
+    spec = next(one for one in prepared.scenario.faults if one.name == name)
+    bound = ttr_bound(prepared.scenario, prepared.profile, name)
+    length = max(prepared.experiments[name].duration_s, bound) + prepared.scenario.recovery.hold
+    return [(at, at + length) for at in spec.times()]
+
+
+def _need(objective: Objective, planned: float | None) -> str:
+    """What an objective needs to be decided, against what is planned."""
+    needed = requests_needed(objective)
+    if needed is None:
+        return ""
+    if planned is None:
+        return f"\n      needs {needed} independent requests at least"
+    enough = "" if planned >= needed else ": TOO FEW, it will be INCONCLUSIVE"
+    return f"\n      needs {needed} independent requests at least, {planned:.0f} iterations are planned{enough}"
+
+
+def requests_needed(objective: Objective) -> int | None:
+    """Independent requests that a PASS needs at the very least; None where the measure is no share or quantile."""
+    from faultload_analysis.latency import samples_needed_quantile
+    from faultload_analysis.slo import samples_needed_availability
+
+    term, target = objective.term, objective.target.value
+    if term.quantile is not None:
+        return samples_needed_quantile(Fraction(term.quantile))
+    if term.name == "availability" and 0 < target < 1:
+        return samples_needed_availability(target)
+    if term.name == "error_rate" and 0 < target < 1:
+        return samples_needed_availability(1.0 - target)
+    return None
+
+
+def print_list(here: Path) -> None:
+    """Print packs, their scenarios, and how long each profile loads."""
+    for pack, files in packs(here).items():
+        click.echo(pack)
+        for file in files:
+            try:
+                scenario = read_scenario(file).scenario
+            except InvalidInput as error:
+                click.echo(f"  {file.stem}: {error.mistakes[0]}")
+                continue
+            click.echo(f"  {file.stem:24} {scenario.description or ''}")
+            lengths = ", ".join(f"{name} {length}" for name, length in _lengths(scenario))
+            click.echo(f"  {'':24} {lengths}")
+
+
+def _lengths(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    for name in scenario.profiles or ["full"]:
+        yield name, format_seconds(scale(scenario, name).scenario.duration_s)

@@ -1,0 +1,65 @@
+"""A reference system by itself: started, shown and stopped from the command line."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from faultload import reference
+from faultload.errors import ExitCode, NotUndone, Refused
+from faultload.platforms.local_processes import instances_of, names, not_ready
+from faultload.target import read_target
+
+
+def bring_up(name: str, defects: tuple[str, ...], copy: Path | None) -> None:
+    """Start a reference system and print its URL and target file; stop it again when it does not come up."""
+    started = reference.start(name, defects=defects)
+    try:
+        file = started.wait_ready()
+    except BaseException:
+        reference.stop(name)
+        raise
+    if copy is not None:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+        copy.chmod(0o600)
+    click.echo(f"url     {read_target(file).url}")
+    click.echo(f"target  {copy or file}")
+    if defects:
+        click.echo(f"defects {', '.join(defects)}")
+
+
+def bring_down(name: str) -> None:
+    """Stop a reference system. Raises Refused when a run owns it, NotUndone when something stays."""
+    found = reference.status(name)
+    if found is not None and found.owner_alive:
+        raise Refused(f"{name} belongs to a run that is going on (pid {found.owner.pid if found.owner else '?'})")
+    left = reference.stop(name)
+    if left:
+        raise NotUndone(f"{name} left behind: {', '.join(left)}")
+    click.echo(f"{name} is down" if found is not None else f"{name} was not up")
+
+
+def print_status(name: str) -> ExitCode:
+    """Print each service's readiness; the exit code is 0 when all are ready, else 4."""
+    reference.target_id(name)
+    found = reference.status(name)
+    if found is None:
+        click.echo(f"{name} is not up")
+        return ExitCode.INVALID
+    what = "up" if found.ready else "starting" if found.running else "left behind: its supervisor is gone"
+    click.echo(f"{name} is {what} since {found.started}")
+    if not found.ready:
+        return ExitCode.INVALID
+    click.echo(f"url     {found.url}\ntarget  {found.target_file}")
+    if found.defects:
+        click.echo(f"defects {', '.join(found.defects)}")
+    target = read_target(found.target_file)
+    problems = []
+    for service in target.services:
+        bad = not_ready(target, service)
+        problems += bad
+        click.echo(f"{service:10} {'; '.join(bad) or 'ready'}  {names(instances_of(target, service))}")
+    return ExitCode.INVALID if problems else ExitCode.PASS
