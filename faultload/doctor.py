@@ -42,9 +42,8 @@ def findings() -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
     yield Finding("processors", cores >= 2, str(cores), "with one, load and target disturb each other")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield Finding(
-        "open files", soft >= _SOCKETS, f"{soft} (hard limit {hard})", f"ulimit -n {_SOCKETS} for many users"
-    )
+    mend = f"ulimit -n {_SOCKETS} for many users"
+    yield Finding("open files", soft >= _SOCKETS, f"{soft} (hard limit {hard})", mend)
     yield _state_folder()
     missing = [module for module in NEEDED if importlib.util.find_spec(module) is None]
     says = f"missing: {', '.join(missing)}" if missing else "installed"

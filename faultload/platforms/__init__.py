@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from faultload.errors import InvalidInput, Mistake
-from faultload.platforms.base import FaultRequest, PlatformFault
-from faultload.target import TargetFile
+
+if TYPE_CHECKING:
+    # the link proxy lives in this package and must not wait for pydantic
+    from faultload.platforms.base import FaultRequest, PlatformFault
+    from faultload.target import TargetFile
 
 
 def faults_of(platform: str) -> Mapping[str, type[PlatformFault]]:
