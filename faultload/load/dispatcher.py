@@ -19,7 +19,7 @@ from faultload.load.schedule import Slot
 from faultload.load.scheduled import Scheduled
 from faultload.load.waiting import WaitClock
 
-_BURST = 64
+_BURST_NS = 5_000_000
 _LATE_NS = 10_000_000
 
 
@@ -33,6 +33,7 @@ class Crew:
     idle: deque[tuple[Scheduled, Waiter[Any]]] = field(default_factory=deque)
     queue: deque[tuple[Slot, int]] = field(default_factory=deque)
     """Slots with the wait clock's reading when they began to wait."""
+    queued_since_ns: int = 0
     users: int = 0
     starting: int = 0
     reserve: int = 1
@@ -99,10 +100,13 @@ class Dispatcher:
         if taskset is None:
             user.fl_started = True
             crew.starting -= 1
+        if crew.queue:
+            # answers that are in already come first: a fast target would else keep this user running alone
+            gevent.sleep(0)
         while crew.queue:
             slot, reading = crew.queue.popleft()
             if self._now() - slot.intended_ns <= self._drop_after_ns:
-                return self._begun(slot, user, self._clock.read() - reading)
+                return self._begun(slot, user, self._clock.read(self._now()) - reading)
             self._drop(crew, slot, reading)
         waiter: Waiter[Any] = Waiter()
         entry = (user, waiter)
@@ -128,23 +132,27 @@ class Dispatcher:
 
     def offer(self, slots: Iterable[Slot]) -> None:
         """Offer slots as they fall due; returns when the last one was."""
-        for burst, slot in enumerate(slots):
-            wait = slot.intended_ns - self._now()
-            if wait > 0:
-                gevent.sleep(wait / 1e9)
-            elif burst % _BURST == 0:
-                gevent.sleep(0)
+        yielded = self._now()
+        for slot in slots:
+            now = self._now()
+            if now < slot.intended_ns or now - yielded > _BURST_NS:
+                gevent.sleep(max(0, slot.intended_ns - now) / 1e9)
+                yielded = self._now()
             self._offer(slot)
 
     def _offer(self, slot: Slot) -> None:
         crew = self.crews[slot.journey]
         self.counts.offered += 1
-        if crew.idle:
+        if crew.idle and self._now() - slot.intended_ns <= self._drop_after_ns:
             # in turn, so that no user's own course through its TaskSets outweighs the others'
             _, waiter = crew.idle.popleft()
             self._callback(waiter.switch, slot)
             return
-        crew.queue.append((slot, self._clock.read()))
+        now = self._now()
+        if not crew.queue:
+            crew.queued_since_ns = now
+        # behind others it would have had to wait from when it was due, even if we are late to look at it
+        crew.queue.append((slot, self._clock.read(min(now, max(slot.intended_ns, crew.queued_since_ns)))))
         if crew.starting < len(crew.queue):
             self._spawn_one(crew)
 
@@ -167,7 +175,7 @@ class Dispatcher:
 
     def _drop(self, crew: Crew, slot: Slot, reading: int) -> None:
         now = self._now()
-        waited = self._clock.read() - reading
+        waited = self._clock.read(now) - reading
         self.counts.dropped += 1
         self.counts.unsent += waited < (now - slot.intended_ns) / 2
         self._recorder.sample(slot.intended_ns, now, 0, None, crew.journey, crew.variant, "dropped")

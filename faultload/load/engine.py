@@ -56,7 +56,7 @@ class Engine:
         if shapes := locustfile.shapes_of(module):
             self._note("shape_ignored", f"{', '.join(shapes)}: the scenario's stages shape the load")
         self._recorder = Recorder(run, worker)
-        self._clock = WaitClock(round(plan.drop_after_s * 1e9))
+        self._clock = WaitClock(round(plan.drop_after_s * 1e9), self._recorder.now_ns)
         self.pace: Dispatcher | Population = self._open() if plan.model == "open" else self._closed()
         classes = [
             scheduled.derive(journeys[name], self.pace, self._recorder, plan.timeout_s) for name in self._mix

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import time
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import gevent
 
 WINDOW_NS = 10_000_000
 _IDLE_SHARE = 0.05
+_HISTORY = 3000
 
 
 class WaitClock:
@@ -22,7 +24,8 @@ class WaitClock:
     generator that needs longer to catch up is too small for its load).
     """
 
-    def __init__(self, credit_limit_ns: int) -> None:
+    def __init__(self, credit_limit_ns: int, now_ns: Callable[[], int]) -> None:
+        self._now = now_ns
         loop = gevent.get_hub().loop
         # after gevent's own callbacks, right before the loop sleeps; and first thing when it wakes
         self._before: Any = loop.prepare(ref=False, priority=loop.MINPRI)
@@ -35,25 +38,30 @@ class WaitClock:
         self._runs = True
         self._credit_ns = 0
         self._credit_limit_ns = credit_limit_ns
-        self._window_start = time.monotonic_ns()
+        self._window_start = now_ns()
         self._window_slept = 0
+        self._history: deque[tuple[int, int, bool]] = deque(maxlen=_HISTORY)
 
     def _falls_asleep(self) -> None:
-        self._slept_at = time.monotonic_ns()
+        self._slept_at = self._now()
 
     def _wakes(self) -> None:
         if self._slept_at:
-            self.slept_ns += time.monotonic_ns() - self._slept_at
+            self.slept_ns += self._now() - self._slept_at
             self._slept_at = 0
 
-    def read(self) -> int:
-        """Nanoseconds that the clock ran; a difference is good to about a window."""
-        running = time.monotonic_ns() - self._window_start if self._runs else 0
-        return self._ran_ns + running
+    def read(self, at_ns: int) -> int:
+        """Nanoseconds that the clock ran until a moment; a difference is good to about a window."""
+        if at_ns >= self._window_start:
+            return self._ran_ns + (at_ns - self._window_start if self._runs else 0)
+        for start, ran, runs in reversed(self._history):
+            if at_ns >= start:
+                return ran + (at_ns - start if runs else 0)
+        return 0
 
     def turn(self, queued: bool) -> None:
         """End a window when it is long enough, given whether slots are waiting; called every few ms."""
-        now = time.monotonic_ns()
+        now = self._now()
         length = now - self._window_start
         if length < WINDOW_NS:
             return
@@ -66,6 +74,7 @@ class WaitClock:
         elif self._credit_ns > 0:
             self._credit_ns -= length
             self._runs = True
+        self._history.append((self._window_start, self._ran_ns, self._runs))
         if self._runs:
             self._ran_ns += length
         self._window_start = now

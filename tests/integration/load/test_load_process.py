@@ -128,7 +128,7 @@ def test_the_closed_model_keeps_the_stages_number_of_users(server: Server, load:
 def test_the_same_file_runs_in_plain_locust(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "plain.py"
     file.write_text(VISIT)
-    command = [sys.executable, "-m", "locust", "-f", str(file), "--headless", "-u", "2", "-r", "2", "-t", "1s"]
+    command = [sys.executable, "-m", "locust", "-f", str(file), "--headless", "-u", "2", "-r", "2", "-t", "3s"]
     done = subprocess.run([*command, "--host", server.url], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
-    assert server.seen()["/visit"] > 10
+    assert server.seen()["/visit"] > 10, done.stderr
