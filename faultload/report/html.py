@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from faultload.judge import Judgement
-from faultload.record import RunDirectory
+from faultload.record import Redactor, RunDirectory
 from faultload.report import aside, values, wording
 from faultload.report.drawings import drawings
 
@@ -29,6 +29,7 @@ def render_html(run: RunDirectory, judgement: Judgement) -> str:
         failed=aside.failed_processes(run, measured),
         notes=aside.notes(measured),
         command=aside.command(measured.info),
+        version=(measured.info.get("versions") or {}).get("faultload"),
         facts=aside.facts(measured.info),
         write_checks=_write_checks(measured.write_checks),
         values=values,
@@ -37,9 +38,16 @@ def render_html(run: RunDirectory, judgement: Judgement) -> str:
 
 
 def _environment() -> Environment:
+    redactor = Redactor.from_environment()
+
+    def finalize(value: object) -> object:
+        """Replace secrets before HTML escapes hide them from whoever writes the file."""
+        return redactor.text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
     return Environment(
         loader=PackageLoader("faultload.report"),
         autoescape=select_autoescape(enabled_extensions=("html", "j2"), default=True),
+        finalize=finalize,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

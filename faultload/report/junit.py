@@ -96,7 +96,7 @@ def _objective(classname: str, one: Mapping[str, Any]) -> ET.Element:
     case = ET.Element("testcase", classname=_clean(classname), name=name, time="0.000")
     found = [
         f"estimate {wording.estimate(one)}",
-        f"95% bounds {wording.bounds(one)}",
+        f"95 % bounds {wording.bounds(one)}",
         f"target {wording.target(one)}",
         f"n {values.count(one.get('n'))}",
         f"n_eff {values.count(one.get('n_eff'))}",

@@ -154,6 +154,7 @@ def _panel(state: LiveState, encoding: str) -> RenderableType:
     from rich.console import Group
     from rich.panel import Panel
     from rich.progress_bar import ProgressBar
+    from rich.table import Table
     from rich.text import Text
 
     def text(content: str, style: str = "") -> Text:
@@ -164,14 +165,16 @@ def _panel(state: LiveState, encoding: str) -> RenderableType:
         where.append(printable(f"  {state.phase}", encoding))
     parts: list[RenderableType] = [where]
     if state.total_s:
-        parts.append(ProgressBar(total=state.total_s, completed=min(state.elapsed_s, state.total_s)))
+        bar = Table.grid(expand=True)
+        bar.add_row(ProgressBar(total=state.total_s, completed=min(state.elapsed_s, state.total_s)))
+        parts.append(bar)
     measures = []
     for name, value in state.measures():
         bad = (name == "errors" and (state.error_share or 0) > 0) or (
             name == "budget left" and state.budget_left is not None and state.budget_left < 0
         )
         measures.append(text(f"{name} ", "dim").append(printable(value, encoding), style="bold red" if bad else ""))
-    parts.append(Columns(measures, padding=(0, 3)))
+    parts.append(Columns(measures, padding=(0, 3), equal=True))
     if state.open_faults:
         parts.append(text(f"open faults {', '.join(state.open_faults)}", "bold yellow"))
     else:

@@ -91,7 +91,7 @@ def _objectives(objectives: Sequence[Mapping[str, Any]]) -> str:
         ]
         for one in objectives
     ]
-    return _table(["verdict", "objective", "estimate", "95% bounds", "n"], rows, right=(2, 3, 4))
+    return _table(["verdict", "objective", "estimate", "95 % bounds", "n"], rows, right=(2, 3, 4))
 
 
 def _faults(faults: Sequence[Mapping[str, Any]]) -> str:

@@ -12,7 +12,7 @@ _COLOURS = {"PASS": "32", "FAIL": "31", "INCONCLUSIVE": "33", "INVALID": "35"}
 
 
 def printable(text: str, encoding: str | None) -> str:
-    """The text without control characters, in signs that the encoding has."""
+    """The text without control characters, in signs that the encoding has; without an encoding any sign."""
     text = text.translate(_CONTROL)
     spelled = text.translate(_SPELLED)
     for candidate in (text, spelled):
@@ -23,7 +23,7 @@ def printable(text: str, encoding: str | None) -> str:
 
 def _fits(text: str, encoding: str | None) -> bool:
     try:
-        text.encode(encoding or "ascii")
+        text.encode(encoding or "utf-8")
     except (UnicodeEncodeError, LookupError):
         return False
     return True

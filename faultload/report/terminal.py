@@ -33,7 +33,7 @@ def _objectives(printer: Printer, verdict: Mapping[str, Any]) -> None:
     if not objectives:
         printer.line("no objective was judged")
         return
-    rows = [["", "objective", "estimate", "95% bounds", "target", "n"]]
+    rows = [["", "objective", "estimate", "95 % bounds", "target", "n"]]
     for one in objectives:
         word = str(one.get("verdict"))
         cells = [wording.estimate(one), wording.bounds(one), wording.target(one), values.count(one.get("n"))]

@@ -68,9 +68,9 @@ def milliseconds(value: object) -> str:
 def count(value: object) -> str:
     """A whole number with thousands apart."""
     known = number(value)
-    if known is None:
-        return MISSING
-    return f"{known:,.0f}" if known == round(known) else format_number(known)
+    if known is None or math.isinf(known):
+        return quantity(known)
+    return f"{known:,.0f}" if known == round(known) or abs(known) >= 1000 else format_number(known)
 
 
 def size(value: object) -> str:

@@ -119,7 +119,7 @@ def writes(verdict: Mapping[str, Any]) -> str:
     lost = f"{values.count(found.get('lost'))} lost" if found.get("lost") is not None else "not read back"
     text = f"{values.count(found['acknowledged'])} acknowledged, {lost}"
     if found.get("indeterminate"):
-        text += f", {values.count(found['indeterminate'])} never answered"
+        text += f", {values.count(found['indeterminate'])} indeterminate"
     return f"{text}: {found['problem']}" if found.get("problem") else text
 
 
