@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faultload.judge import Judgement
-from faultload.measured import Labels, Measured
+from faultload.measured import Codes, Labels, Measured
 from faultload.phases import Phases
+from faultload.record import OUTCOMES
 from faultload.recoveries import declared_limits
 from faultload.scenario import scenario_from_run
 
@@ -102,8 +103,10 @@ def _svg(figure: Figure, name: str, caption: str) -> str:
     return svg.replace("<svg ", f'<svg role="img" aria-label="{caption}" ', 1)
 
 
-def _texts(labels: Labels) -> list[str]:
-    return [name or "" for name in labels.names]
+def _in_fixed_order(outcome: Labels) -> Codes:
+    """Outcomes as indices into OUTCOMES, so that equal outcomes look alike in every report."""
+    order = [OUTCOMES.index(name) if name in OUTCOMES else -1 for name in outcome.names]
+    return np.asarray([*order, -1], dtype=np.int32)[outcome.codes]
 
 
 def _end_s(measured: Measured) -> float:
@@ -130,8 +133,8 @@ def _timeline(judgement: Judgement, limit_s: float | None) -> Figure:
     figure = timeline(
         samples.intended_s,
         samples.latency_s,
-        samples.outcome.codes,
-        _texts(samples.outcome),
+        _in_fixed_order(samples.outcome),
+        OUTCOMES,
         end_s=end,
         planned_s=planned,
         begun_s=begun,
