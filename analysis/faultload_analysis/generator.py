@@ -14,12 +14,23 @@ from .latency import quantile
 
 MIN_LIMIT_S = 0.010
 LIMIT_SHARE = 0.05
+LAG_SHARE = 0.1
 CPU_LIMIT_PERCENT = 95.0
 
 
 def limit_for(bound_s: float | None) -> float:
     """How late the generator may be: max(10 ms, 5 % of the tightest latency bound that reads the second)."""
     return MIN_LIMIT_S if bound_s is None else max(MIN_LIMIT_S, LIMIT_SHARE * bound_s)
+
+
+def lag_limit_for(limit_s: float, median_latency_s: float | None) -> float:
+    """How much loop lag a second may hold: the limit, or 10 % of the median latency that ended in it.
+
+    When a frozen target answers hundreds of requests at once, reading them takes the generator a moment. That
+    adds at most the lag to latencies that are far longer; a stall of the generator itself lasts longer than a
+    tenth of the latency that it makes.
+    """
+    return limit_s if median_latency_s is None else max(limit_s, LAG_SHARE * median_latency_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,7 @@ def spoiled_seconds(
     start_s: float,
     end_s: float,
     limit_s: float,
+    lag_limit_s: npt.ArrayLike | None = None,
 ) -> Spoiled:
     """Judge every second of [start_s, end_s) of one load process.
 
@@ -82,16 +94,19 @@ def spoiled_seconds(
     `health_times_s`, `loop_lag_s`, `cpu_percent`: shape (m,), about one a second; a lag reaches back from
     its moment over its own length. A second is spoiled when the P99 (x_(ceil(0.99 n))) of the slips in it or
     of the loop lags that touch it exceeds `limit_s` (see `limit_for`), when CPU in it exceeds 95 %, or when
-    no health was measured within half a second of it. NaN health counts as not measured. Judge each process
-    by itself and join them with `union`. ValueError for differing shapes or NaN slips.
+    no health was measured within half a second of it. NaN health counts as not measured. `lag_limit_s`,
+    shape (m,), replaces the limit for each lag (see `lag_limit_for`). Judge each process by itself and join them with `union`. ValueError for differing shapes or NaN slips.
     """
     t, slip = _pair(slip_times_s, slip_s, "slip")
     h, lag = _pair(health_times_s, loop_lag_s, "loop lag")
     _, cpu = _pair(health_times_s, cpu_percent, "cpu")
     if np.isnan(slip).any():
         raise ValueError("slips hold NaN")
+    allowed = np.full(lag.shape, limit_s) if lag_limit_s is None else np.asarray(lag_limit_s, dtype=np.float64)
+    if allowed.shape != lag.shape:
+        raise ValueError(f"lag limits {allowed.shape} and lags {lag.shape} differ in shape")
     known = ~(np.isnan(lag) | np.isnan(cpu))
-    h, lag, cpu = h[known], lag[known], cpu[known]
+    h, lag, cpu, allowed = h[known], lag[known], cpu[known], allowed[known]
     seconds = max(0, math.ceil(end_s - start_s - 1e-9))
     inside = (t >= start_s) & (t < end_s)
     t, slip = t[inside], slip[inside]
@@ -99,10 +114,10 @@ def spoiled_seconds(
     missing = np.ones(seconds, dtype=np.bool_)
     lagging = np.zeros(seconds, dtype=np.bool_)
     busy = np.zeros(seconds, dtype=np.bool_)
-    for moment, delay, percent in zip(h - start_s, lag, cpu, strict=True):
+    for moment, delay, percent, most in zip(h - start_s, lag, cpu, allowed, strict=True):
         missing[max(0, math.ceil(moment - 1.5)) : max(0, math.floor(moment + 0.5) + 1)] = False
         here = math.floor(moment)
-        if delay > limit_s:
+        if delay > most:
             lagging[max(0, math.floor(moment - delay)) : max(0, here + 1)] = True
         if percent > CPU_LIMIT_PERCENT and 0 <= here < seconds:
             busy[here] = True

@@ -22,7 +22,7 @@ from faultload.load.plan import Plan
 from faultload.load.quiet import quiet_logs
 from faultload.record import RunDirectory
 
-_NICE = -5
+_NICE = -20
 
 
 class Orders:

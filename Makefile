@@ -1,0 +1,40 @@
+# Everything runs in a virtual environment of its own, made on first use: make demo, make test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO_OUT ?=
+
+.PHONY: help demo test lint types check clean
+
+help:
+	@echo "make demo   run the main job: load, an API kill and a database failover on the reference system"
+	@echo "make test   all tests, linters and types"
+	@echo "make lint   ruff only       make types   mypy only"
+	@echo "make clean  remove what make made"
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -q && \
+	  apt-get install -y -q --no-install-recommends python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[reference,dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/faultload run scenarios/memory/database_failover.yaml --profile smoke $(if $(DEMO_OUT),--out $(DEMO_OUT))
+
+test: $(STAMP) check
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+check: lint types
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,255 @@
+"""A stand-in system of plain servers behind a link proxy, and a workspace with a scenario that points at it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from faultload.processes import ProcessId, identify
+from faultload.record import RunDirectory
+
+HERE = Path(__file__).parent
+SERVER = str(HERE / "plain_server.py")
+JOURNEYS = """
+from locust import task
+from faultload.load import Journey
+
+class Visit(Journey):
+    @task
+    def visit(self):
+        self.client.get("/", name="GET /")
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that are free now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def wait_for(condition: Any, timeout_s: float, what: str) -> None:
+    """Wait until a condition holds; fails the test at the time-out."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        time.sleep(0.05)
+
+
+class StandIn:
+    """Two web servers, a store and a cache; the links web -> store and web -> cache pass a link proxy."""
+
+    def __init__(self, folder: Path, env: Mapping[str, str], fail: int = 0) -> None:
+        self.folder = folder
+        self.env = {**os.environ, **env}
+        self.web = free_ports(8)
+        *self.web, self.store, self.cache, self.control, self.to_store, self.to_cache, self.spare = self.web
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.fail = fail
+        self.servers = {port: self.start_server(port) for port in (*self.web, self.store, self.cache)}
+        config = folder / "links.json"
+        pairs = [("web -> store", self.to_store, self.store), ("web -> cache", self.to_cache, self.cache)]
+        links = {
+            name: [{"name": name, "listen": listen, "upstream": ["127.0.0.1", to], "protocol": "http"}]
+            for name, listen, to in pairs
+        }
+        config.write_text(json.dumps({"control": self.control, "links": links}))
+        self._start([sys.executable, "-m", "faultload.platforms.linkproxy", "--config", str(config)])
+        for port in (*self.servers, self.control):
+            wait_for(lambda port=port: listens(port), 20, f"port {port} listens")
+        self.target_file = folder / "target.yaml"
+        self.write_target()
+
+    def command(self) -> list[str]:
+        extra = ["--fail", str(self.fail)] if self.fail else []
+        return [sys.executable, SERVER, "--port", "{port}", *extra]
+
+    def start_server(self, port: int) -> ProcessId:
+        process = self._start([part.replace("{port}", str(port)) for part in self.command()])
+        found = identify(process.pid)
+        assert found is not None
+        return found
+
+    def _start(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(argv, env=self.env)
+        self.processes.append(process)
+        return process
+
+    def write_target(self, **changes: Any) -> None:
+        def service(*ports: int) -> dict[str, Any]:
+            return {"command": self.command(), "ports": list(ports), "health": "/health"}
+
+        proxy = {"proxy": f"http://127.0.0.1:{self.control}"}
+        target = {
+            "name": "stand-in",
+            "platform": "local",
+            "url": f"http://127.0.0.1:{self.web[0]}",
+            "services": {"web": service(*self.web), "store": service(self.store), "cache": service(self.cache)},
+            "links": {"web -> store": proxy, "web -> cache": proxy},
+            **changes,
+        }
+        self.target_file.write_text(yaml.safe_dump(target))
+
+    def end(self) -> None:
+        """End every server, also those that faultload started again."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        for process in psutil.process_iter(["cmdline"]):
+            argv = process.info["cmdline"] or []
+            if SERVER in argv and any(str(port) in argv for port in self.servers):
+                process.kill()
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 0.5).close()
+    except OSError:
+        return False
+    return True
+
+
+class Workspace:
+    """A folder with a scenario, its experiments and journeys, and a state folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder / "state"
+        (folder / "scenarios").mkdir()
+        (folder / "experiments").mkdir()
+        (folder / "journeys.py").write_text(JOURNEYS)
+        self.env = {"XDG_STATE_HOME": str(self.state)}
+        self.started: list[subprocess.Popen[str]] = []
+
+    def experiment(self, name: str, func: str, arguments: dict[str, Any], duration_s: float = 30) -> str:
+        """Write an experiment with one fault; returns its path as a scenario names it."""
+        path = self.folder / "experiments" / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(experiment([(func, arguments)], duration_s)))
+        return f"experiments/{name}.yaml"
+
+    def scenario(self, target: StandIn | None, **changes: Any) -> Path:
+        """Write a scenario that visits the target 20 times a second."""
+        content: dict[str, Any] = {
+            "name": "visit",
+            "target": str(target.target_file) if target else {"url": "http://127.0.0.1:9"},
+            "load": {
+                "journeys": "journeys.py",
+                "rate": [{"step": "20/s", "for": "60s"}],
+                "arrivals": "even",
+                "max_users": 50,
+                "timeout": "2s",
+            },
+            "objectives": ["error_rate <= 50%"],
+            "recovery": {"slice": "1s", "hold": "3s", "tolerance": "50%"},
+            **changes,
+        }
+        path = self.folder / "scenarios" / "visit.yaml"
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return path
+
+    def faultload(self, *arguments: str | Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a faultload command to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "faultload", *map(str, arguments)],
+            cwd=self.folder,
+            env={**os.environ, **self.env},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start a faultload command."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "faultload", *map(str, arguments)],
+            cwd=self.folder,
+            env={**os.environ, **self.env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Undo whatever a test left open, and end what it started."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        self.faultload("undo", "--all")
+        for process in processes_in(self.state.parent):
+            process.kill()
+
+
+def experiment(faults: Sequence[tuple[str, dict[str, Any]]], duration_s: float) -> dict[str, Any]:
+    """An experiment file's content: each fault injected and held, all undone at the end."""
+
+    def action(name: str, func: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        provider = {"type": "python", "module": "faultload.chaos.actions", "func": func, "arguments": arguments}
+        return {"type": "action", "name": name, "provider": provider}
+
+    method, rollbacks = [], []
+    for number, (func, arguments) in enumerate(faults):
+        method += [
+            action(f"inject {number}", func, {**arguments, "fault": f"{func}-{number}"}),
+            action(f"hold {number}", "hold", {"duration_s": "${duration_s}"}),
+        ]
+        rollbacks.append(action(f"undo {number}", "undo", {"fault": f"{func}-{number}"}))
+    return {
+        "title": "a test's fault",
+        "description": "A fault of a test.",
+        "configuration": {
+            "target": {"type": "env", "key": "FAULTLOAD_TARGET", "default": "target.yaml"},
+            "duration_s": duration_s,
+            "seed": 1,
+        },
+        "method": method,
+        "rollbacks": rollbacks,
+        "runtime": {"rollbacks": {"strategy": "always"}},
+    }
+
+
+def states(run: Path) -> dict[str, list[str]]:
+    """The states of each fault of a run, in order."""
+    found: dict[str, list[str]] = {}
+    for line in RunDirectory(run).faults():
+        found.setdefault(line["fault"], []).append(line["state"])
+    return found
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """Processes whose run or state lies in a folder, as their environment says; the caller is left out."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            env = process.environ()
+        except psutil.Error:
+            continue
+        inside = any(env.get(name, "").startswith(str(folder)) for name in ("FAULTLOAD_RUN", "XDG_STATE_HOME"))
+        if inside and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+def processes_of_run(run: Path) -> list[str]:
+    """What still runs of a run: load, chaos and warden processes, by command line."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        argv = process.info["cmdline"] or []
+        if any(str(run) in part for part in argv) and any("faultload." in part or "chaos" in part for part in argv):
+            found.append(" ".join(argv))
+    return found

@@ -1,0 +1,93 @@
+"""`chaos run` alone gives the same guarantees: journal, witness, undo, and no second fault after a signal."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from standin import StandIn, Workspace, experiment, wait_for
+
+from faultload.processes import state_of
+from faultload.record import RunDirectory
+
+TWO = [("pause", {"service": "store"}), ("pause", {"service": "cache"})]
+
+
+def start_chaos(workspace: Workspace, target: StandIn, file: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "chaostoolkit", "--no-version-check", "--no-log-file", "run", str(file)],
+        cwd=workspace.folder,
+        env={**os.environ, **workspace.env, "FAULTLOAD_TARGET": str(target.target_file)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def journal(workspace: Workspace) -> RunDirectory | None:
+    found = list((workspace.state / "faultload" / "chaos").glob("*"))
+    return RunDirectory(found[0]) if found else None
+
+
+def latest(workspace: Workspace) -> dict[str, str]:
+    run = journal(workspace)
+    return {} if run is None else {line["fault"]: line["state"] for line in run.faults()}
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1], ids=lambda s: s.name)
+def test_a_signal_between_two_faults_stops_the_second(
+    workspace: Workspace, target: StandIn, signum: signal.Signals
+) -> None:
+    file = workspace.folder / "two.yaml"
+    file.write_text(yaml.safe_dump(experiment(TWO, duration_s=15)))
+    process = start_chaos(workspace, target, file)
+    wait_for(lambda: latest(workspace).get("pause-0") == "ACTIVE", 30, "the first fault is active")
+    assert state_of(target.servers[target.store]) == "T"
+    process.send_signal(signum)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 1, output
+    assert latest(workspace) == {"pause-0": "UNDONE"}
+    assert state_of(target.servers[target.store]) != "T"
+    result = json.loads((workspace.folder / "journal.json").read_text())
+    assert result["status"] == "interrupted"
+
+
+def test_a_killed_chaos_process_is_undone_by_its_own_warden(workspace: Workspace, target: StandIn) -> None:
+    file = workspace.folder / "one.yaml"
+    file.write_text(yaml.safe_dump(experiment(TWO[:1], duration_s=30)))
+    process = start_chaos(workspace, target, file)
+    wait_for(lambda: latest(workspace).get("pause-0") == "ACTIVE", 30, "the fault is active")
+    assert state_of(target.servers[target.store]) == "T"
+    process.kill()
+    process.communicate()
+    wait_for(lambda: latest(workspace).get("pause-0") == "UNDONE", 10, "the warden undid it")
+    assert state_of(target.servers[target.store]) != "T"
+
+
+def test_an_experiment_alone_is_witnessed_and_undone(workspace: Workspace, target: StandIn) -> None:
+    file = workspace.folder / "cut.yaml"
+    file.write_text(yaml.safe_dump(experiment([("partition", {"link": "web -> store"})], duration_s=2)))
+    process = start_chaos(workspace, target, file)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    run = journal(workspace)
+    assert run is not None
+    assert [line["state"] for line in run.faults()] == ["PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDONE"]
+    assert [(one["of"], one["seen"]) for one in run.events("witness")] == [("there", True), ("gone", True)]
+
+
+def test_the_kill_switch_keeps_every_fault_away(workspace: Workspace, target: StandIn) -> None:
+    (workspace.state / "faultload").mkdir(parents=True)
+    (workspace.state / "faultload" / "stop").touch()
+    file = workspace.folder / "one.yaml"
+    file.write_text(yaml.safe_dump(experiment(TWO[:1], duration_s=5)))
+    process = start_chaos(workspace, target, file)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, output
+    assert latest(workspace) == {}
+    assert state_of(target.servers[target.store]) != "T"

@@ -1,0 +1,157 @@
+"""Verdicts and exit codes of whole runs against the stand-in system."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from standin import StandIn, Workspace, states
+
+from faultload.processes import identify
+from faultload.record import RunDirectory
+
+
+def verdict_of(run: Path) -> dict[str, Any]:
+    verdict = RunDirectory(run).verdict()
+    assert verdict is not None
+    return verdict
+
+
+def short(rate: str = "20/s", seconds: int = 8, **more: Any) -> dict[str, Any]:
+    return {
+        "journeys": "journeys.py",
+        "rate": [{"step": rate, "for": f"{seconds}s"}],
+        "arrivals": "even",
+        "max_users": 50,
+        "timeout": "2s",
+        **more,
+    }
+
+
+@contextmanager
+def lying_proxy(listen: int) -> Iterator[int]:
+    """A link proxy's control API that says yes to everything and does nothing."""
+    pair = {"name": "p", "listen": listen, "upstream": ["127.0.0.1", listen], "protocol": "http"}
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            length = int(self.headers.get("content-length") or 0)
+            self.rfile.read(length)
+            body = json.dumps(
+                {"links": {"web -> store": {"pairs": [pair], "faults": []}}, "removed": True}
+            ).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_PUT = do_DELETE = answer  # noqa: N815 - http.server's names
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_fault_that_no_witness_sees_makes_the_run_invalid(workspace: Workspace, target: StandIn) -> None:
+    with lying_proxy(target.store) as control:
+        target.write_target(links={"web -> store": {"proxy": f"http://127.0.0.1:{control}"}})
+        scenario = workspace.scenario(
+            target,
+            load=short(seconds=16),
+            faults=[
+                {
+                    "name": "cut",
+                    "experiment": workspace.experiment("cut", "partition", {"link": "web -> store"}, 3),
+                    "at": "5s",
+                }
+            ],
+        )
+        run = workspace.folder / "out"
+        done = workspace.faultload("run", scenario, "--out", run)
+    verdict = verdict_of(run)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert verdict["verdict"] == "INVALID"
+    assert verdict["faults"][0]["witnessed"] is False
+    assert any("cut#1 was not witnessed" in reason for reason in verdict["reasons"])
+    assert "not witnessed" in done.stdout
+
+
+def test_more_load_than_the_generator_can_send_is_invalid_and_says_so(
+    workspace: Workspace, target: StandIn
+) -> None:
+    scenario = workspace.scenario(target, load=short("30000/s", 5), objectives=["p99(latency) <= 100ms"])
+    run = workspace.folder / "out"
+    done = workspace.faultload("run", scenario, "--out", run)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert verdict_of(run)["verdict"] == "INVALID"
+    assert "the load generator was the limit" in done.stdout
+
+
+def test_report_gives_the_same_verdict_again(workspace: Workspace, target: StandIn) -> None:
+    objectives = ["availability >= 90%", "p50(latency) <= 1s", "p99(latency) <= 1us", "throughput >= 5/s"]
+    scenario = workspace.scenario(target, load=short("50/s"), objectives=objectives)
+    run = workspace.folder / "out"
+    done = workspace.faultload("run", scenario, "--out", run, "--seed", "7")
+    first = verdict_of(run)
+    assert done.returncode == first["exit_code"] == 1, done.stdout + done.stderr
+    assert [one["verdict"] for one in first["objectives"]] == ["PASS", "PASS", "FAIL", "PASS"]
+    assert "p99(latency) <= 1us" in done.stdout
+    for name in ("verdict.json", "report.html", "junit.xml", "summary.md"):
+        (run / name).unlink()
+    again = workspace.faultload("report", run)
+    assert again.returncode == 1
+    assert verdict_of(run) == first
+    assert all((run / name).exists() for name in ("report.html", "junit.xml", "summary.md"))
+
+
+def test_a_held_gate_keeps_the_fault_away_and_exits_5(workspace: Workspace, target: StandIn) -> None:
+    target.servers[target.cache].signal(9)
+    target.processes[[*target.servers].index(target.cache)].wait()
+    scenario = workspace.scenario(
+        target,
+        load=short(seconds=14),
+        faults=[
+            {"name": "kill", "experiment": workspace.experiment("k", "kill", {"service": "web"}, 3), "at": "5s"}
+        ],
+    )
+    target.start_server(target.cache)
+    run = workspace.folder / "out"
+    process = workspace.start("run", scenario, "--out", run)
+    wait = threading.Event()
+    while process.poll() is None and "load_start_s" not in (RunDirectory(run).info() or {}):
+        wait.wait(0.05)
+    cache = next(p for p in target.processes[::-1] if p.poll() is None)
+    cache.kill()
+    cache.wait()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 5, output
+    assert states(run) == {}
+    assert all(identify(target.servers[port].pid) == target.servers[port] for port in target.web)
+    verdict = verdict_of(run)
+    assert verdict["faults"][0]["gate"]["passed"] is False
+    assert "cache" in verdict["faults"][0]["gate"]["why"]
+
+
+def test_an_abort_condition_ends_the_run_with_5(workspace: Workspace, tmp_path: Path) -> None:
+    scenario = workspace.scenario(None, load=short(seconds=60), abort=["error_rate > 90% for 3s"])
+    run = workspace.folder / "out"
+    done = workspace.faultload("run", scenario, "--out", run, timeout_s=60)
+    assert done.returncode == 5, done.stdout + done.stderr
+    info = RunDirectory(run).info()
+    assert info is not None
+    assert info["stopped"]["by"] == "abort"
+    assert verdict_of(run)["verdict"] == "FAIL"
+    assert RunDirectory(run).events("abort")
