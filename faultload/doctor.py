@@ -88,7 +88,7 @@ def _pidfd() -> Finding:
 
 def _privileges() -> Finding:
     if os.geteuid() == 0:
-        return Finding("privileges", True, "root: faults on processes of any user; the generator runs at nice -5")
+        return Finding("privileges", True, "root: faults on processes of any user; the generator goes first")
     return Finding("privileges", True, "ordinary user: faults on your own processes; root adds those of others")
 
 

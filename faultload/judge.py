@@ -15,7 +15,7 @@ from faultload.measured import FaultTimes, Measured, read_measured
 from faultload.objective import Objective
 from faultload.phases import Phases, phases_of
 from faultload.record import RunDirectory
-from faultload.recoveries import recoveries_of
+from faultload.recoveries import declared_limits, recoveries_of
 from faultload.scenario import ObjectiveSpec, scenario_from_run
 from faultload.spoilage import spoilage
 from faultload.units import Quantity
@@ -57,7 +57,7 @@ def judge(run: RunDirectory) -> Judgement:
     specs = scenario.objectives_in(profile)
     recoveries = recoveries_of(measured, scenario, profile)
     phases = phases_of(measured, recoveries)
-    spoiled = spoilage(measured, [spec.parsed for spec in specs], phases)
+    spoiled = spoilage(measured, [spec.parsed for spec in specs], phases, declared_limits(scenario, profile)[0])
     evidence = Evidence(measured, phases, recoveries, spoiled)
     objectives = [_objective(evidence, spec) for spec in specs]
     invalid = invalid_reasons(measured)
@@ -131,6 +131,8 @@ def _spoiled_why(evidence: Evidence, objective: Objective) -> str | None:
     spoiled = evidence.spoiled
     if spoiled is None or objective.term.name == "lost_writes":
         return None
+    if not evidence.measured.health and not evidence.measured.iterations.intended_s.size:
+        return "the load did not run"
     if objective.term.name in ("ttr", "ttd", "mttr"):
         for label, one in evidence.recoveries.items():
             named = objective.term.subject in ("", label.rpartition("#")[0])

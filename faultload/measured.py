@@ -163,7 +163,7 @@ class Measured:
         cut = self.info.get("load_end_s")
         if cut is not None:
             return min(planned, float(cut))
-        if self.info.get("verdict") is None and len(self.samples):
+        if self.info.get("ended") is None and len(self.samples):
             return min(planned, float(self.samples.ended_s.max()))
         return planned
 

@@ -9,32 +9,40 @@ from dataclasses import replace
 import numpy as np
 
 from faultload.measured import Measured
-from faultload.objective import Objective
+from faultload.objective import LATENCIES, Objective
 from faultload.phases import Phases
 from faultload_analysis.generator import Spoiled, lag_limit_for, limit_for, spoiled_seconds, union
 
 
-def spoilage(measured: Measured, objectives: Sequence[Objective], phases: Phases) -> Spoiled:
-    """The spoiled seconds of the load, over all its workers; a worker that left no health spoils all of them."""
+def spoilage(
+    measured: Measured, objectives: Sequence[Objective], phases: Phases, recovery_limit_s: float | None
+) -> Spoiled:
+    """The spoiled seconds of the load, over all its workers; a worker that left no health spoils all of them.
+
+    What reads a second: the latency objectives of its phase, recovery (`recovery_limit_s`, the latency above
+    which a request is bad) where an objective asks for it, and always the request time-out, which decides
+    whether a request counts as failed.
+    """
     start, end = math.floor(measured.load_start_s), math.ceil(measured.load_end_s)
-    bounds = [one for one in objectives if one.term.quantile is not None and one.term.subject == "latency"]
-    limits = np.full(max(0, end - start), limit_for(None))
-    found: dict[float, Spoiled] = {}
-    if limits.size:
-        tightest = np.full(limits.size, np.inf)
-        for one in bounds:
-            seconds = (phases.seconds(one.phase) - start).astype(np.int64)
-            seconds = seconds[(seconds >= 0) & (seconds < tightest.size)]
+    tightest = np.full(max(0, end - start), float(measured.info.get("load", {}).get("timeout_s", 10.0)))
+    for one in objectives:
+        seconds = (phases.seconds(one.phase) - start).astype(np.int64)
+        seconds = seconds[(seconds >= 0) & (seconds < tightest.size)]
+        if one.term.quantile is not None and one.term.subject in LATENCIES:
             tightest[seconds] = np.minimum(tightest[seconds], one.target.value)
-        limits = np.array([limit_for(None if math.isinf(bound) else float(bound)) for bound in tightest])
-    for limit in {limit_for(None), *limits.tolist()}:
-        found[limit] = union([_of_worker(measured, worker, start, end, limit) for worker in _workers(measured)])
-    loosest = found[max(found)]
-    mask = loosest.mask.copy()
+        elif one.term.name in ("ttr", "mttr") and recovery_limit_s is not None:
+            tightest = np.minimum(tightest, recovery_limit_s)
+    limits = np.array([limit_for(float(bound)) for bound in tightest])
+    found = {
+        limit: union([_of_worker(measured, worker, start, end, limit) for worker in _workers(measured)])
+        for limit in sorted({limit_for(None), *limits.tolist()})
+    }
+    strictest = found[min(limits.tolist(), default=limit_for(None))]
+    mask = strictest.mask.copy()
     for limit, part in found.items():
         here = limits == limit
         mask[here] = part.mask[here]
-    return replace(loosest, mask=mask)
+    return replace(strictest, mask=mask)
 
 
 def _workers(measured: Measured) -> range:

@@ -69,6 +69,8 @@ class Watch:
             recent = list(self._seconds)[-length:]
             if len(recent) < length or recent[-1]["t"] - recent[0]["t"] > length + 1:
                 continue
+            if self.load_start_s is None or recent[0]["t"] < self.load_start_s + 1.0:
+                continue  # the first second was not a whole one
             if all(_holds(condition, one) for one in recent):
                 return f"abort condition: {condition}"
         return None

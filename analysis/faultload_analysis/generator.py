@@ -95,7 +95,8 @@ def spoiled_seconds(
     its moment over its own length. A second is spoiled when the P99 (x_(ceil(0.99 n))) of the slips in it or
     of the loop lags that touch it exceeds `limit_s` (see `limit_for`), when CPU in it exceeds 95 %, or when
     no health was measured within half a second of it. NaN health counts as not measured. `lag_limit_s`,
-    shape (m,), replaces the limit for each lag (see `lag_limit_for`). Judge each process by itself and join them with `union`. ValueError for differing shapes or NaN slips.
+    shape (m,), replaces the limit for each lag (see `lag_limit_for`). Judge each process by itself and join
+    them with `union`. ValueError for differing shapes or NaN slips.
     """
     t, slip = _pair(slip_times_s, slip_s, "slip")
     h, lag = _pair(health_times_s, loop_lag_s, "loop lag")

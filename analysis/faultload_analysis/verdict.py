@@ -168,8 +168,9 @@ def _bounds_text(
         upper_decides = (operator in ("<=", "<")) == (verdict is Verdict.PASS)
         chosen = at_most if upper_decides else at_least
         return f", {chosen} with 95 % confidence" if chosen else ""
-    said = [b for b in (at_least, at_most) if b]
-    if not said:
+    if at_least and at_most:
+        return f", {at_least} and {at_most} with 95 % confidence each"
+    if not (at_least or at_most):
         return ", with no bound on either side"
-    open_end = "" if len(said) == 2 else (", with no upper bound" if at_most is None else ", with no lower bound")
-    return f", {' and '.join(said)} with 95 % confidence each{open_end}"
+    open_end = "with no upper bound" if at_most is None else "with no lower bound"
+    return f", {at_least or at_most} with 95 % confidence, {open_end}"

@@ -139,11 +139,11 @@ class Workspace:
         path.write_text(yaml.safe_dump(experiment([(func, arguments)], duration_s)))
         return f"experiments/{name}.yaml"
 
-    def scenario(self, target: StandIn | None, **changes: Any) -> Path:
-        """Write a scenario that visits the target 20 times a second."""
+    def scenario(self, target: StandIn | str, **changes: Any) -> Path:
+        """Write a scenario that visits a target (or target file, or URL) 20 times a second."""
         content: dict[str, Any] = {
             "name": "visit",
-            "target": str(target.target_file) if target else {"url": "http://127.0.0.1:9"},
+            "target": str(target.target_file) if isinstance(target, StandIn) else target,
             "load": {
                 "journeys": "journeys.py",
                 "rate": [{"step": "20/s", "for": "60s"}],

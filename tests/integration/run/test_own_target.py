@@ -68,8 +68,7 @@ def own(workspace: Workspace) -> Iterator[Own]:
 
 def scenario(workspace: Workspace, own: Own, func: str) -> Path:
     return workspace.scenario(
-        None,
-        target=str(own.target),
+        str(own.target),
         load={
             "journeys": "journeys.py",
             "rate": [{"step": "20/s", "for": "20s"}],

@@ -146,7 +146,7 @@ def test_a_held_gate_keeps_the_fault_away_and_exits_5(workspace: Workspace, targ
 
 
 def test_an_abort_condition_ends_the_run_with_5(workspace: Workspace, tmp_path: Path) -> None:
-    scenario = workspace.scenario(None, load=short(seconds=60), abort=["error_rate > 90% for 3s"])
+    scenario = workspace.scenario("http://127.0.0.1:9", load=short(seconds=60), abort=["error_rate > 90% for 3s"])
     run = workspace.folder / "out"
     done = workspace.faultload("run", scenario, "--out", run, timeout_s=60)
     assert done.returncode == 5, done.stdout + done.stderr
