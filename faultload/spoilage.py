@@ -11,7 +11,7 @@ import numpy as np
 from faultload.measured import Measured
 from faultload.objective import LATENCIES, Objective
 from faultload.phases import Phases
-from faultload_analysis.generator import Spoiled, lag_limit_for, limit_for, spoiled_seconds, union
+from faultload_analysis.generator import Spoiled, limit_for, spoiled_seconds, union
 
 
 def spoilage(
@@ -63,12 +63,8 @@ def _of_worker(measured: Measured, worker: int, start: int, end: int, limit_s: f
         start_s=start,
         end_s=end,
         limit_s=limit_s,
-        lag_limit_s=[lag_limit_for(limit_s, _seconds(event.get("p50_ms"))) for event in health],
+        median_latency_s=[_number(event.get("p50_ms")) / 1e3 for event in health],
     )
-
-
-def _seconds(milliseconds: object) -> float | None:
-    return float(milliseconds) / 1e3 if isinstance(milliseconds, int | float) else None
 
 
 def _number(value: object) -> float:

@@ -14,23 +14,13 @@ from .latency import quantile
 
 MIN_LIMIT_S = 0.010
 LIMIT_SHARE = 0.05
-LAG_SHARE = 0.1
+LATENCY_SHARE = 0.1
 CPU_LIMIT_PERCENT = 95.0
 
 
 def limit_for(bound_s: float | None) -> float:
     """How late the generator may be: max(10 ms, 5 % of the tightest latency bound that reads the second)."""
     return MIN_LIMIT_S if bound_s is None else max(MIN_LIMIT_S, LIMIT_SHARE * bound_s)
-
-
-def lag_limit_for(limit_s: float, median_latency_s: float | None) -> float:
-    """How much loop lag a second may hold: the limit, or 10 % of the median latency that ended in it.
-
-    When a frozen target answers hundreds of requests at once, reading them takes the generator a moment. That
-    adds at most the lag to latencies that are far longer; a stall of the generator itself lasts longer than a
-    tenth of the latency that it makes.
-    """
-    return limit_s if median_latency_s is None else max(limit_s, LAG_SHARE * median_latency_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +76,7 @@ def spoiled_seconds(
     start_s: float,
     end_s: float,
     limit_s: float,
-    lag_limit_s: npt.ArrayLike | None = None,
+    median_latency_s: npt.ArrayLike | None = None,
 ) -> Spoiled:
     """Judge every second of [start_s, end_s) of one load process.
 
@@ -94,24 +84,33 @@ def spoiled_seconds(
     `health_times_s`, `loop_lag_s`, `cpu_percent`: shape (m,), about one a second; a lag reaches back from
     its moment over its own length. A second is spoiled when the P99 (x_(ceil(0.99 n))) of the slips in it or
     of the loop lags that touch it exceeds `limit_s` (see `limit_for`), when CPU in it exceeds 95 %, or when
-    no health was measured within half a second of it. NaN health counts as not measured. `lag_limit_s`,
-    shape (m,), replaces the limit for each lag (see `lag_limit_for`). Judge each process by itself and join
-    them with `union`. ValueError for differing shapes or NaN slips.
+    no health was measured within half a second of it. NaN health counts as not measured.
+
+    `median_latency_s`, shape (m,): the median latency of the requests that ended in that second, NaN where
+    none did. Where requests take long, the generator may be late by a tenth of that (`LATENCY_SHARE`): a
+    frozen target that answers hundreds at once keeps it busy for a moment, which adds little to latencies of
+    seconds; a stall of the generator itself makes latencies no longer than itself, and is not excused.
+
+    Judge each process by itself and join them with `union`. ValueError for differing shapes or NaN slips.
     """
     t, slip = _pair(slip_times_s, slip_s, "slip")
     h, lag = _pair(health_times_s, loop_lag_s, "loop lag")
     _, cpu = _pair(health_times_s, cpu_percent, "cpu")
     if np.isnan(slip).any():
         raise ValueError("slips hold NaN")
-    allowed = np.full(lag.shape, limit_s) if lag_limit_s is None else np.asarray(lag_limit_s, dtype=np.float64)
-    if allowed.shape != lag.shape:
-        raise ValueError(f"lag limits {allowed.shape} and lags {lag.shape} differ in shape")
+    median = np.full(lag.shape, np.nan) if median_latency_s is None else _pair(h, median_latency_s, "median")[1]
+    allowed = np.fmax(limit_s, LATENCY_SHARE * median)
     known = ~(np.isnan(lag) | np.isnan(cpu))
     h, lag, cpu, allowed = h[known], lag[known], cpu[known], allowed[known]
     seconds = max(0, math.ceil(end_s - start_s - 1e-9))
     inside = (t >= start_s) & (t < end_s)
     t, slip = t[inside], slip[inside]
-    late = _late_seconds(t - start_s, slip, seconds, limit_s)
+    by_second = np.full(seconds, limit_s)
+    for moment, most in zip(h - start_s, allowed, strict=True):
+        # what was due in a second may end in the next one
+        touched = slice(max(0, math.floor(moment) - 1), max(0, math.floor(moment) + 1))
+        by_second[touched] = np.maximum(by_second[touched], most)
+    late = _late_seconds(t - start_s, slip, by_second)
     missing = np.ones(seconds, dtype=np.bool_)
     lagging = np.zeros(seconds, dtype=np.bool_)
     busy = np.zeros(seconds, dtype=np.bool_)
@@ -147,11 +146,11 @@ def _pair(times: npt.ArrayLike, values: npt.ArrayLike, name: str) -> tuple[Array
     return t, v
 
 
-def _late_seconds(offset_s: Array, slip: Array, seconds: int, limit_s: float) -> Mask:
-    """Seconds whose slip P99 exceeds the limit: more than n - ceil(0.99 n) of its slots are."""
+def _late_seconds(offset_s: Array, slip: Array, limit_s: Array) -> Mask:
+    """Seconds whose slip P99 exceeds their limit: more than n - ceil(0.99 n) of their slots do."""
     index = offset_s.astype(np.int64)
-    total = np.bincount(index, minlength=seconds)
-    late = np.bincount(index[slip > limit_s], minlength=seconds)
+    total = np.bincount(index, minlength=limit_s.size)
+    late = np.bincount(index[slip > limit_s[index]], minlength=limit_s.size)
     return np.asarray(late > total - -(-99 * total // 100), dtype=np.bool_)
 
 

@@ -206,12 +206,16 @@ class Dispatcher:
         return sum(crew.users - crew.starting - len(crew.idle) for crew in self.crews.values())
 
     def prespawn(self, peak_rate: float) -> Iterator[str]:
-        """The journeys to spawn users of before the load: half a second of the peak rate, shared by the mix."""
+        """The journeys to spawn users of before the load: a second of the peak rate, shared by the mix.
+
+        A target that slows down then finds most of the users already there: making one takes the generator
+        about a millisecond, and slots that are due would slip.
+        """
         for crew in self.crews.values():
-            crew.reserve = min(max(1, math.ceil(0.02 * peak_rate * crew.share)), 10)
+            crew.reserve = min(max(3, math.ceil(0.05 * peak_rate * crew.share)), 20)
         left = max(0, self._max_users - len(self.crews))
         wanted = {
-            crew.journey: 1 + min(math.ceil(0.5 * peak_rate * crew.share), math.floor(left * crew.share))
+            crew.journey: 1 + min(math.ceil(peak_rate * crew.share), math.floor(left * crew.share))
             for crew in self.crews.values()
         }
         for step in range(max(wanted.values(), default=0)):
