@@ -183,7 +183,8 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the last resort: said plainly, with its trace in a file
         from faultload.crash import write_crash
 
-        click.echo(f"faultload failed: {type(error).__name__}: {error}\n{write_crash(error)}", err=True)
+        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", []))
+        click.echo(f"faultload failed: {type(error).__name__}: {error}{notes}\n{write_crash(error)}", err=True)
         sys.exit(ExitCode.INTERNAL)
 
 

@@ -324,11 +324,12 @@ class Conductor:
         if self._sampler is not None:
             self._sampler.stop()
         self._stop_reference()
-        if self._warden is not None:
-            self._warden.dismiss()
-            self._patiently(lambda: self._warden is None or self._warden.poll() is not None, 5.0)
-            if self._warden.poll() is None:
-                self._warden.kill()
+        warden, self._warden = self._warden, None
+        if warden is not None:
+            warden.dismiss()
+            self._patiently(lambda: warden.poll() is not None, 5.0)
+            if warden.poll() is None:
+                warden.kill()
         ended: dict[str, Any] = {"ended": self.run.clock.now(), "duration_s": round(self.run.clock.now(), 3)}
         if self.stopped is not None:
             ended["stopped"] = {"by": self.stopped.by, "why": str(self.stopped)}

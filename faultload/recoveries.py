@@ -90,7 +90,10 @@ def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[
     found = {}
     for fault in injected:
         assert fault.injected_at is not None
-        until = min([measured.cooldown_start_s, *_following(fault, injected, scenario)])
+        until = measured.cooldown_start_s
+        following = _following(fault, injected, scenario)
+        if following and rule is not None:
+            until = min(until, _last_untouched(min(following), rule, scenario))
         if cut is None or rule is None or until <= fault.injected_at:
             found[fault.label] = _not_measurable("no load was measured around this fault")
             continue
@@ -106,6 +109,11 @@ def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[
             alerts_s=alerts,
         )
     return found
+
+
+def _last_untouched(following_s: float, rule: SliceRule, scenario: Scenario) -> float:
+    """Where the watch of a fault ends before the next one: what was still in flight then belongs to that one."""
+    return following_s - rule.latency_limit_s - scenario.recovery.slice
 
 
 def _following(fault: FaultTimes, injected: Sequence[FaultTimes], scenario: Scenario) -> list[float]:

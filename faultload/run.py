@@ -19,6 +19,7 @@ from faultload.children import Injection
 from faultload.conductor import Conductor, Interrupts, Target, leftover
 from faultload.errors import ExitCode, InvalidInput, Mistake, Refused
 from faultload.experiment import Experiment
+from faultload.processes import myself
 from faultload.record import SECRETS_ENV, RunDirectory
 from faultload.report.live import Screen, open_screen
 from faultload.scenario import LoadedScenario, Scenario, read_scenario, scale
@@ -132,7 +133,7 @@ def run_scenarios(names: Sequence[str], wishes: Wishes, *, screen: Screen | None
     same one, and write one junit.xml and summary.md beside their folders.
     """
     here = Path.cwd()
-    prepared = [prepare(file, wishes) for file in find_scenarios(names, here)]
+    prepared = [prepare(file, wishes) for file in _with_profile(names, find_scenarios(names, here), wishes)]
     folder = wishes.out if wishes.out is not None and len(prepared) > 1 else runs_folder(here)
     results: list[tuple[Path, dict[str, Any]]] = []
     with _interrupts() as interrupts:
@@ -141,7 +142,12 @@ def run_scenarios(names: Sequence[str], wishes: Wishes, *, screen: Screen | None
             one.target.keep = one.target.reference is not None and one.target.reference in later
             out = wishes.out if wishes.out is not None and len(prepared) == 1 else None
             path = out or _new_folder(folder, one.scenario.name)
-            verdict = _run_one(one, wishes, path, interrupts, screen)
+            try:
+                verdict = _run_one(one, wishes, path, interrupts, screen)
+            except BaseException as error:
+                error.add_note(f"run directory: {path}")
+                _stop_kept(one)
+                raise
             results.append((path, verdict))
             if verdict["exit_code"] in (ExitCode.INTERRUPTED, ExitCode.NOT_UNDONE):
                 _stop_kept(one)
@@ -155,9 +161,26 @@ def run_scenarios(names: Sequence[str], wishes: Wishes, *, screen: Screen | None
     return worst_exit([verdict["exit_code"] for _, verdict in results])
 
 
+def _with_profile(names: Sequence[str], files: list[Path], wishes: Wishes) -> list[Path]:
+    """Of a folder or pack, the scenarios that have the wanted profile; the others are named and left out."""
+    named = {Path(name).absolute() for name in names}
+    kept = []
+    for file in files:
+        profiles = read_scenario(file, wishes.sets).scenario.profiles
+        if file in named or wishes.profile in (None, "full", *profiles):
+            kept.append(file)
+        else:
+            print(f"{file.stem}: left out, it has no profile '{wishes.profile}'", file=sys.stderr)
+    if not kept:
+        raise InvalidInput(f"no scenario here has the profile '{wishes.profile}'")
+    return kept
+
+
 def _stop_kept(one: Prepared) -> None:
-    if one.target.keep and one.target.reference is not None:
-        reference.stop(one.target.reference)
+    """Stop a reference system that was kept for a scenario which will not come; never somebody else's."""
+    found = reference.status(one.target.reference) if one.target.reference is not None else None
+    if found is not None and found.owner == myself():
+        reference.stop(found.name)
 
 
 def _run_one(
@@ -249,8 +272,7 @@ def _check_already_up(target: Target) -> None:
         has = ", ".join(found.defects) or "none"
         hint = f"`faultload target down {target.reference}` first"
         raise InvalidInput(Mistake(f"{target.reference} is up already with defects: {has}", hint=hint))
-    mine = found.owner is not None and found.owner.pid == os.getpid()
-    if found.owner is not None and not mine:
+    if found.owner is not None and found.owner != myself():
         raise Refused(f"{target.reference} belongs to another run that is still going on")
 
 
