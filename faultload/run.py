@@ -27,6 +27,9 @@ from faultload.scenario_checks import Known, check_scenario, experiment_of, ttr_
 from faultload.target import TargetFile, external, is_loopback, read_target
 from faultload.workspace import find, runs_folder, scenario_files
 
+MEND_MARGIN_S = 2.0
+"""A one-shot fault is mended only when its ttr bound is surely over, so that missing it is seen."""
+
 
 @dataclass(frozen=True)
 class Wishes:
@@ -321,6 +324,7 @@ def _injections(prepared: Prepared, seed: int) -> list[Injection]:
     for spec in prepared.scenario.faults:
         experiment = prepared.experiments[spec.name]
         allowed = ttr_bound(prepared.scenario, prepared.profile, spec.name)
+        patience = allowed + MEND_MARGIN_S if allowed and experiment.word.one_shot else 0.0
         for k, at in enumerate(spec.times(), start=1):
             found.append(
                 Injection(
@@ -330,7 +334,7 @@ def _injections(prepared: Prepared, seed: int) -> list[Injection]:
                     at_s=at,
                     variables={"seed": seed % 2**31 + k, **spec.with_},
                     overlap=spec.overlap,
-                    max_duration_s=max(experiment.duration_s, allowed if experiment.word.one_shot else 0.0),
+                    max_duration_s=max(experiment.duration_s, patience),
                 )
             )
     return found

@@ -1,0 +1,145 @@
+"""Each defect of the reference system turns the scenario that is about it to FAIL, by the objective about it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCENARIOS = ROOT / "scenarios" / "memory"
+
+pytestmark = pytest.mark.system
+
+# smoke scales times by a third in database_failover and api_kill, and by a half in the others
+API_KILL = "{name: api-kill, experiment: experiments/memory/kill_api.yaml, at: 24s, with: {duration_s: 9}}"
+FAILOVER = (
+    "{name: db-failover, experiment: experiments/memory/kill_database_leader.yaml, at: 30s,"
+    " with: {mode: postmaster, duration_s: 12}}"
+)
+FIRST_TIER = "{name: first-tier, experiment: experiments/memory/pause_cloud.yaml, at: 16s, with: {duration_s: 14}}"
+STEADY = ["load.rate=[{ramp: 60/s, over: 4s}, {hold: 24s}]"]
+
+
+def rate(level: str, seconds: int) -> str:
+    return f"load.rate=[{{ramp: {level}, over: 6s}}, {{hold: {seconds}s}}]"
+
+
+def without(*objectives: str) -> str:
+    return f"objectives={json.dumps(list(objectives))}"
+
+
+class Runner:
+    """Runs faultload with a state folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.env = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
+
+    def faultload(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "faultload", *map(str, arguments)],
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    def run(self, scenario: str, defect: str, *sets: str) -> tuple[int, dict[str, Any], str]:
+        """Exit code, verdict.json and output of a smoke run with a defect switched on."""
+        out = self.folder / "out"
+        options = [part for one in sets for part in ("--set", one)]
+        file = SCENARIOS / f"{scenario}.yaml"
+        done = self.faultload("run", file, "--profile", "smoke", "--defect", defect, "--out", out, *options)
+        assert (out / "verdict.json").exists(), done.stdout + done.stderr
+        return done.returncode, json.loads((out / "verdict.json").read_text()), done.stdout
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    runner = Runner(tmp_path)
+    yield runner
+    runner.faultload("undo", "--all")
+    runner.faultload("target", "down", "memory")
+
+
+def verdict_on(verdict: dict[str, Any], objective: str) -> str:
+    found = [one["verdict"] for one in verdict["objectives"] if one["objective"] == objective]
+    assert found, f"{objective} is not in {[one['objective'] for one in verdict['objectives']]}"
+    return str(found[0])
+
+
+@pytest.mark.parametrize(
+    ("defect", "scenario", "objective", "sets"),
+    [
+        pytest.param(
+            "ack-before-commit",
+            "database_failover",
+            "lost_writes == 0",
+            [f"faults=[{API_KILL}]", rate("50/s", 69), without("lost_writes == 0", "ttr(api-kill) <= 6s")],
+            id="ack-before-commit",
+        ),
+        pytest.param(
+            "no-failover",
+            "database_failover",
+            "ttr(db-failover) <= 15s",
+            [f"faults=[{FAILOVER}]", rate("50/s", 102), without("ttr(db-failover) <= 15s")],
+            id="no-failover",
+        ),
+        pytest.param(
+            "no-retry",
+            "database_failover",
+            "ttr(db-failover) <= 15s",
+            [f"faults=[{FAILOVER}]", rate("50/s", 102), without("ttr(db-failover) <= 15s")],
+            id="no-retry",
+        ),
+        pytest.param(
+            "no-fallback",
+            "tier_fallback",
+            'availability(request="GET /memories/search") >= 99% during fault:first-tier',
+            [
+                f"faults=[{FIRST_TIER}]",
+                rate("50/s", 46),
+                without('availability(request="GET /memories/search") >= 99% during fault:first-tier'),
+            ],
+            id="no-fallback",
+        ),
+        pytest.param(
+            "slow-search",
+            "steady",
+            'p50(latency, request="GET /memories/search") <= 50ms',
+            STEADY,
+            id="slow-search",
+        ),
+        pytest.param("cache-off", "steady", "mean(cache_hit) >= 0.9", STEADY, id="cache-off"),
+        pytest.param("one-in-fifty-fails", "steady", "availability >= 99.9%", STEADY, id="one-in-fifty-fails"),
+    ],
+)
+def test_a_defect_is_found(runner: Runner, defect: str, scenario: str, objective: str, sets: list[str]) -> None:
+    code, verdict, output = runner.run(scenario, defect, *sets)
+    assert verdict_on(verdict, objective) == "FAIL", output
+    assert verdict["verdict"] == "FAIL", output
+    assert code == 1
+    assert f"FAIL  {objective}" in output
+
+
+def test_the_gate_keeps_a_sick_system_from_losing_its_database(runner: Runner) -> None:
+    sets = [f"faults=[{FAILOVER}]", rate("50/s", 102)]
+    only = without("availability >= 99% during baseline", "ttr(db-failover) <= 15s")
+    code, verdict, output = runner.run("database_failover", "one-in-fifty-fails", *sets, only)
+    assert verdict_on(verdict, "availability >= 99% during baseline") == "FAIL", output
+    (fault,) = verdict["faults"]
+    assert fault["gate"]["passed"] is False
+    assert "availability" in fault["gate"]["why"]
+    assert fault["injected_at"] is None
+    assert not (runner.folder / "out" / "faults.jsonl").exists(), "something was injected"
+    assert verdict["verdict"] == "FAIL"
+    assert code == 5  # a gate that holds comes before the verdict's own code
