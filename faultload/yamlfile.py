@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import yaml
 from faultload.errors import InvalidInput, Mistake
 
 Path_ = tuple[str | int, ...]
+_MERGE = "tag:yaml.org,2002:merge"
 _REFERENCE = re.compile(r"\$\{(secret:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -54,29 +56,64 @@ class _Reader:
         self.secrets: dict[str, str] = {}
         self.mistakes: list[Mistake] = []
         self._loader = yaml.SafeLoader("")
+        self._inside: list[yaml.Node] = []
 
     def _mistake(self, node: yaml.Node, path: Path_, message: str, hint: str | None = None) -> None:
         self.mistakes.append(Mistake(message, self.file, node.start_mark.line + 1, dotted(path), hint))
 
     def value(self, node: yaml.Node, path: Path_) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
-        if isinstance(node, yaml.MappingNode):
-            result: dict[Any, Any] = {}
-            for key_node, value_node in node.value:
-                key = self._loader.construct_object(key_node, deep=True)
-                if not isinstance(key, str | int | float | bool):
-                    self._mistake(key_node, path, "a key must be a plain word")
-                    continue
-                here = (*path, key if isinstance(key, int) else str(key))
-                if key in result:
-                    self._mistake(key_node, here, "this key is here twice")
-                self.lines[here] = key_node.start_mark.line + 1
-                result[key] = self.value(value_node, here)
-            return result
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        if any(node is outer for outer in self._inside):
+            self._mistake(node, path, "this alias contains itself")
+            return None
+        self._inside.append(node)
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
             return [self.value(child, (*path, index)) for index, child in enumerate(node.value)]
-        assert isinstance(node, yaml.ScalarNode)
-        return self._scalar(node, path)
+        finally:
+            self._inside.pop()
+
+    def _mapping(self, node: yaml.MappingNode, path: Path_) -> dict[Any, Any]:
+        result: dict[Any, Any] = {}
+        merged: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == _MERGE:
+                for key, value in self._merged(value_node, path).items():
+                    merged.setdefault(key, value)
+                continue
+            key = self._key(key_node, path)
+            if key is None:
+                continue
+            here = (*path, _step(key))
+            if key in result:
+                self._mistake(key_node, here, "this key is here twice")
+            self.lines[here] = key_node.start_mark.line + 1
+            result[key] = self.value(value_node, here)
+        return {**merged, **result}
+
+    def _merged(self, node: yaml.Node, path: Path_) -> dict[Any, Any]:
+        """What `<<: *other` brings; of several the first one wins."""
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        found: dict[Any, Any] = {}
+        for part in parts:
+            value = self.value(part, path)
+            if isinstance(value, dict):
+                found = {**value, **found}
+            else:
+                self._mistake(part, path, "<< takes a mapping, or a list of mappings")
+        return found
+
+    def _key(self, node: yaml.Node, path: Path_) -> str | int | float | bool | None:
+        key = None
+        with suppress(yaml.YAMLError, ValueError):
+            key = self._loader.construct_object(node, deep=True)
+        if isinstance(key, str | int | float | bool):
+            return key
+        self._mistake(node, path, "a key must be a plain word")
+        return None
 
     def _scalar(self, node: yaml.ScalarNode, path: Path_) -> Any:
         if self.expand and "${" in node.value:
@@ -95,7 +132,12 @@ class _Reader:
 
     def _expanded(self, match: re.Match[str], node: yaml.Node, path: Path_) -> str:
         secret, name, default = match.groups()
-        value = os.environ.get(name, default)
+        if secret and default is not None:
+            self._mistake(node, path, "a secret has no default: its value never stands in a file")
+            return ""
+        value = os.environ.get(name)
+        if not value and default is not None:
+            value = default
         if value is None:
             self._mistake(node, path, f"the environment has no {name}", f"export {name}=...")
             return ""
@@ -105,12 +147,19 @@ class _Reader:
         return value
 
 
+def _step(key: str | float) -> str | int:
+    """A key as a step of a path."""
+    return key if isinstance(key, int) and not isinstance(key, bool) else str(key)
+
+
 def _problem(error: Exception) -> str:
     return str(getattr(error, "problem", None) or error)
 
 
 def load(file: Path, *, expand: bool = True) -> Document:
     """Read a YAML file; with `expand`, `${NAME}` and `${NAME:-default}` come from the environment.
+
+    A default stands in for a name that is not set or empty, as in a shell.
 
     Raises InvalidInput with file and line when it cannot be read or is no mapping.
     """
@@ -128,6 +177,8 @@ def load(file: Path, *, expand: bool = True) -> Document:
         mark = getattr(error, "problem_mark", None)
         line = None if mark is None else mark.line + 1
         raise InvalidInput(Mistake(f"not valid YAML: {_problem(error)}", file, line)) from None
+    except RecursionError:
+        raise InvalidInput(Mistake("nested too deeply", file)) from None
     if not isinstance(node, yaml.MappingNode):
         line = 1 if node is None else node.start_mark.line + 1
         what = "empty" if node is None else f"a {type(node).__name__.removesuffix('Node').lower()}"
