@@ -57,12 +57,16 @@ class Redactor:
     """Replaces secret values in whatever is written."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        values = ((name, os.environ.get(name, "")) for name in names)
-        self._pairs = [(value, f"***{name}***") for name, value in values if len(value) >= 8]
+        values = sorted(((os.environ.get(name, ""), name) for name in names), key=lambda one: -len(one[0]))
+        self._pairs = [(value, f"***{name}***") for value, name in values if len(value) >= 8]
 
     @classmethod
     def from_environment(cls) -> Redactor:
         return cls(filter(None, os.environ.get(SECRETS_ENV, "").split(",")))
+
+    @property
+    def knows_secrets(self) -> bool:
+        return bool(self._pairs)
 
     def text(self, text: str) -> str:
         for value, mark in self._pairs:
@@ -70,17 +74,26 @@ class Redactor:
         return text
 
     def file(self, path: Path) -> None:
-        """Replace secrets in a file that another program wrote."""
+        """Replace secrets in a file that another program wrote, also where JSON or Python escaped them."""
         if self._pairs:
-            text = path.read_text(errors="surrogateescape")
-            clean = self.text(text)
+            text = path.read_text(encoding="utf-8", errors="surrogateescape")
+            clean = text
+            for value, mark in self._pairs:
+                for form in _escaped(value):
+                    clean = clean.replace(form, mark)
             if clean != text:
-                path.write_text(clean, errors="surrogateescape")
+                path.write_text(clean, encoding="utf-8", errors="surrogateescape")
+
+
+def _escaped(text: str) -> Iterator[str]:
+    """The forms that a text takes in a log or in a JSON file; the longest first."""
+    forms = {text, repr(text)[1:-1], json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    yield from sorted(forms, key=len, reverse=True)
 
 
 def append_line(path: Path, value: Mapping[str, Any], *, sync: bool = False) -> None:
     """Append one JSON line with one write under a lock; with `sync` it is on disk at return."""
-    line = Redactor.from_environment().text(json.dumps(_finite(value), separators=(",", ":"))) + "\n"
+    line = json.dumps(_plain(value), separators=(",", ":")) + "\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -137,20 +150,31 @@ class LineTail:
         found = []
         for line in whole.splitlines():
             try:
-                found.append(json.loads(line))
+                value = json.loads(line)
             except ValueError:
                 continue
+            if isinstance(value, dict):
+                found.append(value)
         return found
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN: they become "inf", "-inf" and null."""
+def _plain(value: Any) -> Any:
+    """A value as it may be written: without secrets, and "inf", "-inf" and null for what JSON does not have.
+
+    Secrets are replaced before JSON escapes hide them.
+    """
+    return _cleaned(value, Redactor.from_environment())
+
+
+def _cleaned(value: Any, redactor: Redactor) -> Any:
+    if isinstance(value, str):
+        return redactor.text(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else "inf" if value > 0 else "-inf"
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {redactor.text(str(key)): _cleaned(item, redactor) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_cleaned(item, redactor) for item in value]
     return value
 
 
@@ -203,8 +227,7 @@ class RunDirectory:
 
     def update(self, fields: Mapping[str, Any]) -> None:
         """Add fields to run.json."""
-        text = json.dumps(_finite({**(self.info() or {}), **fields}))
-        write_json(self.path / "run.json", json.loads(Redactor.from_environment().text(text)), mode=0o644)
+        write_json(self.path / "run.json", _plain({**(self.info() or {}), **fields}), mode=0o644)
 
     @property
     def clock(self) -> Clock:
@@ -246,7 +269,7 @@ class RunDirectory:
         return self.path / "verdict.json"
 
     def write_verdict(self, verdict: Mapping[str, Any]) -> None:
-        text = json.dumps(_finite(verdict), indent=2)
+        text = json.dumps(_plain(verdict), indent=2)
         self.write_text("verdict.json", text + "\n")
 
     def verdict(self) -> dict[str, Any] | None:
@@ -265,18 +288,20 @@ class RunDirectory:
         return self.path / "writes.json"
 
     def redact_foreign_files(self) -> None:
-        """Replace secrets in what other programs wrote: logs and Chaos Toolkit journals."""
+        """Replace secrets in what other programs wrote: logs, Chaos Toolkit journals, what verifiers found."""
         redactor = Redactor.from_environment()
-        for path in [*self.path.glob("logs/*.log"), *self.path.glob("journal-*.json")]:
-            redactor.file(path)
+        for pattern in ("logs/*.log", "journal-*.json", self.write_checks_path.name):
+            for path in self.path.glob(pattern):
+                redactor.file(path)
 
     def trim_logs(self) -> None:
-        """Cut every log back to its last half when it has passed its limit."""
+        """Cut every log that has passed its limit back to its last half, from a whole line on."""
         for path in self.path.glob("logs/*.log"):
             if path.stat().st_size > LOG_LIMIT_BYTES:
                 with open(path, "rb+") as file:
                     file.seek(-LOG_LIMIT_BYTES // 2, os.SEEK_END)
                     tail = file.read()
+                    tail = tail[tail.find(b"\n") + 1 :]
                     file.seek(0)
                     file.write(tail)
                     file.truncate()

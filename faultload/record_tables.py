@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faultload.record import Redactor
+
 _INT64, _FLOAT, _TEXT = pa.int64(), pa.float64(), pa.string()
 
 SCHEMAS: Mapping[str, pa.Schema] = {
@@ -67,14 +69,27 @@ class TableWriter:
         options = pa.ipc.IpcWriteOptions(compression="zstd")
         self._buffer = io.BytesIO()
         self._writer = pa.ipc.new_stream(self._buffer, self.schema, options=options)
+        # keys of the write ledger are looked up again: they stay as they are
+        self._redactor = Redactor(()) if table == "writes" else Redactor.from_environment()
         self._flush()
 
     def write(self, columns: Mapping[str, Any]) -> None:
         """Append rows, given as a sequence or array a column; a text column may be (codes, names)."""
-        arrays = [_array(columns[field.name], field.type) for field in self.schema]
+        arrays = [self._array(columns[field.name], field.type) for field in self.schema]
         if len(arrays[0]):
             self._writer.write_batch(pa.record_batch(arrays, schema=self.schema))
             self._flush()
+
+    def _array(self, values: Any, kind: pa.DataType) -> pa.Array:
+        if isinstance(values, tuple):
+            codes, names = values
+            return pa.array(self._clean(names), kind).take(pa.array(codes, pa.int32()))
+        return pa.array(self._clean(values) if kind == _TEXT else values, kind)
+
+    def _clean(self, texts: Sequence[str | None]) -> Sequence[str | None]:
+        if not self._redactor.knows_secrets:
+            return texts
+        return [None if text is None else self._redactor.text(text) for text in texts]
 
     def _flush(self) -> None:
         data = self._buffer.getvalue()
@@ -89,13 +104,6 @@ class TableWriter:
             self._writer.close()
             self._flush()
             self._file.close()
-
-
-def _array(values: Any, kind: pa.DataType) -> pa.Array:
-    if isinstance(values, tuple):
-        codes, names = values
-        return pa.array(names, kind).take(pa.array(codes, pa.int32()))
-    return pa.array(values, kind)
 
 
 class TableTail:
