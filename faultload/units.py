@@ -46,7 +46,8 @@ class Quantity:
 
     def format(self, value: float) -> str:
         """A value in base units, as text in this quantity's own unit."""
-        return format_number(self.shown(value)) + self.unit
+        shown = self.shown(value)
+        return (format_percent(shown) if self.dimension == "share" else format_number(shown)) + self.unit
 
     def __str__(self) -> str:
         return self.format(self.value)
@@ -124,9 +125,20 @@ def format_number(value: float) -> str:
     if value == 0 or 1e-3 <= abs(value) < 1e15:
         if abs(value) >= 1000 or value == int(value):
             return f"{value:.0f}"
-        text = f"{value:.4g}" if not 90 < abs(value) < 100 else f"{value:.6g}"
-        return text.rstrip("0").rstrip(".") if "." in text else text
+        return _without_zeros(f"{value:.4g}")
     return f"{value:.3g}"
+
+
+def format_percent(percent: float) -> str:
+    """A percentage for people, without its sign: between 90 and 100 the nines count, so it has more digits."""
+    if not 90 < percent < 100:
+        return format_number(percent)
+    texts = (f"{percent:.{digits}g}" for digits in (6, 9, 12))
+    return next((_without_zeros(text) for text in texts if float(text) < 100), repr(percent))
+
+
+def _without_zeros(text: str) -> str:
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def format_seconds(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from faultload.units import format_number, format_seconds
+from faultload.units import format_number, format_percent, format_seconds
 
 MISSING = "–"
 
@@ -24,7 +24,8 @@ def quantity(value: object, unit: str = "") -> str:
     known = number(value)
     if known is None:
         return MISSING
-    return format_number(known) + (unit if math.isfinite(known) else "")
+    text = format_percent(known) if unit == "%" else format_number(known)
+    return text + (unit if math.isfinite(known) else "")
 
 
 def interval(bounds: object, unit: str = "") -> str:
