@@ -282,7 +282,7 @@ def write_counts(measured: Measured) -> WriteCounts | None:
 def _budget(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
     samples = evidence.samples(term, phase)
     share, window = _quantity(term, 0), _quantity(term, 1)
-    events = float(term.filters["events"]) if "events" in term.filters else None
+    events = float(term.filters["events"].replace("_", "")) if "events" in term.filters else None
     lasted = evidence.phases.duration_s(phase)
     if not len(samples) or lasted <= 0:
         return no_data("no requests to judge")

@@ -40,6 +40,9 @@ _FUNCTIONS: dict[str, Dimension | None] = {
     "slope": None,
 }
 _NO_ARGUMENTS = ("lost_writes", "mtbf", "capacity", "recovery_after_overload")
+_OF_REQUESTS = ("availability", "error_rate", "throughput")
+_OF_RUN = (*_NO_ARGUMENTS, "ttr", "ttd", "mttr")
+_REQUEST_FILTERS = ("request", "journey", "variant")
 
 
 class ObjectiveError(ValueError):
@@ -84,7 +87,7 @@ class Objective:
     def __str__(self) -> str:
         text = f"{self.term} {self.operator} {self.target}"
         if self.phase is not None:
-            text += f" during {self.phase}"
+            text += f" during {_quoted(self.phase)}"
         return text if self.for_s is None else f"{text} for {self.for_s:g}s"
 
 
@@ -95,7 +98,9 @@ def _shift(percent: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return text if re.fullmatch(r"[\w.:#-]+", text) else f'"{text}"'
+    if re.fullmatch(r"[\w.:#-]+", text):
+        return text
+    return f"'{text}'" if '"' in text else f'"{text}"'
 
 
 _TOKEN = re.compile(
@@ -167,6 +172,8 @@ class _Parser:
         if kind == "word" and after[0] == "mark" and after[1] == "=":
             if text not in _FILTERS:
                 raise ObjectiveError(f"unknown filter '{text}' (column {column}){_near(text, _FILTERS)}")
+            if text in filters:
+                raise ObjectiveError(f"filter '{text}' is here twice (column {column})")
             self.take()
             self.take("=")
             filters[text] = self.name("a value")
@@ -232,9 +239,9 @@ def parse_abort(text: str) -> Objective:
     _check(objective)
     if objective.for_s is None or objective.for_s <= 0:
         raise ObjectiveError("an abort condition ends with `for` and a duration, such as `for 10s`")
-    live = objective.term.name in ("error_rate", "availability") or objective.term.quantile is not None
-    if not live or (objective.term.quantile is not None and objective.term.subject not in LATENCIES):
-        raise ObjectiveError("an abort condition reads error_rate, availability or a quantile of latency")
+    live = ("error_rate", "availability", "p50(latency)", "p99(latency)")
+    if str(objective.term) not in live or objective.phase is not None:
+        raise ObjectiveError(f"an abort condition reads {', '.join(live)}, without filters or `during`")
     return objective
 
 
@@ -255,35 +262,97 @@ def _check_term(term: Term) -> None:
     known = [*_FUNCTIONS, "p50", "p95", "p99"]
     if term.quantile is None and term.name not in _FUNCTIONS:
         raise ObjectiveError(f"unknown measure '{term.name}'{_near(term.name, known)}")
-    statistic = term.quantile is not None or _FUNCTIONS.get(term.name, "number") is None
-    if statistic and (len(term.args) != 1 or not term.subject):
-        raise ObjectiveError(f"{term.name} takes one name, such as {term.name}(latency)")
+    if _statistic(term) and (len(term.args) != 1 or not term.subject):
+        example = "rss" if term.name == "slope" else "latency"
+        raise ObjectiveError(f"{term.name} takes one name, such as {term.name}({example})")
+    if term.quantile is not None and float(term.quantile) == 0:
+        raise ObjectiveError(f"{term.name} is no quantile: a percentage above 0, such as p50")
+    if term.name == "slope" and term.subject in LATENCIES:
+        raise ObjectiveError("slope reads an observation or a metric, such as slope(rss)")
     if term.name == "ratio":
-        if len(term.args) != 2 or not all(isinstance(arg, Term) for arg in term.args):
-            raise ObjectiveError("ratio takes two measures, such as ratio(p50(latency), p50(service_time))")
-        for arg in term.args:
-            if isinstance(arg, Term):
-                _check_term(arg)
+        _check_ratio(term)
     if term.name in ("budget", "burn_rate"):
-        first = term.args[0] if term.args else None
-        if not isinstance(first, Quantity) or first.dimension != "share" or not 0 < first.value < 1:
-            raise ObjectiveError(f"{term.name} takes a target share, such as {term.name}(99.9%)")
-    if term.name == "budget":
-        second = term.args[1] if len(term.args) == 2 else None
-        if not isinstance(second, Quantity) or second.dimension != "time":
-            raise ObjectiveError("budget takes a share and a window, such as budget(99.9%, 30d)")
+        _check_budget(term)
     if term.name in ("ttr", "ttd", "mttr") and (len(term.args) > 1 or (term.args and not term.subject)):
         raise ObjectiveError(f"{term.name} takes the name of one fault, or nothing")
     if term.name == "iterations" and term.subject not in ("", "failed", "ok"):
         raise ObjectiveError("iterations takes failed, ok or nothing")
-    if term.name in _NO_ARGUMENTS and term.args:
+    if term.name in (*_NO_ARGUMENTS, *_OF_REQUESTS) and term.args:
         raise ObjectiveError(f"{term.name} takes no argument")
+    for name in term.filters:
+        if name not in _filters_of(term):
+            takes = ", ".join(_filters_of(term)) or "none"
+            raise ObjectiveError(f"{term.name} takes no filter '{name}' (it takes: {takes})")
+
+
+def _statistic(term: Term) -> bool:
+    return term.quantile is not None or _FUNCTIONS.get(term.name, "number") is None
+
+
+def _filters_of(term: Term) -> tuple[str, ...]:
+    """The filters that a term obeys."""
+    if term.name in _OF_REQUESTS or term.name == "burn_rate":
+        return _REQUEST_FILTERS
+    if term.name == "budget":
+        return (*_REQUEST_FILTERS, "events")
+    if term.name == "iterations":
+        return ("journey", "variant")
+    if not _statistic(term):
+        return ()
+    if term.subject in LATENCIES:
+        return _REQUEST_FILTERS
+    if term.subject in METRICS:
+        return ("service", "instance")
+    return ("journey", "variant", "service", "instance")
+
+
+def _check_ratio(term: Term) -> None:
+    parts = [arg for arg in term.args if isinstance(arg, Term)]
+    same = len({part.name for part in parts}) == 1
+    statistics = all(part.quantile is not None or part.name in ("mean", "median") for part in parts)
+    if len(parts) != 2 or len(term.args) != 2 or not same or not statistics:
+        raise ObjectiveError(
+            "ratio takes a quantile, mean or median twice, such as ratio(p50(latency), p50(service_time))"
+        )
+    for part in parts:
+        _check_term(part)
+        if part.subject in METRICS or {"service", "instance"} & set(part.filters):
+            raise ObjectiveError("ratio reads latency, service_time or observations, not metrics")
+
+
+def _check_budget(term: Term) -> None:
+    first = term.args[0] if term.args else None
+    if not isinstance(first, Quantity) or first.dimension != "share" or not 0 < first.value < 1:
+        raise ObjectiveError(f"{term.name} takes a target share, such as {term.name}(99.9%)")
+    if term.name == "burn_rate" and len(term.args) != 1:
+        raise ObjectiveError("burn_rate takes one share, such as burn_rate(99.9%)")
+    if term.name == "burn_rate":
+        return
+    second = term.args[1] if len(term.args) == 2 else None
+    if not isinstance(second, Quantity) or second.dimension != "time" or second.value <= 0:
+        raise ObjectiveError("budget takes a share and a window, such as budget(99.9%, 30d)")
+    events = term.filters.get("events")
+    if events is not None and not _above_zero(events):
+        raise ObjectiveError(f"events={events}: wanted the number of requests in a window, such as events=1000000")
+
+
+def _above_zero(text: str) -> bool:
+    try:
+        quantity = parse(text)
+    except UnitError:
+        return False
+    return quantity.dimension == "number" and quantity.value > 0
 
 
 def _check(objective: Objective) -> None:
     _check_term(objective.term)
+    if objective.term.name in _OF_RUN and objective.phase is not None:
+        raise ObjectiveError(f"{objective.term.name} speaks of the whole run: leave out `during {objective.phase}`")
     wanted = dimension_of(objective.term)
     got = objective.target.dimension
+    if objective.term.name in ("availability", "error_rate") and not 0 <= objective.target.value <= 1:
+        hint = f"; did you mean {objective.target}%?" if got == "number" else ""
+        raise ObjectiveError(f"{objective.target} is no share between 0% and 100%{hint}")
     if wanted == "number" and got == "factor":
         return
     if wanted is not None and got != wanted and not (wanted == "share" and got == "number"):
