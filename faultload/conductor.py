@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from faultload import reference
+from faultload import record_tables, reference
 from faultload.chaos.guard import kill_switch
 from faultload.chaos.journal import open_faults
 from faultload.chaos.undo import undo_all
@@ -381,7 +381,7 @@ class Conductor:
             self.run.event("note", what="writes_not_read", text="the writes were not read back in time")
 
     def _has_writes(self) -> bool:
-        return any(path.stat().st_size > 0 for path in self.run.path.glob("writes-*"))
+        return record_tables.read(self.run.path, "writes", ["state"]).num_rows > 0
 
     def _stop_reference(self) -> None:
         name = (self.run.info() or {}).get("started_target")

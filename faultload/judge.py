@@ -11,11 +11,12 @@ import numpy as np
 
 from faultload.errors import ExitCode
 from faultload.evaluate import Evidence, estimate, write_counts
+from faultload.limits import declared_limits
 from faultload.measured import FaultTimes, Measured, read_measured
 from faultload.objective import Objective
 from faultload.phases import Phases, phases_of
 from faultload.record import RunDirectory
-from faultload.recoveries import declared_limits, recoveries_of
+from faultload.recoveries import recoveries_of
 from faultload.scenario import ObjectiveSpec, scenario_from_run
 from faultload.spoilage import spoilage
 from faultload.units import Quantity

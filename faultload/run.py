@@ -19,6 +19,7 @@ from faultload.children import Injection
 from faultload.conductor import Conductor, Interrupts, Target, leftover
 from faultload.errors import ExitCode, InvalidInput, Mistake, Refused
 from faultload.experiment import Experiment
+from faultload.limits import declared_slo
 from faultload.processes import myself
 from faultload.record import SECRETS_ENV, RunDirectory
 from faultload.report.live import Screen, open_screen
@@ -213,8 +214,6 @@ def _run_one(
         }
     )
     _link_latest(path)
-    from faultload.recoveries import declared_slo
-
     own_screen = screen or open_screen()
     conductor = Conductor(
         run=run,

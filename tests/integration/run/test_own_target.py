@@ -71,7 +71,7 @@ def scenario(workspace: Workspace, own: Own, func: str) -> Path:
         str(own.target),
         load={
             "journeys": "journeys.py",
-            "rate": [{"step": "20/s", "for": "20s"}],
+            "rate": [{"step": "20/s", "for": "13s"}],
             "arrivals": "even",
             "max_users": 50,
             "timeout": "1s",

@@ -70,7 +70,7 @@ def test_a_fault_that_no_witness_sees_makes_the_run_invalid(workspace: Workspace
         target.write_target(links={"web -> store": {"proxy": f"http://127.0.0.1:{control}"}})
         scenario = workspace.scenario(
             target,
-            load=short(seconds=16),
+            load=short(seconds=12),
             faults=[
                 {
                     "name": "cut",
@@ -102,7 +102,7 @@ def test_more_load_than_the_generator_can_send_is_invalid_and_says_so(
 
 def test_report_gives_the_same_verdict_again(workspace: Workspace, target: StandIn) -> None:
     objectives = ["availability >= 90%", "p50(latency) <= 1s", "p99(latency) <= 1us", "throughput >= 5/s"]
-    scenario = workspace.scenario(target, load=short("50/s"), objectives=objectives)
+    scenario = workspace.scenario(target, load=short("50/s", 5), objectives=objectives)
     run = workspace.folder / "out"
     done = workspace.faultload("run", scenario, "--out", run, "--seed", "7")
     first = verdict_of(run)
@@ -122,7 +122,7 @@ def test_a_held_gate_keeps_the_fault_away_and_exits_5(workspace: Workspace, targ
     target.processes[[*target.servers].index(target.cache)].wait()
     scenario = workspace.scenario(
         target,
-        load=short(seconds=14),
+        load=short(seconds=12),
         faults=[
             {"name": "kill", "experiment": workspace.experiment("k", "kill", {"service": "web"}, 3), "at": "5s"}
         ],

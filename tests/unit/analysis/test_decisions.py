@@ -65,7 +65,7 @@ def test_the_sentence_reads_like_an_engineer_wrote_it() -> None:
     failed = decide("<=", 0.1, estimate(0.29, math.inf, None), fmt=ms, subject="P99").why
     assert failed.startswith("P99 is infinite, at least 290 ms with 95 % confidence")
     open_why = decide("<=", 0.3, estimate(0.29, 0.312, None), fmt=ms).why
-    assert "at least 290 ms with 95 % confidence each, with no upper bound" in open_why
+    assert "at least 290 ms with 95 % confidence, with no upper bound" in open_why
 
 
 def test_unknown_operators_and_targets_are_refused() -> None:
