@@ -381,7 +381,7 @@ class Conductor:
             self.run.event("note", what="writes_not_read", text="the writes were not read back in time")
 
     def _has_writes(self) -> bool:
-        return record_tables.read(self.run.path, "writes", ["state"]).num_rows > 0
+        return bool(record_tables.read(self.run.path, "writes", ["state"]).num_rows)
 
     def _stop_reference(self) -> None:
         name = (self.run.info() or {}).get("started_target")

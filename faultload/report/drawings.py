@@ -15,7 +15,7 @@ from faultload.judge import Judgement
 from faultload.measured import Codes, Labels, Measured
 from faultload.phases import Phases
 from faultload.record import OUTCOMES
-from faultload.recoveries import declared_limits
+from faultload.limits import declared_limits
 from faultload.scenario import scenario_from_run
 
 if TYPE_CHECKING:
