@@ -95,10 +95,9 @@ def list_packs() -> None:
 @click.argument("run_dir", metavar="RUN", type=_PATH)
 def report(run_dir: Path) -> None:
     """Judge and render a run again from its raw data."""
-    from faultload.record import RunDirectory
-    from faultload.run import finish
+    from faultload.run import report_again
 
-    sys.exit(finish(RunDirectory.existing(run_dir))["exit_code"])
+    sys.exit(report_again(run_dir))
 
 
 @cli.command()

@@ -96,6 +96,8 @@ class Conductor:
 
     def conduct(self) -> None:
         """Everything from warden to warden; what goes wrong with the target ends up in the record."""
+        me = myself()
+        self.run.event("process", process="conductor", state="started", pid=me.pid, started=me.started)
         try:
             self._warden = self._new_warden()
             self._prepare()

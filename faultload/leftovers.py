@@ -10,10 +10,10 @@ import click
 from faultload import reference
 from faultload.chaos.journal import OpenFault, open_faults
 from faultload.chaos.undo import undo_all
-from faultload.chaos.warden import end_processes, processes_of, stop_injecting
+from faultload.chaos.warden import conductor_lives, end_processes, stop_injecting
 from faultload.errors import ExitCode, InvalidInput, Mistake
 from faultload.platforms.local_processes import names
-from faultload.processes import myself
+
 from faultload.record import RunDirectory
 
 
@@ -27,7 +27,7 @@ def undo_leftovers(what: str | None, *, everything: bool, only_list: bool) -> Ex
         _print_list(faults, orphans)
         return ExitCode.PASS
     runs = {fault.entry["run"] for fault in faults} | {str(run.path) for run in _dead_runs(what)}
-    dead = [run for run in (RunDirectory(Path(path)) for path in sorted(runs)) if not _conductor_lives(run)]
+    dead = [run for run in (RunDirectory(Path(path)) for path in sorted(runs)) if not conductor_lives(run)]
     for run in dead:
         stop_injecting(run)
     left = undo_all(faults, "undo")
@@ -78,10 +78,6 @@ def _dead_runs(what: str | None) -> list[RunDirectory]:
         return [RunDirectory(Path(what).resolve())]
     return []
 
-
-def _conductor_lives(run: RunDirectory) -> bool:
-    conductor = processes_of(run).get("conductor")
-    return conductor is not None and conductor != myself() and conductor.alive()
 
 
 def _print_list(faults: Sequence[OpenFault], orphans: Sequence[str]) -> None:

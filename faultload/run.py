@@ -15,6 +15,7 @@ from typing import Any
 
 from faultload import reference
 from faultload.chaos.guard import APPROVED_ENV
+from faultload.chaos.warden import conductor_lives
 from faultload.children import Injection
 from faultload.conductor import Conductor, Interrupts, Target, leftover
 from faultload.errors import ExitCode, InvalidInput, Mistake, Refused
@@ -234,6 +235,14 @@ def _run_one(
         if screen is None:
             own_screen.close()
     return finish(run, skip_analysis=interrupts.count >= 2)
+
+
+def report_again(path: Path) -> ExitCode:
+    """Judge and report a run from its raw files. Raises InvalidInput for no run, Refused for one under way."""
+    run = RunDirectory.existing(path)
+    if conductor_lives(run):
+        raise Refused(f"{path} is still going on")
+    return ExitCode(finish(run)["exit_code"])
 
 
 def finish(run: RunDirectory, *, skip_analysis: bool = False) -> dict[str, Any]:

@@ -264,9 +264,9 @@ class Scenario(Model):
     @model_validator(mode="after")
     def _whole(self) -> Scenario:
         names = [fault.name for fault in self.faults]
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise ValueError(f"two faults have the name {', '.join(sorted(twice))}")
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise MistakeAt(("faults", index, "name"), f"two faults have the name '{name}'")
         for index, text in enumerate(self.abort):
             try:
                 parse_abort(text)

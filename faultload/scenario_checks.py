@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faultload.errors import InvalidInput, Mistake
-from faultload.experiment import Experiment, read_experiment
+from faultload.experiment import Experiment, Place, read_experiment
 from faultload.journeyfile import JourneyFile, read_journeys
 from faultload.objective import FIXED_PHASES, LATENCIES, METRICS, Objective, Term
 from faultload.platforms import faults_of
@@ -84,10 +84,10 @@ def _journeys(loaded: LoadedScenario, mistakes: list[Mistake]) -> JourneyFile | 
     return journeys
 
 
-def experiment_of(spec: FaultSpec, folder: Path) -> Experiment | None:
+def experiment_of(spec: FaultSpec, folder: Path, given_at: Place | None = None) -> Experiment | None:
     """The experiment that a fault names, or None when there is no such file. Raises InvalidInput."""
     file = find(spec.experiment, folder)
-    return None if file is None else read_experiment(file, spec.with_)
+    return None if file is None else read_experiment(file, spec.with_, given_at)
 
 
 def _experiments(loaded: LoadedScenario, known: Known | None, mistakes: list[Mistake]) -> dict[str, Experiment]:
@@ -95,7 +95,7 @@ def _experiments(loaded: LoadedScenario, known: Known | None, mistakes: list[Mis
     for index, spec in enumerate(loaded.scenario.faults):
         path: tuple[str | int, ...] = ("faults", index, "experiment")
         try:
-            experiment = experiment_of(spec, loaded.folder)
+            experiment = experiment_of(spec, loaded.folder, (loaded.document, ("faults", index, "with")))
         except InvalidInput as error:
             mistakes += error.mistakes
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -29,7 +30,7 @@ class Argument:
             return None if whole else "must be a whole number of at least 1"
         if self.kind == "share":
             return None if number and 0 < value <= 1 else "must be above 0 and at most 1"
-        return None if number and value >= 0 else "must be a number that is not negative"
+        return None if number and 0 <= value < math.inf else "must be a number that is not negative"
 
 
 _ANY = {"fault": Argument("text"), "duration_s": Argument("number"), "seed": Argument("number")}

@@ -124,6 +124,12 @@ def processes_of(run: RunDirectory) -> dict[str, ProcessId]:
     return found
 
 
+def conductor_lives(run: RunDirectory) -> bool:
+    """Whether a run is still being conducted, by another process than this one."""
+    conductor = processes_of(run).get("conductor")
+    return conductor is not None and conductor != myself() and conductor.alive()
+
+
 def stop_injecting(run: RunDirectory) -> None:
     """End the run's chaos processes at once, so that nothing is injected while everything is undone."""
     for name, process in processes_of(run).items():
@@ -132,9 +138,10 @@ def stop_injecting(run: RunDirectory) -> None:
 
 
 def end_processes(run: RunDirectory) -> list[ProcessId]:
-    """End what a dead run left, but for the caller; returns what would not go."""
+    """End what a dead run left, but for the caller and a conductor; returns what would not go."""
     me = myself()
-    return end([process for process in processes_of(run).values() if process != me])
+    found = processes_of(run).items()
+    return end([process for name, process in found if process != me and name != "conductor"])
 
 
 def stop_own_target(run: RunDirectory) -> None:
