@@ -13,7 +13,6 @@ from faultload.chaos.undo import undo_all
 from faultload.chaos.warden import conductor_lives, end_processes, stop_injecting
 from faultload.errors import ExitCode, InvalidInput, Mistake
 from faultload.platforms.local_processes import names
-
 from faultload.record import RunDirectory
 
 

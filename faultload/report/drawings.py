@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faultload.judge import Judgement
+from faultload.limits import declared_limits
 from faultload.measured import Codes, Labels, Measured
 from faultload.phases import Phases
 from faultload.record import OUTCOMES
-from faultload.limits import declared_limits
 from faultload.scenario import scenario_from_run
 
 if TYPE_CHECKING:
