@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -155,3 +156,27 @@ def test_an_abort_condition_ends_the_run_with_5(workspace: Workspace, tmp_path: 
     assert info["stopped"]["by"] == "abort"
     assert verdict_of(run)["verdict"] == "FAIL"
     assert RunDirectory(run).events("abort")
+
+
+def test_an_outage_of_the_target_is_not_held_against_the_generator(workspace: Workspace, target: StandIn) -> None:
+    objectives = ["p90(latency) <= 5s", "p99(latency) <= 5s", "error_rate <= 1%"]
+    load = short("500/s", 10, max_users=400, timeout="8s")
+    scenario = workspace.scenario(target, load=load, objectives=objectives)
+    run = workspace.folder / "out"
+    process = workspace.start("run", scenario, "--out", run)
+    pause = threading.Event()
+    while process.poll() is None and "load_start_s" not in (RunDirectory(run).info() or {}):
+        pause.wait(0.05)
+    pause.wait(3.0)
+    web = target.servers[target.web[0]]
+    web.signal(signal.SIGSTOP)
+    pause.wait(3.0)
+    web.signal(signal.SIGCONT)
+    output, _ = process.communicate(timeout=90)
+    verdict = verdict_of(run)
+    assert verdict["verdict"] != "INVALID", output
+    p90, p99 = (one["estimate"] for one in verdict["objectives"][:2])
+    assert 1.8 <= p90 <= 3.0, output
+    assert 2.7 <= p99 <= 3.8, output
+    assert verdict["generator"]["waited_max_s"] > 1.0, "nobody waited for a user"
+    assert "Locust" in (run / "report.html").read_text()

@@ -1,0 +1,62 @@
+"""Every experiment of the memory pack works with `chaos run` alone: witnessed, undone, journalled."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from faultload import reference
+from faultload.platforms.patroni import cluster_problems
+from faultload.record import RunDirectory
+from faultload.target import read_target
+
+EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments" / "memory").glob("*.yaml"))
+DATABASE = ("kill_database_leader", "switchover_database")
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The reference system, up for all experiments, with a state folder of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        try:
+            yield reference.start("memory").wait_ready()
+        finally:
+            assert reference.stop("memory") == []
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
+def test_an_experiment_alone(memory: Path, file: Path, tmp_path: Path) -> None:
+    target = read_target(memory)
+    urls = target.services["db"].patroni or []
+    if file.stem in DATABASE:
+        deadline = time.monotonic() + 60
+        while cluster_problems("db", urls):
+            assert time.monotonic() < deadline, cluster_problems("db", urls)
+            time.sleep(0.2)
+    argv = ["run", "--var", "duration_s:float=1.5", "--journal-path", str(tmp_path / "journal.json"), str(file)]
+    done = subprocess.run(
+        [sys.executable, "-m", "chaostoolkit", "--no-version-check", "--no-log-file", *argv],
+        env={**os.environ, "FAULTLOAD_TARGET": str(memory)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((tmp_path / "journal.json").read_text())["status"] == "completed"
+    journals = sorted((Path(os.environ["XDG_STATE_HOME"]) / "faultload" / "chaos").iterdir())
+    run = RunDirectory(journals[-1])
+    assert [line["state"] for line in run.faults()] == ["PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDONE"]
+    assert [(one["of"], one["seen"]) for one in run.events("witness")] == [("there", True), ("gone", True)]
+    assert run.faults()[0]["instances"]
