@@ -139,6 +139,9 @@ def run_scenarios(names: Sequence[str], wishes: Wishes, *, screen: Screen | None
     """
     here = Path.cwd()
     prepared = [prepare(file, wishes) for file in _with_profile(names, find_scenarios(names, here), wishes)]
+    for one in prepared:
+        if one.target.reference is not None:
+            reference.check(one.target.reference, one.target.defects)
     folder = wishes.out if wishes.out is not None and len(prepared) > 1 else runs_folder(here)
     results: list[tuple[Path, dict[str, Any]]] = []
     with _interrupts() as interrupts:

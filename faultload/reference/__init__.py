@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from faultload.reference.catalogue import REFERENCES, Reference, target_id
 
 if TYPE_CHECKING:
-    from faultload.reference.lifecycle import Started, Status, start, status, stop
+    from faultload.reference.lifecycle import Started, Status, check, start, status, stop
 
-__all__ = ["REFERENCES", "Reference", "Started", "Status", "start", "status", "stop", "target_id"]
+__all__ = ["REFERENCES", "Reference", "Started", "Status", "check", "start", "status", "stop", "target_id"]
 
 
 def __getattr__(name: str) -> Any:

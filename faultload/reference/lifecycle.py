@@ -122,7 +122,7 @@ def start(
     Raises InvalidInput (unknown name or defect, extra not installed), Refused (one is up already).
     """
     defects = tuple(dict.fromkeys(defects))
-    _check(name, defects)
+    check(name, defects)
     target_id = catalogue.target_id(name)
     folder = state.target_dir(target_id)
     found = status(name)
@@ -221,7 +221,8 @@ def _supervisor(folder: Path) -> ProcessId | None:
     return ProcessId.from_json(found["supervisor"])
 
 
-def _check(name: str, defects: tuple[str, ...]) -> None:
+def check(name: str, defects: tuple[str, ...]) -> None:
+    """Raise InvalidInput when a reference system cannot be started here: unknown name or defect, extra missing."""
     reference = catalogue.REFERENCES.get(name)
     if reference is None:
         known = ", ".join(catalogue.REFERENCES)
