@@ -1,0 +1,215 @@
+"""What the pages say is there: paths, commands, options, modules, keys, words; and their examples validate."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import pytest
+from pydantic import BaseModel
+
+from faultload import scenario, target
+from faultload.cli import cli
+from faultload.errors import ExitCode, InvalidInput
+from faultload.experiment import read_experiment
+from faultload.journeyfile import read_journeys
+from faultload.objective import parse_objective
+from faultload.reference import REFERENCES
+from faultload.validate import validate_files
+from faultload.vocabulary import FAULTS
+
+ROOT = Path(__file__).parents[3]
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+FOLDERS = "faultload|analysis|scenarios|experiments|loadtests|tests|docs"
+OF_OTHERS = {"--bind", "--directory", "--wheel", "--var", "--config", "--port"}
+"""Options of other programs that the pages mention."""
+
+by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+class Block(NamedTuple):
+    """A fenced block: its mark `<!-- kind path -->`, its language, its text."""
+
+    kind: str
+    path: str
+    language: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    fence = re.compile(r"(?:^<!-- (\w+) (\S+) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    return [Block(*(part or "" for part in match.groups())) for match in fence.finditer(page.read_text())]
+
+
+def code_spans(page: Path) -> list[str]:
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"`([^`\n]+)`", prose)
+
+
+def command_lines(page: Path) -> Iterator[str]:
+    """Every `faultload ...` of shell blocks and code spans."""
+    shell = [block.text.replace("\\\n", " ") for block in blocks(page) if block.language == "sh"]
+    lines = [line.partition(" #")[0] for text in shell for line in text.splitlines()]
+    for text in [*lines, *code_spans(page)]:
+        match = re.match(r"faultload(?: (.*))?$", text.strip())
+        if match is not None:
+            yield match.group(1) or ""
+
+
+def files_of(page: Path) -> set[str]:
+    """The files that a page's own examples make."""
+    return {block.path for block in blocks(page) if block.path}
+
+
+def options_of(command: click.Command) -> set[str]:
+    found = {name for param in command.params for name in param.opts}
+    return found | {name for sub in getattr(command, "commands", {}).values() for name in options_of(sub)}
+
+
+def test_there_are_pages() -> None:
+    names = {page.name for page in PAGES}
+    assert {"README.md", "CHANGELOG.md", "whats-here.md", "faults.md", "analysis.md"} <= names
+    assert any(block.kind == "scenario" for block in blocks(ROOT / "README.md"))
+    assert list(command_lines(ROOT / "README.md"))
+
+
+@by_page
+def test_every_path_exists(page: Path) -> None:
+    texts = [*code_spans(page), *(block.text for block in blocks(page) if block.language == "sh")]
+    found = {one for text in texts for one in re.findall(rf"(?<![\w./-])(?:{FOLDERS})/[\w./-]+", text)}
+    own = files_of(page) | {str(parent) for path in files_of(page) for parent in Path(path).parents}
+    missing = {path for path in found if not (ROOT / path).exists() and path.rstrip("/") not in own}
+    assert not missing
+
+
+@by_page
+def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
+    for path, _, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(#([^)]*))?\)", page.read_text()):
+        file = page.parent / path if path else page
+        assert file.exists(), path
+        heads = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE) if anchor else []
+        slugs = {re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-") for head in heads}
+        assert not anchor or anchor in slugs, f"{path}#{anchor}"
+
+
+@by_page
+def test_every_command_and_option_exists(page: Path) -> None:
+    for line in command_lines(page):
+        command: click.Command = cli
+        for word in line.split():
+            if word.startswith("-"):
+                assert word.partition("=")[0] in options_of(command) | {"--help", "--version"}, line
+            elif isinstance(command, click.Group):
+                assert word in command.commands, f"there is no command: faultload {line}"
+                command = command.commands[word]
+    options = {option for span in code_spans(page) for option in re.findall(r"(?<![\w-])--[a-z-]+", span)}
+    assert options <= options_of(cli) | OF_OTHERS
+
+
+def test_every_module_is_in_whats_here_and_nothing_else_is() -> None:
+    listed: set[str] = set()
+    folder = ""
+    for line in (ROOT / "docs" / "whats-here.md").read_text().splitlines():
+        if line.startswith("#"):
+            head = re.match(r"## `([\w/]+)/`", line)
+            folder = head.group(1) if head else ""
+            listed |= {f"{folder}/__init__.py"} if folder else set()
+        elif folder and (entry := re.match(r"- `(\w+\.py)`: \S", line)):
+            listed.add(f"{folder}/{entry.group(1)}")
+    packages = [ROOT / "faultload", ROOT / "analysis" / "faultload_analysis"]
+    there = {str(path.relative_to(ROOT)) for package in packages for path in package.rglob("*.py")}
+    assert listed == there
+
+
+@by_page
+def test_every_example_validates(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_TOKEN", "a-secret-of-some-length")
+    monkeypatch.delenv("SHOP_URL", raising=False)
+    marked = [block for block in blocks(page) if block.kind]
+    for block in marked:
+        file = tmp_path / block.path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(block.text)
+    for block in marked:
+        file = tmp_path / block.path
+        match block.kind:
+            case "scenario" | "target":
+                mistakes, count = validate_files([str(file)], tmp_path)
+                assert (mistakes, count) == ([], 1)
+            case "experiment":
+                read_experiment(file)
+            case "journeys":
+                compile(block.text, block.path, "exec")
+                assert read_journeys(file).classes
+            case _:
+                pytest.fail(f"unknown mark: {block.kind}")
+
+
+def test_a_broken_example_would_be_seen(tmp_path: Path) -> None:
+    good = next(block for block in blocks(ROOT / "README.md") if block.kind == "experiment")
+    file = tmp_path / "experiment.yaml"
+    file.write_text(good.text.replace("func: pause", "func: paws"))
+    with pytest.raises(InvalidInput):
+        read_experiment(file)
+
+
+@by_page
+def test_every_objective_in_a_table_parses(page: Path) -> None:
+    for table in re.findall(r"^<!-- objectives -->\n(.*?)(?:\n\n|\Z)", page.read_text(), re.MULTILINE | re.DOTALL):
+        examples = [match.group(1) for row in table.splitlines() if (match := re.match(r"\| `([^`]+)` \|", row))]
+        assert len(examples) > 5
+        for example in examples:
+            parse_objective(example)
+
+
+def keys_of(model: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}
+
+
+def test_every_key_of_the_models_is_in_the_reference() -> None:
+    text = (ROOT / "docs" / "writing-scenarios.md").read_text()
+    models: list[Any] = [
+        scenario.Scenario,
+        scenario.TargetChoice,
+        scenario.Load,
+        scenario.StageSpec,
+        scenario.FaultSpec,
+        scenario.Repeat,
+        scenario.ObjectiveSpec,
+        scenario.Recovery,
+        scenario.Profile,
+        target.TargetFile,
+        target.Service,
+        target.Link,
+        target.Guard,
+    ]
+    for model in models:
+        for key in keys_of(model):
+            assert re.search(rf"`{key}`|\b{key}:", text), f"{model.__name__}.{key}"
+
+
+def test_every_fault_word_with_its_arguments_is_in_the_table() -> None:
+    rows = (ROOT / "docs" / "faults.md").read_text().splitlines()
+    for name, word in FAULTS.items():
+        (row,) = [row for row in rows if row.startswith(f"| `{name}` |") and row.endswith(("| yes |", "| no |"))]
+        assert row.endswith("| yes |") == word.one_shot, name
+        for argument, what in word.arguments.items():
+            arguments = row.split("|")[2]
+            assert f"`{argument}`" in arguments, f"{name}: {argument}"
+            assert (f"`{argument}`*" in arguments) == what.required, f"{name}: {argument}"
+
+
+def test_exit_codes_commands_and_defects_are_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+    for code in ExitCode:
+        assert re.search(rf"^\|(?: [A-Z]+ \|)? {int(code)} \|", text, re.MULTILINE), code.name
+    for name in cli.commands:
+        assert f"`faultload {name}" in text, name
+    for name in FAULTS:
+        assert f"`{name}`" in text, name
+    for system in REFERENCES.values():
+        for defect in system.defects:
+            assert f"`{defect}`" in text, defect
