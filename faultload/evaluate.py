@@ -25,8 +25,8 @@ from faultload_analysis.trend import slope_estimate
 from faultload_analysis.verdict import Estimate, exact, no_data
 
 NEEDS_ANOTHER_COMMAND = {
-    "capacity": "a plain run has no capacity search: see `faultload capacity`",
-    "recovery_after_overload": "a plain run has no overload search: see `faultload capacity`",
+    "capacity": "a plain run does not search for capacity",
+    "recovery_after_overload": "a plain run does not search for overload",
     "mtbf": "MTBF needs a declared rate of faults in production; how often a test injects them says nothing of it",
 }
 
@@ -53,7 +53,10 @@ class Evidence:
 
 def estimate(evidence: Evidence, objective: Objective) -> Estimate:
     """Estimate an objective's measure from the evidence; never raises for missing data."""
-    return _estimate(evidence, objective.term, objective.phase, objective.target.value)
+    term = objective.term
+    if term.name not in _OF_RUN and (term.subject in METRICS or _has_metric(evidence, term.subject)):
+        return _metric(evidence, term, objective.phase, at_most=objective.operator in ("<=", "<", "=="))
+    return _estimate(evidence, term, objective.phase, objective.target.value)
 
 
 def _estimate(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
@@ -63,8 +66,6 @@ def _estimate(evidence: Evidence, term: Term, phase: str | None, target: float |
         return _OF_RUN[term.name](evidence, term, phase, target)
     if term.subject in LATENCIES:
         return _latency(evidence, term, phase, target)
-    if term.subject in METRICS or _has_metric(evidence, term.subject):
-        return _metric(evidence, term, phase)
     return _observation(evidence, term, phase, target)
 
 
@@ -103,8 +104,11 @@ def _has_metric(evidence: Evidence, name: str) -> bool:
     return name in evidence.measured.metrics.name.names
 
 
-def _metric(evidence: Evidence, term: Term, phase: str | None) -> Estimate:
-    """The worst instance of those that a term selects; cpu as a share of one processor."""
+def _metric(evidence: Evidence, term: Term, phase: str | None, *, at_most: bool) -> Estimate:
+    """The worst instance of those that a term selects; cpu as a share of one processor.
+
+    The worst is the greatest where the target is an upper limit, else the least.
+    """
     series = evidence.measured.metrics
     chosen = series.name.equal(METRICS.get(term.subject, term.subject)) & evidence.phases.mask(series.t_s, phase)
     for label in ("service", "instance"):
@@ -126,7 +130,7 @@ def _metric(evidence: Evidence, term: Term, phase: str | None) -> Estimate:
     known = [one for one in found if one.value is not None]
     if not known:
         return found[0]
-    worst = max(known, key=lambda one: -math.inf if one.value is None else one.value)
+    worst = (max if at_most else min)(known, key=lambda one: 0.0 if one.value is None else one.value)
     note = f"the worst of {len(found)} instances" if len(found) > 1 else worst.why
     return replace(worst, why=note)
 
@@ -135,7 +139,7 @@ def _availability(evidence: Evidence, term: Term, phase: str | None, target: flo
     samples = evidence.samples(term, phase)
     usable = target is not None and 0 < target < 1
     found = slo_analysis.proportion_estimate(
-        ~samples.ok, confidence=evidence.confidence, slo=target if usable else None
+        ~samples.ok, confidence=evidence.confidence, slo=target if usable else None, of_run=True
     )
     if usable and found.value == 1.0 and target is not None:
         lasted = evidence.phases.duration_s(phase)

@@ -169,7 +169,10 @@ def invalid_reasons(measured: Measured) -> list[str]:
             reasons.append(f"{fault.label} could not be undone: {fault.gone_what}")
         elif fault.still_open:
             reasons.append(f"{fault.label} was never undone")
-    for what in ("conductor_hung", "lost_worker", "damaged"):
+    missing = _missing_slots(measured)
+    if missing:
+        reasons.append(missing)
+    for what in ("conductor_hung", "lost_worker"):
         note = measured.note(what)
         if note is not None:
             reasons.append(str(note.get("text", what)))
@@ -177,6 +180,19 @@ def invalid_reasons(measured: Measured) -> list[str]:
     if failed is not None:
         reasons.append(f"{failed.get('process')} failed: {failed.get('why', 'see its log')}")
     return reasons
+
+
+def _missing_slots(measured: Measured) -> str | None:
+    """Slots that an orderly worker offered and that left neither an iteration nor a dropped sample."""
+    totals = [event for event in measured.of_kind("note") if event.get("what") == "slots"]
+    if not totals or measured.info.get("load", {}).get("model") == "closed":
+        return None
+    offered = sum(int(event["offered"]) for event in totals)
+    dropped = int(np.count_nonzero(measured.samples.outcome.equal("dropped")))
+    recorded = int(measured.iterations.intended_s.size) + dropped
+    if len(totals) == int(measured.info["load"].get("workers", 1)) and recorded < offered:
+        return f"{offered - recorded} of {offered} offered slots are missing from the record"
+    return None
 
 
 def _cut_short(measured: Measured) -> str | None:
@@ -197,7 +213,7 @@ def _exit_code(measured: Measured, verdict: Verdict) -> ExitCode:
     stopped = measured.info.get("stopped") or {}
     if stopped.get("by") == "person":
         return ExitCode.INTERRUPTED
-    if stopped or any(fault.gate is False for fault in measured.faults):
+    if stopped.get("by") in ("abort", "kill_switch") or any(fault.gate is False for fault in measured.faults):
         return ExitCode.REFUSED
     return _EXIT[verdict]
 

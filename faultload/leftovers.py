@@ -78,7 +78,6 @@ def _dead_runs(what: str | None) -> list[RunDirectory]:
     return []
 
 
-
 def _print_list(faults: Sequence[OpenFault], orphans: Sequence[str]) -> None:
     for fault in faults:
         kind = fault.entry["request"]["kind"]

@@ -28,9 +28,9 @@ def spoilage(
     for one in objectives:
         seconds = (phases.seconds(one.phase) - start).astype(np.int64)
         seconds = seconds[(seconds >= 0) & (seconds < tightest.size)]
-        if one.term.quantile is not None and one.term.subject in LATENCIES:
+        if one.term.subject in LATENCIES and one.target.value > 0:
             tightest[seconds] = np.minimum(tightest[seconds], one.target.value)
-        elif one.term.name in ("ttr", "mttr") and recovery_limit_s is not None:
+        elif one.term.name in ("ttr", "ttd", "mttr") and recovery_limit_s is not None:
             tightest = np.minimum(tightest, recovery_limit_s)
     limits = np.array([limit_for(float(bound)) for bound in tightest])
     found = {

@@ -35,7 +35,7 @@ def variance_inflation(indicator: npt.NDArray[Any], batches: int = BATCHES) -> f
 
     `indicator`: shape (n,), bool, in time order. The variance of the batch means over what independent
     samples would have, times (B-1)/chi2_0.2(B-1): an 80 % upper confidence bound, because an inflation
-    read from 20 batches is itself uncertain (research/analysis.md, section 9). A series without variation
+    read from 20 batches is itself uncertain (docs/analysis.md). A series without variation
     gives 1. Fewer than 2 samples a batch: ValueError.
     """
     n = int(indicator.shape[0])

@@ -108,7 +108,7 @@ def quantile_estimate(
     limit T, whose exceedances then also tell the dependence and, when undecided, how much more load would
     decide. The bounds are order statistics by the exact binomial on n / inflation; inflation is the largest
     variance inflation of the exceedances of the quantiles p, 0.9, 0.95, 0.99, of T and of failing itself
-    (research/analysis.md, section 9). Below 60 samples every √n neighbours count as one. No samples: value
+    (docs/analysis.md). Below 60 samples every √n neighbours count as one. No samples: value
     None. O(n log n) time, O(n) memory. ValueError on NaN.
     """
     array = _checked(values)

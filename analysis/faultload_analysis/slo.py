@@ -33,7 +33,7 @@ def proportion_estimate(
     """The share of GOOD requests (availability), with one-sided bounds that hold for clustered failures.
 
     `bad`: shape (n,), bool, in time order of intended start. Clopper-Pearson on counts over the variance
-    inflation of the failures (batch means, research/analysis.md sections 2 and 9); without a single failure
+    inflation of the failures (batch means, docs/analysis.md); without a single failure
     (or success) the inflation is 1, so the bound speaks of the run: see `largest_unseen_outage`. Below 60
     samples with failures every √n neighbours count as one.
 

@@ -155,12 +155,25 @@ def restart_plan(process: ProcessId) -> dict[str, Any]:
         "executable": str(executable),
         "cwd": str((root / "cwd").readlink()),
         "log": str(log) if log.is_file() else None,
+        "user": _identity_of(root),
         "private": {"env": env},
     }
 
 
+def _identity_of(root: Path) -> dict[str, Any]:
+    """The effective user, group and further groups of a process."""
+    lines = dict(line.split(":", 1) for line in (root / "status").read_text().splitlines() if ":" in line)
+    return {
+        "uid": int(lines["Uid"].split()[1]),
+        "gid": int(lines["Gid"].split()[1]),
+        "groups": [int(group) for group in lines["Groups"].split()],
+    }
+
+
 def start_again(plan: Mapping[str, Any]) -> ProcessId | None:
-    """Start a process from its restart plan, in a session of its own."""
+    """Start a process from its restart plan, in a session of its own, as the user that it ran as."""
+    user = plan["user"]
+    other = os.geteuid() == 0 and user["uid"] != 0
     with open(plan["log"] or os.devnull, "ab") as output:
         process = subprocess.Popen(
             plan["argv"],
@@ -171,6 +184,9 @@ def start_again(plan: Mapping[str, Any]) -> ProcessId | None:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            user=user["uid"] if other else None,
+            group=user["gid"] if other else None,
+            extra_groups=user["groups"] if other else None,
         )
     return identify(process.pid)
 

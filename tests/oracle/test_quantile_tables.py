@@ -37,7 +37,7 @@ def test_298_samples_bound_no_p99() -> None:
     [(0.99, 0.95, 299), (0.99, 0.99, 459), (0.999, 0.95, 2995), (0.95, 0.95, 59), (0.9999, 0.95, 29956)],
 )
 def test_samples_needed_is_ln_alpha_over_ln_p(p: float, confidence: float, n: int) -> None:
-    """research/analysis.md section 1; MLPerf early stopping gives the same numbers."""
+    """Exact binomial; MLPerf early stopping gives the same numbers."""
     assert samples_needed_quantile(p, confidence) == n
 
 
@@ -73,7 +73,7 @@ def mm1(rng: np.random.Generator, n: int, rho: float, mu: float = 100.0) -> np.n
 
 
 def test_mm1_simulation_has_the_mean_and_p99_of_theory() -> None:
-    """M/M/1 mu = 100, lambda = 80: mean 0.05, p99 0.230259 (research/analysis.md section 8)."""
+    """M/M/1 mu = 100, lambda = 80: mean 0.05, p99 0.230259 (closed form)."""
     x = mm1(np.random.default_rng(5), 2_000_000, 0.8)
     assert x.mean() == pytest.approx(0.05, rel=0.03)
     assert quantile(x, 0.99) == pytest.approx(0.230259, rel=0.05)

@@ -48,7 +48,7 @@ def test_proportions_of_newcombe(
     ],
 )
 def test_requests_needed_with_failures(slo: float, needed: list[int]) -> None:
-    """research/analysis.md section 2; the 99 % row is CMH-17-1G 8.5.13."""
+    """Exact binomial; the 99 % row is CMH-17-1G 8.5.13."""
     assert [samples_needed_availability(slo, k) for k in range(len(needed))] == needed
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from judged import Judged
 from synthetic_run import write_run
 
-from faultload.judge import Judgement, judge
+from faultload.judge import judge
 from faultload.record import RunDirectory
-
-Judged = tuple[RunDirectory, Judgement]
 
 
 def _judged(run: RunDirectory) -> Judged:

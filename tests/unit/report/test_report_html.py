@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import Judged
+from judged import Judged
 
 from faultload.judge import judge
 from faultload.record import RunDirectory

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from conftest import Judged
+from judged import Judged
 
 from faultload.record import RunDirectory
 from faultload.report.junit import render_junit

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Judged
+from judged import Judged
 
 from faultload.report import values, wording, write_summary
 from faultload.report.markdown import render_summary
