@@ -25,8 +25,8 @@ def undo_leftovers(what: str | None, *, everything: bool, only_list: bool) -> Ex
     if only_list:
         _print_list(faults, orphans)
         return ExitCode.PASS
-    runs = {fault.entry["run"] for fault in faults} | {str(run.path) for run in _dead_runs(what)}
-    dead = [run for run in (RunDirectory(Path(path)) for path in sorted(runs)) if not conductor_lives(run)]
+    runs = {_run_of(fault) for fault in faults} | {run.path for run in _dead_runs(what)}
+    dead = [run for run in (RunDirectory(path) for path in sorted(runs)) if not conductor_lives(run)]
     for run in dead:
         stop_injecting(run)
     left = undo_all(faults, "undo")
@@ -46,10 +46,13 @@ def undo_leftovers(what: str | None, *, everything: bool, only_list: bool) -> Ex
 def _selected(what: str | None) -> list[OpenFault]:
     if what is None:
         return open_faults()
-    path = Path(what)
-    if (path / "run.json").is_file():
-        return open_faults(run=path.resolve())
-    return open_faults(target_id=what)
+    of_run = [fault for fault in open_faults() if _run_of(fault) == Path(what).resolve()]
+    return of_run or open_faults(target_id=what)
+
+
+def _run_of(fault: OpenFault) -> Path:
+    """A fault's run directory, without symbolic links: `runs/latest` is one."""
+    return Path(fault.entry["run"]).resolve()
 
 
 def _orphans(what: str | None) -> list[str]:

@@ -31,7 +31,7 @@ def mistakes_of(model: type[M], document: Document) -> M:
 
 def _mistake(model: type[BaseModel], document: Document, item: Any) -> Mistake:
     cause = item.get("ctx", {}).get("error")
-    path = _path_in(document, (*item["loc"], *(cause.path if isinstance(cause, MistakeAt) else ())))
+    path = (*_path_in(document, item["loc"]), *(cause.path if isinstance(cause, MistakeAt) else ()))
     message = str(item["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     hint = None
