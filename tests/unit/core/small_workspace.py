@@ -1,4 +1,4 @@
-"""A workspace of four files that are in order: scenario, target, journeys, experiments; tests spoil one at a time."""
+"""A workspace whose files are in order: scenario, target, journeys, experiments; tests spoil one at a time."""
 
 from __future__ import annotations
 

@@ -36,7 +36,9 @@ BAD = {
     "missing key": Bad("name: shop\n", "", "target:", "name", "missing"),
     "wrong unit": Bad("timeout: 2s", "timeout: 2/s", "timeout", "load.timeout", "'2/s' is not a duration"),
     "unknown unit": Bad("timeout: 2s", "timeout: 2sec", "timeout", "load.timeout", "unknown unit 'sec'"),
-    "bare number for a duration": Bad("timeout: 2s", "timeout: 2", "timeout", "load.timeout", "duration with a unit"),
+    "bare number for a duration": Bad(
+        "timeout: 2s", "timeout: 2", "timeout", "load.timeout", "duration with a unit"
+    ),
     "negative duration": Bad("timeout: 2s", "timeout: -2s", "timeout", "load.timeout", "'-2s' is negative"),
     "number of users for a rate": Bad("ramp: 20/s", "ramp: 20", "ramp", "load.rate[0].ramp", "20 is not a rate"),
     "negative rate": Bad("ramp: 20/s", "ramp: -20/s", "ramp", "load.rate[0].ramp", "'-20/s' is negative"),
@@ -60,10 +62,18 @@ BAD = {
         "ttr(freeze) <= 10s", "ttr(freeze) =< 10s", "=<", "objectives[2]", "wanted one of <= >= == < >"
     ),
     "unknown observation": Bad(
-        "p99(latency)", "p99(latenzy)", "latenzy", "objectives[0]", "no journey observes 'latenzy' (did you mean 'latency'?)"
+        "p99(latency)",
+        "p99(latenzy)",
+        "latenzy",
+        "objectives[0]",
+        "no journey observes 'latenzy' (did you mean 'latency'?)",
     ),
     "objective unit mismatch": Bad(
-        "<= 500ms during", "<= 99% during", "99%", "objectives[0]", "compared with a time such as 500ms, not with '99%'"
+        "<= 500ms during",
+        "<= 99% during",
+        "99%",
+        "objectives[0]",
+        "compared with a time such as 500ms, not with '99%'",
     ),
     "share without a percent sign": Bad(
         "mean(cache_hit) >= 0.9", "availability >= 99.9", "99.9", "objectives[1]", "did you mean 99.9%?"
@@ -72,16 +82,28 @@ BAD = {
         "p99(latency)", "p99(latency, service=web)", "service=web", "objectives[0]", "takes no filter 'service'"
     ),
     "unknown journey in a filter": Bad(
-        "p99(latency)", "p99(latency, journey=Bay)", "Bay", "objectives[0]", "no journey 'Bay' (did you mean 'Buy'?)"
+        "p99(latency)",
+        "p99(latency, journey=Bay)",
+        "Bay",
+        "objectives[0]",
+        "no journey 'Bay' (did you mean 'Buy'?)",
     ),
     "unknown service in a filter": Bad(
-        "mean(cache_hit) >= 0.9", "max(rss, service=db) <= 1GB", "=db", "objectives[1]", "the target has no service 'db'"
+        "mean(cache_hit) >= 0.9",
+        "max(rss, service=db) <= 1GB",
+        "=db",
+        "objectives[1]",
+        "the target has no service 'db'",
     ),
     "unknown phase": Bad(
         "during baseline", "during basline", "basline", "objectives[0]", "no such phase (did you mean 'baseline'?)"
     ),
     "during an unknown fault": Bad(
-        "during baseline", "during fault:freze", "freze", "objectives[0]", "no fault 'freze' (did you mean 'freeze'?)"
+        "during baseline",
+        "during fault:freze",
+        "freze",
+        "objectives[0]",
+        "no fault 'freze' (did you mean 'freeze'?)",
     ),
     "recovery of an unknown fault": Bad(
         "ttr(freeze)", "ttr(freze)", "freze", "objectives[2]", "no fault 'freze' (did you mean 'freeze'?)"
@@ -97,7 +119,8 @@ BAD = {
         "no profile 'gentel'",
     ),
     "no objective": Bad(
-        "objectives:\n  - p99(latency) <= 500ms during baseline\n  - mean(cache_hit) >= 0.9\n  - ttr(freeze) <= 10s\n",
+        "objectives:\n  - p99(latency) <= 500ms during baseline\n  - mean(cache_hit) >= 0.9\n"
+        "  - ttr(freeze) <= 10s\n",
         "objectives: []\n",
         "objectives",
         "objectives",
@@ -119,14 +142,22 @@ BAD = {
     ),
     "two faults of one name": Bad("name: slow", "name: freeze", "- name: freeze", "faults[1].name", "two faults"),
     "fault name with a slash": Bad("name: slow", "name: a/b", "a/b", "faults[1].name", "'a/b' is not allowed here"),
-    "fault beyond the end": Bad("at: 45s", "at: 90s", "at: 90s", "faults[1].at", "starts at 90 s, the load ends at 70 s"),
+    "fault beyond the end": Bad(
+        "at: 45s", "at: 90s", "at: 90s", "faults[1].at", "starts at 90 s, the load ends at 70 s"
+    ),
     "fault in the warm-up": Bad("at: 20s", "at: 12s", "at: 12s", "faults[0].at", "needs 5 s of baseline"),
     "no room for the ttr bound": Bad(
         "ttr(freeze) <= 10s", "ttr(freeze) <= 21s", "at: 20s", "faults[0].at", "but the next fault comes after 25 s"
     ),
-    "no room for the hold": Bad("at: 45s", "at: 61s", "at: 61s", "faults[1].at", "but the end of the load comes after 9 s"),
+    "no room for the hold": Bad(
+        "at: 45s", "at: 61s", "at: 61s", "faults[1].at", "but the end of the load comes after 9 s"
+    ),
     "missing experiment": Bad(
-        "pause_store.yaml", "stop_store.yaml", "stop_store", "faults[0].experiment", "no such file: experiments/stop_store"
+        "pause_store.yaml",
+        "stop_store.yaml",
+        "stop_store",
+        "faults[0].experiment",
+        "no such file: experiments/stop_store",
     ),
     "with a key that the experiment lacks": Bad(
         "with: {duration_s: 5}", "with: {duration: 5}", "with:", "faults[0].with.duration", "has no 'duration'"
@@ -167,10 +198,20 @@ BAD = {
         file="pause",
     ),
     "experiment with a wrong value": Bad(
-        "delay_ms: 80", "delay_ms: fast", "fast", "method[0].provider.arguments", "delay_ms must be a number", file="slow"
+        "delay_ms: 80",
+        "delay_ms: fast",
+        "fast",
+        "method[0].provider.arguments",
+        "delay_ms must be a number",
+        file="slow",
     ),
     "experiment that lacks an argument": Bad(
-        "{service: store}", "{}", "arguments: {}", "method[0].provider.arguments", "pause needs 'service'", file="pause"
+        "{service: store}",
+        "{}",
+        "arguments: {}",
+        "method[0].provider.arguments",
+        "pause needs 'service'",
+        file="pause",
     ),
     "experiment that does not hold": Bad(
         "func: hold", "func: holt", "holt", "method[1].provider.func", "unknown fault 'holt'", file="pause"
@@ -179,13 +220,23 @@ BAD = {
         "{fault: pause}", "{fault: freeze}", "rollbacks:", "rollbacks", "nothing undoes 'pause'", file="pause"
     ),
     "experiment without a duration": Bad(
-        "  duration_s: 5\n", "", "configuration:", "configuration.duration_s", "number of seconds above 0", file="slow"
+        "  duration_s: 5\n",
+        "",
+        "configuration:",
+        "configuration.duration_s",
+        "number of seconds above 0",
+        file="slow",
     ),
     "experiment that is a list": Bad(
         "title: pause", "- title: pause", "description", "", "not valid YAML", file="pause"
     ),
     "unknown key in the target": Bad(
-        "store: {port: 9000}", "store: {prot: 9000}", "prot", "services.store.prot", "did you mean 'port'?", file="target"
+        "store: {port: 9000}",
+        "store: {prot: 9000}",
+        "prot",
+        "services.store.prot",
+        "did you mean 'port'?",
+        file="target",
     ),
     "local link without a proxy": Bad(
         '{proxy: "http://127.0.0.1:9100"}', "{}", "->", "links.web -> store", "needs a link proxy", file="target"
@@ -193,7 +244,9 @@ BAD = {
     "link of an unknown service": Bad(
         '"web -> store"', '"web -> db"', "web -> db", "links.web -> db", "no service 'db'", file="target"
     ),
-    "missing target file": Bad("target: target.yaml", "target: goal.yaml", "goal", "target", "no such file: goal.yaml"),
+    "missing target file": Bad(
+        "target: target.yaml", "target: goal.yaml", "goal", "target", "no such file: goal.yaml"
+    ),
     "platform that cannot do it": Bad(
         "target: target.yaml",
         "target: http://127.0.0.1:1",
@@ -202,18 +255,28 @@ BAD = {
         "platform 'external' cannot do 'pause'",
     ),
     "unknown reference system": Bad(
-        "target: target.yaml", "target: {reference: memroy}", "memroy", "target.reference", "no reference system 'memroy'"
+        "target: target.yaml",
+        "target: {reference: memroy}",
+        "memroy",
+        "target.reference",
+        "no reference system 'memroy'",
     ),
     "two targets": Bad(
         "target: target.yaml", "target: {url: 'http://a', file: b}", "target", "target", "exactly one of reference"
     ),
     "unset environment variable": Bad(
-        "timeout: 2s", "timeout: ${NOT_SET_ANYWHERE}", "timeout", "load.timeout", "the environment has no NOT_SET_ANYWHERE"
+        "timeout: 2s",
+        "timeout: ${NOT_SET_ANYWHERE}",
+        "timeout",
+        "load.timeout",
+        "the environment has no NOT_SET_ANYWHERE",
     ),
     "secret with a default": Bad(
         "name: shop", "name: '${secret:TOKEN:-shop}'", "TOKEN", "name", "a secret has no default"
     ),
-    "duplicate key": Bad("  timeout: 2s", "  timeout: 2s\n  timeout: 3s", "3s", "load.timeout", "this key is here twice"),
+    "duplicate key": Bad(
+        "  timeout: 2s", "  timeout: 2s\n  timeout: 3s", "3s", "load.timeout", "this key is here twice"
+    ),
     "YAML syntax error": Bad("mix: {Visit: 3,", "mix: {Visit: 3", "Visit", "", "not valid YAML"),
     "a tab": Bad("  timeout: 2s", "\ttimeout: 2s", "timeout", "", "not valid YAML"),
     "an alias that contains itself": Bad(
@@ -223,7 +286,7 @@ BAD = {
     "profile with a factor of zero": Bad(
         "gentle: {rate: 0.5}", "gentle: {rate: 0}", "gentle", "profiles.gentle.rate", "greater than 0"
     ),
-}  # fmt: skip
+}
 
 
 def spoil(workspace: SmallWorkspace, bad: Bad) -> str:

@@ -1,0 +1,139 @@
+"""Where files are found, and what a plan says that a scenario needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_workspace import SmallWorkspace
+
+from faultload.objective import parse_objective
+from faultload.plan import plan_lines, planned_requests, requests_needed
+from faultload.run import Prepared, Wishes, find_scenarios, prepare
+from faultload.workspace import find, packs, packs_root, runs_folder, scenario_files, workspace_of
+
+
+@pytest.fixture
+def prepared(workspace: SmallWorkspace) -> Prepared:
+    """20/s for a minute after 10 s of ramp; a fault at 20 s (10 s to recover, 5 s hold), one at 45 s."""
+    return prepare(workspace.scenario, Wishes())
+
+
+@pytest.mark.parametrize(
+    ("objective", "planned"),
+    [
+        ("p99(latency) <= 1s", 1200),
+        ("p99(latency) <= 1s during all", 1300),
+        ("p99(latency, journey=Buy) <= 1s", 300),
+        ("p99(latency) <= 1s during baseline", 20 * (60 - 15 - 10)),
+        ("p99(latency) <= 1s during fault", 20 * 10),
+        ("p99(latency) <= 1s during fault:freeze", 20 * 5),
+        ("p99(latency) <= 1s during fault:freeze#1", 20 * 5),
+        ("p99(latency) <= 1s during recovery", None),
+    ],
+)
+def test_the_requests_that_a_profile_plans(prepared: Prepared, objective: str, planned: float | None) -> None:
+    found = planned_requests(prepared, parse_objective(objective))
+    assert found == (None if planned is None else pytest.approx(planned))
+
+
+def test_a_profile_plans_its_own(workspace: SmallWorkspace) -> None:
+    gentle = prepare(workspace.scenario, Wishes(profile="gentle"))
+    assert planned_requests(gentle, parse_objective("p99(latency) <= 1s")) == pytest.approx(600)
+
+
+def test_a_named_stage_plans_its_own(workspace: SmallWorkspace) -> None:
+    workspace.replace(workspace.scenario, "{hold: 60s}", "{hold: 50s}\n    - {surge: 3x, for: 10s, phase: rush}")
+    rush = prepare(workspace.scenario, Wishes())
+    assert planned_requests(rush, parse_objective("p99(latency) <= 1s during rush")) == pytest.approx(600)
+
+
+def test_users_plan_no_number_of_requests(workspace: SmallWorkspace) -> None:
+    workspace.replace(workspace.scenario, "  rate:", "  users:")
+    workspace.replace(workspace.scenario, "ramp: 20/s", "ramp: 20")
+    closed = prepare(workspace.scenario, Wishes())
+    assert planned_requests(closed, parse_objective("p99(latency) <= 1s")) is None
+
+
+@pytest.mark.parametrize(
+    ("objective", "needed"),
+    [
+        ("p99(latency) <= 1s", 299),
+        ("p95(latency) <= 1s", 59),
+        ("p50(service_time) <= 1s", 5),
+        ("availability >= 99%", 299),
+        ("error_rate <= 1%", 299),
+        ("availability >= 100%", None),
+        ("mean(latency) <= 1s", None),
+        ("lost_writes == 0", None),
+    ],
+)
+def test_the_requests_that_a_pass_needs_at_least(objective: str, needed: int | None) -> None:
+    """The smallest n with p^n <= 5 %: ln 0.05 / ln 0.99 = 298.07 (Wilks 1941); 58.4 for P95; 4.3 for P50."""
+    assert requests_needed(parse_objective(objective)) == needed
+
+
+def test_a_plan_names_what_it_lacks(workspace: SmallWorkspace) -> None:
+    workspace.replace(workspace.scenario, "p99(latency)", "p99.9(latency)")
+    text = "\n".join(plan_lines(prepare(workspace.scenario, Wishes()), Wishes()))
+    assert "2995 independent requests at least, 700 iterations are planned: TOO FEW" in text
+    assert "freeze#1: pause store for 5 s" in text
+    assert "slow#1: latency web -> store for 5 s" in text
+    assert "no running instance" in text
+    assert not workspace.runs.exists()
+
+
+# -- workspace
+
+
+def test_files_are_found_beside_then_in_the_workspace_then_in_the_packs(workspace: SmallWorkspace) -> None:
+    beside = workspace.scenario.parent
+    assert find("journeys.py", beside) == workspace.journeys
+    nearer = workspace.write("scenarios/journeys.py", "")
+    assert find("journeys.py", beside) == nearer
+    assert find("loadtests/memory.py", beside) == packs_root() / "loadtests/memory.py"
+    assert find(str(workspace.journeys), Path("/")) == workspace.journeys
+    assert find("/none.py", beside) is None
+    assert find("none.py", beside) is None
+    assert find("experiments", beside) is None, "a folder is no file"
+
+
+def test_the_workspace_is_the_nearest_folder_with_scenarios(workspace: SmallWorkspace, tmp_path: Path) -> None:
+    deep = workspace.folder / "a" / "b"
+    deep.mkdir(parents=True)
+    assert workspace_of(deep) == workspace.folder
+    assert runs_folder(deep) == workspace.folder / "runs"
+    assert workspace_of(tmp_path) is None
+    assert runs_folder(tmp_path) == tmp_path / "runs"
+
+
+def test_scenarios_by_file_folder_or_pack(workspace: SmallWorkspace, tmp_path: Path) -> None:
+    here = workspace.folder
+    assert scenario_files("scenarios/shop.yaml", here) == scenario_files("shop.yaml", here) == [workspace.scenario]
+    assert scenario_files("scenarios", here) == [workspace.scenario]
+    assert len(scenario_files("memory", tmp_path)) == len(packs(tmp_path)["memory"]) > 3
+    own = workspace.write("scenarios/memory/mine.yaml", workspace.scenario.read_text())
+    assert scenario_files("memory", here) == packs(here)["memory"] == [own]
+    assert scenario_files("nothing", here) == []
+    assert find_scenarios(["shop.yaml", "scenarios"], here) == [workspace.scenario], "each once"
+
+
+# -- what a command imports
+
+HEAVY = ("numpy", "scipy", "locust", "gevent", "pydantic", "matplotlib", "pyarrow", "psutil", "docker", "chaoslib")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"]], ids=" ".join)
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "faultload", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "click" in imported
+    assert imported.isdisjoint(HEAVY)

@@ -1,0 +1,170 @@
+"""Tables survive a crash: what a torn stream holds is read, sealed once, and tailed without a row twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from faultload import record_tables as tables
+from faultload.record_tables import TableTail, TableWriter
+
+
+def rows(first: int, count: int) -> dict[str, Any]:
+    numbers = np.arange(first, first + count)
+    return {
+        "intended_ns": numbers * 1_000_000,
+        "started_ns": numbers * 1_000_000 + 7,
+        "service_us": np.full(count, 1234),
+        "request": (np.zeros(count, np.int32), ["GET /"]),
+        "journey": (np.arange(count, dtype=np.int32) % 2, ["Visit", "Buy"]),
+        "variant": [None] * count,
+        "outcome": ["ok"] * count,
+        "status": np.full(count, 200, np.int16),
+        "bytes": np.full(count, 512, np.int32),
+    }
+
+
+def write(folder: Path, batches: int, count: int = 100, worker: int = 0) -> list[int]:
+    """Write batches and close; returns the file's size after each of them."""
+    writer = TableWriter(folder, "samples", worker)
+    sizes = []
+    for index in range(batches):
+        writer.write(rows(index * count, count))
+        sizes.append(writer.path.stat().st_size)
+    writer.close()
+    return sizes
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_what_was_written_is_read(tmp_path: Path, sealed: bool) -> None:
+    write(tmp_path, 3)
+    if sealed:
+        tables.seal(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["samples-0.parquet"]
+    table = tables.read(tmp_path, "samples")
+    assert table.schema == tables.SCHEMAS["samples"]
+    assert tables.numbers(table["intended_ns"]).tolist() == [n * 1_000_000 for n in range(300)]
+    codes, names = tables.texts(table["journey"])
+    assert [names[code] for code in codes[:4]] == ["Visit", "Buy", "Visit", "Buy"]
+    assert set(tables.texts(table["variant"])[0].tolist()) == {-1}
+    assert tables.read(tmp_path, "samples", ["status"]).column_names == ["status"]
+
+
+def test_workers_are_read_together(tmp_path: Path) -> None:
+    write(tmp_path, 1, 10, worker=0)
+    tables.seal(tmp_path)
+    write(tmp_path, 1, 20, worker=1)
+    assert tables.read(tmp_path, "samples").num_rows == 30
+
+
+def test_no_table_is_an_empty_one(tmp_path: Path) -> None:
+    table = tables.read(tmp_path, "writes")
+    assert (table.num_rows, table.schema) == (0, tables.SCHEMAS["writes"])
+
+
+def test_a_torn_last_batch_is_left_out(tmp_path: Path) -> None:
+    """As after SIGKILL: the stream may end anywhere; whole batches before that place stay."""
+    sizes = write(tmp_path, 3)
+    path = tmp_path / "samples-0.arrows"
+    data = path.read_bytes()
+    for cut in [*range(0, sizes[0], 97), *range(sizes[0] - 9, sizes[2] + 8, 41), len(data)]:
+        path.write_bytes(data[:cut])
+        whole = sum(size <= cut for size in sizes)
+        assert tables.read(tmp_path, "samples").num_rows == 100 * whole, f"cut at {cut} of {len(data)}"
+
+
+def test_a_torn_stream_is_sealed_with_its_whole_batches(tmp_path: Path) -> None:
+    sizes = write(tmp_path, 2)
+    path = tmp_path / "samples-0.arrows"
+    path.write_bytes(path.read_bytes()[: sizes[1] - 3])
+    tables.seal(tmp_path)
+    assert tables.read(tmp_path, "samples").num_rows == 100
+    before = (tmp_path / "samples-0.parquet").read_bytes()
+    tables.seal(tmp_path)
+    assert (tmp_path / "samples-0.parquet").read_bytes() == before
+
+
+def test_a_stream_that_never_had_a_row_is_sealed_empty(tmp_path: Path) -> None:
+    TableWriter(tmp_path, "metrics", None).close()
+    (tmp_path / "writes-3.arrows").touch()
+    tables.seal(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.parquet", "writes-3.parquet"]
+    assert tables.read(tmp_path, "metrics").num_rows == tables.read(tmp_path, "writes").num_rows == 0
+
+
+def test_a_crash_while_sealing_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    write(tmp_path, 2)
+    stream = (tmp_path / "samples-0.arrows").read_bytes()
+    (tmp_path / "samples-0.parquet.part").write_bytes(b"half of a file")
+    assert tables.read(tmp_path, "samples").num_rows == 200
+    tables.seal(tmp_path)
+    (tmp_path / "samples-0.arrows").write_bytes(stream)  # sealed, but not yet removed
+    assert tables.read(tmp_path, "samples").num_rows == 200
+    tables.seal(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["samples-0.parquet"]
+
+
+def test_a_damaged_sealed_file_is_an_error_and_not_an_empty_table(tmp_path: Path) -> None:
+    (tmp_path / "samples-0.parquet").write_bytes(b"PAR1 nothing PAR1")
+    with pytest.raises((OSError, pa.ArrowInvalid)):
+        tables.read(tmp_path, "samples")
+
+
+def test_sealed_samples_are_sorted_and_small(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    writer = TableWriter(tmp_path, "samples")
+    for start in range(10):
+        n = 1000
+        intended = np.sort(rng.uniform(start, start + 1.2, n) * 1e9).astype(np.int64)
+        slip = rng.exponential(3e5, n).astype(np.int64)
+        service = (rng.lognormal(np.log(8e3), 0.4, n)).astype(np.int64)
+        writer.write({**rows(0, n), "intended_ns": intended, "started_ns": intended + slip, "service_us": service})
+    writer.close()
+    tables.seal(tmp_path)
+    intended = tables.numbers(tables.read(tmp_path, "samples")["intended_ns"])
+    assert (np.diff(intended) >= 0).all()
+    assert (tmp_path / "samples-0.parquet").stat().st_size / 10_000 <= 12
+
+
+def test_a_live_table_has_one_writer(tmp_path: Path) -> None:
+    TableWriter(tmp_path, "samples").close()
+    with pytest.raises(FileExistsError):
+        TableWriter(tmp_path, "samples")
+
+
+def test_a_tail_gives_each_row_once(tmp_path: Path) -> None:
+    tail = TableTail(tmp_path / "samples-0.arrows")
+    assert tail.read() is None
+    writer = TableWriter(tmp_path, "samples")
+    assert tail.read() is None
+    seen: list[int] = []
+    for first in (0, 100, 200):
+        writer.write(rows(first, 100))
+        if first == 100:
+            continue
+        table = tail.read()
+        assert table is not None
+        seen += tables.numbers(table["intended_ns"]).tolist()
+    assert tail.read() is None
+    writer.close()
+    assert tail.read() is None
+    assert seen == [n * 1_000_000 for n in range(300)]
+
+
+def test_a_tail_waits_for_a_batch_under_way(tmp_path: Path) -> None:
+    """However the stream arrives, in pieces of any size, the rows come whole, in order and once."""
+    write(tmp_path, 4, 50)
+    data = (tmp_path / "samples-0.arrows").read_bytes()
+    growing = tmp_path / "growing.arrows"
+    tail = TableTail(growing)
+    seen: list[int] = []
+    for end in [*range(1, len(data), 73), len(data)]:
+        growing.write_bytes(data[:end])
+        table = tail.read()
+        if table is not None:
+            seen += tables.numbers(table["intended_ns"]).tolist()
+    assert seen == [n * 1_000_000 for n in range(200)]

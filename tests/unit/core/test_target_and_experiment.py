@@ -1,0 +1,221 @@
+"""Target files and experiments: what they declare, what of it is filled in, and how they go through JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_workspace import SmallWorkspace, experiment
+
+from faultload.errors import InvalidInput
+from faultload.experiment import read_experiment
+from faultload.journeyfile import read_journeys
+from faultload.target import TargetFile, external, id_of_url, is_loopback, read_target, target_from_json
+from faultload.vocabulary import FAULTS
+from faultload.workspace import packs_root
+
+
+def target(**changes: Any) -> TargetFile:
+    return TargetFile.model_validate(
+        {"name": "shop", "platform": "local", "url": "http://127.0.0.1:8080", **changes}
+    )
+
+
+def test_a_target_file(workspace: SmallWorkspace) -> None:
+    shop = read_target(workspace.target)
+    assert (shop.id, shop.loopback) == ("http://127.0.0.1:8080", True)
+    assert shop.services["web"].instance_ports == [8080, 8081]
+    assert (shop.services["web"].declared, shop.services["store"].declared) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("service", "ports", "declared"),
+    [
+        ({"ports": [7, 9]}, [7, 9], 2),
+        ({"pids": [1, 2, 3]}, [None] * 3, 3),
+        ({"command": ["web"], "count": 2}, [None, None], 2),
+        ({"patroni": ["http://a", "http://b"]}, [None, None], 2),
+    ],
+)
+def test_the_declared_instances(service: dict[str, Any], ports: list[int | None], declared: int) -> None:
+    one = target(services={"x": service}).services["x"]
+    assert (one.instance_ports, one.declared) == (ports, declared)
+
+
+def test_a_target_goes_through_json() -> None:
+    whole = target(
+        services={"web": {"port": 80, "count": 2, "min_ready": 1}, "db": {"patroni": ["http://a"], "dsn": "x"}},
+        links={"web -> db": {"proxy": "http://127.0.0.1:1"}},
+        protected=["x*"],
+        guard={"max_share": "33%", "max_instances": 2},
+    )
+    assert target_from_json(json.loads(json.dumps(whole.to_json()))) == whole
+    assert target_from_json(external("https://example.org/x").to_json()) == external("https://example.org/x")
+
+
+@pytest.mark.parametrize(
+    ("url", "identity"),
+    [
+        ("http://a", "http://a:80"),
+        ("https://A.example/path?q", "https://a.example:443"),
+        ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
+    ],
+)
+def test_a_url_is_an_identity(url: str, identity: str) -> None:
+    assert id_of_url(url) == identity
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("http://127.8.9.1", True),
+        ("http://[::1]:80", True),
+        ("http://localhost:1", True),
+        ("http://10.0.0.1", False),
+        ("http://localhost.example.org", False),
+        ("http://127.0.0.1.example.org", False),
+        ("http://0.0.0.0", False),
+    ],
+)
+def test_what_is_this_machine(url: str, local: bool) -> None:
+    assert is_loopback(url) is local
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name: x\nplatform: local\n", "x.yaml:1: id: a target without a url needs an id"),
+        ("name: x\nplatform: moon\nid: a\n", "x.yaml:2: platform: input should be 'local', 'docker'"),
+        ("name: x\nplatform: local\nurl: ftp://x\n", "x.yaml:3: url: 'ftp://x' is not allowed here"),
+        ("name: x\nplatform: local\nid: a\nservices:\n  w: {}\n", "x.yaml:5: services.w: nothing says which"),
+        (
+            "name: x\nplatform: local\nid: a\nservices:\n  w: {command: [w, '{port}']}\n",
+            "x.yaml:5: services.w.command: {port} stands for a port",
+        ),
+        (
+            "name: x\nplatform: local\nid: a\nservices:\n  w: {port: 1, ports: [2]}\n",
+            "x.yaml:5: services.w.ports: give port and count, or ports",
+        ),
+        (
+            "name: x\nplatform: local\nid: a\nservices:\n  w: {ports: [2], count: 3}\n",
+            "x.yaml:5: services.w.count: count is 3, but there are 1 ports",
+        ),
+        (
+            "name: x\nplatform: local\nid: a\nservices:\n  w: {port: 2}\nlinks:\n  w: {}\n",
+            "x.yaml:7: links.w: a link is written as 'client -> server'",
+        ),
+        (
+            "name: x\nplatform: local\nid: a\nguard: {max_share: 0.5}\n",
+            "x.yaml:4: guard.max_share: 0.5 is not a share",
+        ),
+        ("name: x\nplatform: local\nid: a\nguard: {max_share: 101%}\n", "guard.max_share: '101%' is not a share"),
+    ],
+)
+def test_a_mistake_in_a_target_file(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(InvalidInput) as refused:
+        read_target(tmp_path / "x.yaml")
+    assert says in str(refused.value)
+
+
+# -- experiments
+
+
+def test_an_experiment_with_a_scenarios_values(tmp_path: Path) -> None:
+    file = tmp_path / "cut.yaml"
+    file.write_text(experiment("partition", '{link: "web -> store", on_heal: "${mode}", fault: "cut ${mode}"}')
+                    .replace("{fault: partition}", '{fault: "cut ${mode}"}'))  # fmt: skip
+    plain = read_experiment(file)
+    assert plain.arguments == {"link": "web -> store", "on_heal": "deliver", "fault": "cut deliver"}
+    assert (plain.duration_s, plain.link, plain.service, plain.word.name) == (
+        5.0,
+        "web -> store",
+        None,
+        "partition",
+    )
+    changed = read_experiment(file, {"mode": "reset", "duration_s": 2.5})
+    assert (changed.arguments["on_heal"], changed.duration_s) == ("reset", 2.5)
+    with pytest.raises(InvalidInput, match="configuration: on_heal must be one of deliver, reset, not 'drop'"):
+        read_experiment(file, {"mode": "drop"})
+
+
+@pytest.mark.parametrize("value", [0, -1, "5", True, None, float("nan"), float("inf")])
+def test_a_duration_is_a_number_above_zero(tmp_path: Path, value: object) -> None:
+    (tmp_path / "x.yaml").write_text(experiment("pause", "{service: web}"))
+    with pytest.raises(InvalidInput, match="duration_s must be a number of seconds above 0"):
+        read_experiment(tmp_path / "x.yaml", {"duration_s": value})
+
+
+def test_a_database_fault_has_its_service(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(experiment("failover_database", "{mode: member}"))
+    assert read_experiment(tmp_path / "x.yaml").service == "db"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("rollbacks: {strategy: always}", "rollbacks: always"),
+        ("runtime:\n  rollbacks: {strategy: always}", "runtime: always"),
+        ("arguments: {fault: pause}", "arguments: [pause]"),
+        ("      arguments: {service: web}", "      arguments: [web]"),
+        ("func: pause", "func: [pause]"),
+        ("method:\n", "method: 5\nnothing:\n"),
+        ("method:\n", "method: []\nnothing:\n"),
+        ("rollbacks:\n  - type", "rollbacks: 5\nnothing:\n  - type"),
+        ("configuration:\n", "configuration: [5]\nnothing:\n"),
+        ("module: faultload.chaos.actions\n      func: pause", "module: os\n      func: remove"),
+    ],
+)
+def test_an_experiment_of_a_wrong_shape_is_refused(tmp_path: Path, old: str, new: str) -> None:
+    text = experiment("pause", "{service: web}")
+    assert old in text
+    (tmp_path / "x.yaml").write_text(text.replace(old, new, 1))
+    with pytest.raises(InvalidInput, match=r"x.yaml:\d+: "):
+        read_experiment(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize("file", sorted((packs_root() / "experiments").rglob("*.yaml")), ids=lambda file: file.stem)
+def test_a_shipped_experiment_is_in_order(file: Path) -> None:
+    assert read_experiment(file).duration_s > 0
+
+
+@pytest.mark.parametrize(
+    ("word", "given", "says"),
+    [
+        ("kill", {"service": "web", "count": 2}, []),
+        ("kill", {"service": "web", "count": 0}, ["count must be a whole number of at least 1, not 0"]),
+        ("kill", {"service": "web", "count": True}, ["count must be a whole number of at least 1, not True"]),
+        ("kill", {"service": "web", "count": 1, "share": 0.5}, ["give count or share, not both"]),
+        ("kill", {"service": "web", "share": 1.5}, ["share must be above 0 and at most 1, not 1.5"]),
+        ("kill", {"service": ""}, ["service must be a name, not ''"]),
+        ("latency", {"link": "a -> b"}, ["latency needs 'delay_ms'"]),
+        ("latency", {"link": "a -> b", "delay_ms": -1}, ["delay_ms must be a number that is not negative, not -1"]),
+        (
+            "latency",
+            {"link": "a -> b", "delay_ms": float("inf")},
+            ["delay_ms must be a number that is not negative, not inf"],
+        ),
+    ],
+)
+def test_arguments_of_a_fault_word(word: str, given: dict[str, Any], says: list[str]) -> None:
+    assert FAULTS[word].mistakes(given) == says
+
+
+# -- journeys
+
+
+def test_what_a_journey_file_names_without_being_imported(tmp_path: Path) -> None:
+    file = tmp_path / "j.py"
+    file.write_text(
+        "raise SystemExit('imported')\nfrom base import Base as Root\nclass Visit(Root):\n"
+        "    def a(self):\n        observe('hit', 1)\n        faultload.observe('age', 2)\n"
+    )
+    journeys = read_journeys(file)
+    assert journeys.classes == {"Visit", "Root"}
+    assert journeys.observations == frozenset({"hit", "age"})
+    assert not journeys.acknowledges
+    file.write_text(file.read_text() + "        observe(name, 3)\n        acknowledge(key)\n")
+    assert read_journeys(file).observations is None, "any name may be observed"
+    assert read_journeys(file).acknowledges
