@@ -63,12 +63,14 @@ def validate(paths: tuple[str, ...]) -> None:
     """Every mistake in scenario, target and experiment files, with line and hint."""
     from faultload.validate import validate_files
 
-    mistakes, checked = validate_files(paths, Path.cwd())
-    for mistake in mistakes:
+    found = validate_files(paths, Path.cwd())
+    for mistake in found.mistakes:
         click.echo(str(mistake), err=True)
-    if mistakes:
+    if found.mistakes:
         sys.exit(ExitCode.USAGE)
-    click.echo(f"{checked} file{'s' if checked != 1 else ''} in order")
+    for note in found.notes:
+        click.echo(note)
+    click.echo(f"{found.files} file{'s' if found.files != 1 else ''} in order")
 
 
 @cli.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,14 @@ from faultload.errors import InvalidInput, Mistake
 
 @dataclass(frozen=True, slots=True)
 class JourneyFile:
-    """Names found in a journey file. `observations` is None when some are not plain texts."""
+    """Names found in a journey file. `observations` is None when some are not plain texts.
+
+    `requests`: by class, how many places in it make a request through `self.client`, which is about how many
+    an iteration makes; 1 at least.
+    """
 
     classes: frozenset[str]
+    requests: Mapping[str, int]
     observations: frozenset[str] | None
     acknowledges: bool
 
@@ -26,7 +32,8 @@ def read_journeys(file: Path) -> JourneyFile:
         raise InvalidInput(Mistake(f"syntax error: {error.msg}", file, error.lineno)) from None
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise InvalidInput(Mistake(f"cannot be read: {error}", file)) from None
-    classes = frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    classes = frozenset(node.name for node in found)
     imported = {
         alias.asname or alias.name
         for node in ast.walk(tree)
@@ -47,4 +54,15 @@ def read_journeys(file: Path) -> JourneyFile:
                 observed.add(first.value)
             else:
                 plain = False
-    return JourneyFile(classes | imported, frozenset(observed) if plain else None, acknowledges)
+    requests = {node.name: max(1, sum(map(_makes_request, ast.walk(node)))) for node in found}
+    return JourneyFile(classes | imported, requests, frozenset(observed) if plain else None, acknowledges)
+
+
+def _makes_request(node: ast.AST) -> bool:
+    """Whether a node is a call such as `self.client.get(...)`."""
+    called = node.func if isinstance(node, ast.Call) else None
+    return (
+        isinstance(called, ast.Attribute)
+        and isinstance(called.value, ast.Attribute)
+        and called.value.attr == "client"
+    )

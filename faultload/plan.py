@@ -12,11 +12,12 @@ from faultload import reference
 from faultload.chaos.guard import check_fault
 from faultload.errors import FaultloadError, InvalidInput
 from faultload.experiment import Experiment
+from faultload.journeyfile import read_journeys
 from faultload.objective import Objective
 from faultload.platforms import fault_for
 from faultload.platforms.base import FaultRequest
 from faultload.platforms.local_processes import names
-from faultload.run import Prepared, Wishes, find_scenarios, prepare
+from faultload.run import Prepared, Wishes, prepare, scenarios_with_profile
 from faultload.scenario import Scenario, read_scenario, scale
 from faultload.scenario_checks import ttr_bound
 from faultload.stages import area_between, cooldown_start, warmup_end
@@ -27,7 +28,7 @@ from faultload.workspace import packs
 
 def print_plan(scenario: str, wishes: Wishes) -> None:
     """Print timeline, instances and needs of one scenario, or of each in a folder or pack."""
-    for file in find_scenarios([scenario], Path.cwd()):
+    for file in scenarios_with_profile([scenario], wishes, Path.cwd()):
         for line in plan_lines(prepare(file, wishes), wishes):
             click.echo(line)
 
@@ -102,18 +103,16 @@ def _running(name: str | None) -> TargetFile | None:
 
 
 def planned_requests(prepared: Prepared, objective: Objective) -> float | None:
-    """Iterations that the profile plans in an objective's phase; None in the closed model or where unknown.
+    """About how many requests a profile plans in an objective's phase; None where that is unknown.
 
-    An iteration makes at least one request of its journey, so this is a lower bound on requests.
+    Iterations times the requests that the journeys make in each; a single request's share of its journey is
+    not known, so a filter by request counts one an iteration.
     """
     load = prepared.scenario.load
     if load.model == "closed":
         return None
     start, end = warmup_end(load.stages), cooldown_start(load.stages)
-    share = 1.0
-    journey = objective.term.filters.get("journey")
-    if journey is not None and load.mix:
-        share = load.mix.get(journey, 0.0) / sum(load.mix.values())
+    share = _requests_an_iteration(prepared, objective)
     phase = objective.phase
     if phase == "all":
         return share * area_between(load.stages, 0.0, prepared.scenario.duration_s)
@@ -125,7 +124,7 @@ def planned_requests(prepared: Prepared, objective: Objective) -> float | None:
         return share * sum(named)
     disturbed = {spec.name: _disturbed(prepared, spec.name) for spec in prepared.scenario.faults}
     if phase == "baseline":
-        spans = [span for parts in disturbed.values() for span in parts]
+        spans = _merged([span for parts in disturbed.values() for span in parts])
         return share * max(0.0, total - sum(area_between(load.stages, low, high) for low, high in spans))
     kind, _, name = phase.partition(":")
     if kind == "fault":
@@ -137,6 +136,27 @@ def planned_requests(prepared: Prepared, objective: Objective) -> float | None:
         ]
         return share * sum(area_between(load.stages, low, high) for low, high in spans)
     return None
+
+
+def _requests_an_iteration(prepared: Prepared, objective: Objective) -> float:
+    """Requests an iteration of the mix makes on average, as far as an objective's filters select them."""
+    journeys = read_journeys(prepared.journeys)
+    filters = objective.term.filters
+    mix = prepared.scenario.load.mix or dict.fromkeys(journeys.requests, 1.0)
+    wanted = {name: weight for name, weight in mix.items() if filters.get("journey") in (None, name)}
+    each = {name: 1 if "request" in filters else journeys.requests.get(name, 1) for name in wanted}
+    return sum(weight * each[name] for name, weight in wanted.items()) / (sum(mix.values()) or 1.0)
+
+
+def _merged(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spans joined where they overlap."""
+    joined: list[tuple[float, float]] = []
+    for low, high in sorted(spans):
+        if joined and low <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], high))
+        else:
+            joined.append((low, high))
+    return joined
 
 
 def _disturbed(prepared: Prepared, name: str) -> list[tuple[float, float]]:
@@ -155,7 +175,15 @@ def _need(objective: Objective, planned: float | None) -> str:
     if planned is None:
         return f"\n      needs {needed} independent requests at least"
     enough = "" if planned >= needed else ": TOO FEW, it will be INCONCLUSIVE"
-    return f"\n      needs {needed} independent requests at least, {planned:.0f} iterations are planned{enough}"
+    return f"\n      needs {needed} independent requests at least, about {planned:.0f} are planned{enough}"
+
+
+def undecidable(prepared: Prepared) -> Iterator[str]:
+    """The objectives that a profile plans too few requests for, with the figures."""
+    for spec in prepared.scenario.objectives_in(prepared.profile):
+        needed, planned = requests_needed(spec.parsed), planned_requests(prepared, spec.parsed)
+        if needed is not None and planned is not None and planned < needed:
+            yield f"{spec.objective}: needs {needed} requests at least, about {planned:.0f} are planned"
 
 
 def requests_needed(objective: Objective) -> int | None:

@@ -28,6 +28,7 @@ from faultload.scenario import LoadedScenario, Scenario, read_scenario, scale
 from faultload.scenario_checks import Known, check_scenario, experiment_of, ttr_bound
 from faultload.target import TargetFile, external, is_loopback, read_target
 from faultload.workspace import find, runs_folder, scenario_files
+from faultload.yamlfile import load
 
 MEND_MARGIN_S = 2.0
 """A one-shot fault is mended only when its ttr bound is surely over, so that missing it is seen."""
@@ -138,7 +139,7 @@ def run_scenarios(names: Sequence[str], wishes: Wishes, *, screen: Screen | None
     same one, and write one junit.xml and summary.md beside their folders.
     """
     here = Path.cwd()
-    prepared = [prepare(file, wishes) for file in _with_profile(names, find_scenarios(names, here), wishes)]
+    prepared = [prepare(file, wishes) for file in scenarios_with_profile(names, wishes, here)]
     for one in prepared:
         if one.target.reference is not None:
             reference.check(one.target.reference, one.target.defects)
@@ -169,8 +170,12 @@ def run_scenarios(names: Sequence[str], wishes: Wishes, *, screen: Screen | None
     return worst_exit([verdict["exit_code"] for _, verdict in results])
 
 
-def _with_profile(names: Sequence[str], files: list[Path], wishes: Wishes) -> list[Path]:
-    """Of a folder or pack, the scenarios that have the wanted profile; the others are named and left out."""
+def scenarios_with_profile(names: Sequence[str], wishes: Wishes, here: Path) -> list[Path]:
+    """The scenario files that the arguments name. Of a folder or pack those that have the wanted profile.
+
+    The others are named and left out. Raises InvalidInput for a name without any.
+    """
+    files = find_scenarios(names, here)
     named = {Path(name).absolute() for name in names}
     kept = []
     for file in files:
@@ -201,8 +206,10 @@ def _run_one(
         raise Refused(f"{'; '.join(problems)}: `faultload undo {target_id}` undoes and stops what was left")
     _check_already_up(prepared.target)
     approved = _approve(prepared, wishes)
-    secrets = prepared.loaded.document.secrets
-    os.environ[SECRETS_ENV] = ",".join(secrets)
+    secrets = set(prepared.loaded.document.secrets)
+    if prepared.target.file is not None:
+        secrets |= set(load(prepared.target.file).secrets)
+    os.environ[SECRETS_ENV] = ",".join(sorted(secrets))
     run = RunDirectory.create(path)
     seed = wishes.seed if wishes.seed is not None else random.SystemRandom().randrange(2**31)
     run.begin(

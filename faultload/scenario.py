@@ -338,7 +338,8 @@ def scale(scenario: Scenario, wanted: str | None) -> ScaledScenario:
     if profile.repeat is not None and any(
         fault.repeat and fault.repeat.count > profile.repeat for fault in scenario.faults
     ):
-        scaled["repeat"] = f"each fault at most {profile.repeat} times"
+        times = "once" if profile.repeat == 1 else f"{profile.repeat} times"
+        scaled["repeat"] = f"each fault at most {times}"
     if profile.max_users is not None and profile.max_users < scenario.load.max_users:
         scaled["max_users"] = f"at most {profile.max_users} users instead of {scenario.load.max_users}"
     return ScaledScenario(Scenario.model_validate(data), name, scaled)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from faultload import reference
 from faultload.errors import InvalidInput, Mistake
 from faultload.experiment import read_experiment
-from faultload.run import Wishes, target_of
+from faultload.plan import undecidable
+from faultload.run import Wishes, prepare, target_of
 from faultload.scenario import read_scenario
 from faultload.scenario_checks import check_scenario
 from faultload.target import read_target
@@ -16,21 +18,42 @@ from faultload.workspace import scenario_files
 from faultload.yamlfile import load
 
 
-def validate_files(paths: Sequence[str], here: Path) -> tuple[list[Mistake], int]:
-    """All mistakes in the files that the arguments name, and how many files were looked at."""
-    mistakes: list[Mistake] = []
-    count = 0
+@dataclass
+class Found:
+    """What validation found: mistakes, and notes on what a profile cannot decide."""
+
+    files: int = 0
+    mistakes: list[Mistake] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def validate_files(paths: Sequence[str], here: Path) -> Found:
+    """All mistakes in the files that the arguments name."""
+    found = Found()
     for path in paths:
         files = [Path(path)] if Path(path).is_file() else scenario_files(path, here)
         if not files:
-            mistakes.append(Mistake(f"no file, folder or pack '{path}'"))
+            found.mistakes.append(Mistake(f"no file, folder or pack '{path}'"))
         for file in files:
-            count += 1
+            found.files += 1
             try:
-                mistakes += _of_file(file)
+                mistakes = _of_file(file)
+                if not mistakes:
+                    found.notes += _notes(file)
+                found.mistakes += mistakes
             except InvalidInput as error:
-                mistakes += error.mistakes
-    return list(dict.fromkeys(mistakes)), count
+                found.mistakes += error.mistakes
+    found.mistakes = list(dict.fromkeys(found.mistakes))
+    return found
+
+
+def _notes(file: Path) -> Iterator[str]:
+    """For each profile of a scenario, the objectives that it plans too few requests for."""
+    if "load" not in load(file, expand=False).data:
+        return
+    for profile in read_scenario(file).scenario.profiles or ["full"]:
+        for text in undecidable(prepare(file, Wishes(profile=profile))):
+            yield f"{file}: profile {profile} may be INCONCLUSIVE: {text}"
 
 
 def _of_file(file: Path) -> list[Mistake]:

@@ -152,6 +152,27 @@ def _step(key: str | float) -> str | int:
     return key if isinstance(key, int) and not isinstance(key, bool) else str(key)
 
 
+def expand_secrets(value: Any) -> Any:
+    """`${secret:NAME}` replaced from the environment, in texts and in all that mappings and lists hold.
+
+    Only for what is used at once: nothing that is written may hold the result. Raises InvalidInput.
+    """
+    if isinstance(value, dict):
+        return {key: expand_secrets(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [expand_secrets(item) for item in value]
+    return _REFERENCE.sub(_secret, value) if isinstance(value, str) else value
+
+
+def _secret(match: re.Match[str]) -> str:
+    secret, name, _ = match.groups()
+    if not secret:
+        return match.group(0)
+    if name not in os.environ:
+        raise InvalidInput(f"the environment has no {name}: export {name}=...")
+    return os.environ[name]
+
+
 def _problem(error: Exception) -> str:
     return str(getattr(error, "problem", None) or error)
 

@@ -10,6 +10,7 @@ from faultload.errors import InvalidInput
 from faultload.load.schedule import Arrivals
 from faultload.record import RunDirectory
 from faultload.stages import Stage
+from faultload.yamlfile import expand_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Plan:
         workers = int(load.get("workers", 1))
         max_users = int(load.get("max_users", 1000))
         return cls(
-            host=str(load["host"]),
+            host=str(expand_secrets(load["host"])),
             journeys=Path(load["journeys"]),
             model="closed" if load.get("model") == "closed" else "open",
             stages=tuple(Stage.from_json(stage) for stage in load["stages"]),

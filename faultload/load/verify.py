@@ -11,14 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from faultload.errors import FaultloadError, InvalidInput
+from faultload.errors import FaultloadError
 from faultload.load import locustfile, words
 from faultload.load.plan import Plan
 from faultload.record import RunDirectory
 from faultload.record_tables import numbers, read
 from faultload.state import write_json
+from faultload.yamlfile import expand_secrets, load
 
 TARGET_ENV = "FAULTLOAD_TARGET"
 _CHUNK = 200
@@ -105,11 +104,8 @@ def _target() -> dict[str, Any]:
     path = os.environ.get(TARGET_ENV)
     if not path:
         return {}
-    try:
-        found = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise InvalidInput(f"{path}: {error}") from None
-    return found if isinstance(found, dict) else {}
+    found: dict[str, Any] = expand_secrets(load(Path(path)).data)
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -203,7 +203,9 @@ def _recoveries(judgement: Judgement, limit_s: float | None) -> Figure:
     curves = []
     for span in spans[:MOST_CURVES]:
         since = samples.intended_s - span.injected_s
-        near = np.flatnonzero((since >= -_BEFORE_S) & (since < after))
+        following = min((start for start in starts if start > span.injected_s), default=np.inf)
+        until = min(after, following - span.injected_s - (limit_s or 0.0))
+        near = np.flatnonzero((since >= -_BEFORE_S) & (since < until))
         curves.append(
             RecoveryCurve(
                 span.name, samples.intended_s[near], samples.latency_s[near], span.injected_s, span.recovered_s
@@ -226,11 +228,7 @@ def _quantiles(judgement: Judgement, limit_s: float | None, quantile: float) -> 
         for name in often[:MOST_REQUESTS]:
             series.append(QuantileSeries(_short(name), samples.latency_s[samples.request.equal(name)]))
     declared = None if limit_s is None else quantile
-    figure = latency_by_quantile(series, limit_s=limit_s, limit_quantile=declared)
-    # request names are long: one below the other, where the rising lines leave room
-    axes = figure.axes[0]
-    axes.legend(loc="lower right", fontsize=8, framealpha=0.9, edgecolor="none")
-    return figure
+    return latency_by_quantile(series, limit_s=limit_s, limit_quantile=declared)
 
 
 def _short(name: str) -> str:

@@ -68,7 +68,10 @@ def latency_by_quantile(
         style.bare(ax, grid="both")
         ax.set_xlabel("quantile")
         ax.set_ylabel("latency")
-        style.legend(ax)
+        # request names are long: one below the other, where the rising lines leave room
+        style.legend(
+            ax, loc="lower right", bbox_to_anchor=None, ncols=1, frameon=True, framealpha=0.9, edgecolor="none"
+        )
     return figure
 
 

@@ -13,6 +13,9 @@ from matplotlib.figure import Figure
 from . import style
 from .timeline import FaultSpan
 
+_WIDTH, _HEIGHT, _ROW = 10.0, 3.8, 0.2
+_NAMES_A_ROW = 4
+
 
 @dataclass(frozen=True, slots=True)
 class MetricSeries:
@@ -38,7 +41,7 @@ def metrics(
         raise ValueError(f"the run must have a duration, not {end_s}")
     names = list(dict.fromkeys(s.instance for s in (*rss_bytes, *cpu_percent)))
     with style.styled():
-        figure = style.new_figure(10.0, 3.8)
+        figure = style.new_figure(_WIDTH, _HEIGHT)
         memory, cpu = figure.subplots(2, 1, sharex=True)
         for ax, group, factor in ((memory, rss_bytes, 1e-6), (cpu, cpu_percent, 1.0)):
             for series in group:
@@ -55,12 +58,15 @@ def metrics(
         found, labels = (memory if rss_bytes else cpu).get_legend_handles_labels()
         handles = dict(zip(labels, found, strict=True))
         if handles:
-            memory.legend(
+            # instance names are long: four a row, and room above for as many rows as they need
+            rows = -(-len(handles) // _NAMES_A_ROW)
+            figure.set_size_inches(_WIDTH, _HEIGHT + _ROW * rows)
+            figure.subplots_adjust(top=1 - (0.15 + _ROW * rows) / (_HEIGHT + _ROW * rows))
+            figure.legend(
                 handles.values(),
                 handles.keys(),
-                loc="lower right",
-                bbox_to_anchor=(1.0, 0.99),
-                ncols=min(len(handles), 6),
+                loc="upper right",
+                ncols=min(len(handles), _NAMES_A_ROW),
                 frameon=False,
                 borderaxespad=0.1,
             )

@@ -348,7 +348,7 @@ def test_the_command_itself_tells_it(workspace: SmallWorkspace, state: Path, kin
         cwd=workspace.folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=20,
         check=False,
     )
     assert done.returncode == 2

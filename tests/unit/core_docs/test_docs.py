@@ -137,7 +137,8 @@ def test_every_example_validates(page: Path, tmp_path: Path, monkeypatch: pytest
         file = tmp_path / block.path
         match block.kind:
             case "scenario" | "target":
-                mistakes, count = validate_files([str(file)], tmp_path)
+                found = validate_files([str(file)], tmp_path)
+                mistakes, count = found.mistakes, found.files
                 assert (mistakes, count) == ([], 1)
             case "experiment":
                 read_experiment(file)
