@@ -180,6 +180,9 @@ def test_phases_tile_the_run(evidence: Evidence) -> None:
     assert (np.sum(masks, axis=0) == 1).all()
     fault = evidence.phases.spans[2]
     assert (fault.start, fault.end) == (INJECTED_S, INJECTED_S + OUTAGE_S)
+    edges = np.array([fault.start, fault.end])
+    assert evidence.phases.mask(edges, "fault").tolist() == [True, False]
+    assert evidence.phases.mask(edges, "recovery").tolist() == [False, True]
 
 
 def test_what_during_selects(evidence: Evidence) -> None:

@@ -10,7 +10,7 @@ import pytest
 from small_workspace import SmallWorkspace
 
 from faultload.errors import InvalidInput
-from faultload.scenario import Scenario, read_scenario, scale, scenario_from_run
+from faultload.scenario import Load, Scenario, read_scenario, scale, scenario_from_run
 from faultload.stages import area_between, cooldown_start, end_of, level_at, warmup_end
 from faultload.workspace import packs_root
 
@@ -89,6 +89,18 @@ def test_a_hold_after_a_surge_goes_back_to_the_level_before_it() -> None:
         ).load.stages
     ]
     assert levels == [10, 30, 10]
+
+
+def test_a_load_that_ends_on_its_way_up_has_no_cooldown() -> None:
+    rate = [{"hold": "5s"}, {"ramp": "9/s", "over": "5s"}, {"ramp": "20/s", "over": "5s"}]
+    stages = Load.model_validate({"journeys": "j.py", "rate": rate}).stages
+    assert (warmup_end(stages), cooldown_start(stages)) == (0, 15)
+
+
+def test_several_ramps_down_are_one_cooldown() -> None:
+    rate = [{"step": "20/s", "for": "5s"}, {"ramp": "9/s", "over": "5s"}, {"ramp": "0/s", "over": "5s"}]
+    stages = Load.model_validate({"journeys": "j.py", "rate": rate}).stages
+    assert (warmup_end(stages), cooldown_start(stages)) == (0, 5)
 
 
 def test_every_time_of_a_fault() -> None:
