@@ -260,8 +260,8 @@ def finish(run: RunDirectory, *, skip_analysis: bool = False) -> dict[str, Any]:
     from faultload import record_tables
 
     record_tables.seal(run.path)
-    run.trim_logs()
     run.redact_foreign_files()
+    run.trim_logs()
     if skip_analysis:
         return {"verdict": "INCONCLUSIVE", "exit_code": int(ExitCode.INTERRUPTED), "objectives": []}
     from faultload.judge import judge

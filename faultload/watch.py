@@ -52,10 +52,12 @@ class Watch:
         """Join the seconds of several workers by the second that they end in."""
         second = float(int(float(event["t"])))
         if not self._seconds or self._seconds[-1]["t"] < second:
-            self._seconds.append({"t": second, "ok": 0.0, "failed": 0.0, "started": 0.0, "p50": 0.0, "p99": 0.0})
+            self._seconds.append(dict.fromkeys(("ok", "failed", "started", "p50", "p99", "workers"), 0.0))
+            self._seconds[-1]["t"] = second
         place = next((one for one in reversed(self._seconds) if one["t"] == second), self._seconds[-1])
-        for name, key in (("ok", "ok"), ("failed", "failed"), ("started", "started")):
-            place[name] += float(event.get(key) or 0)
+        place["workers"] += 1
+        for name in ("ok", "failed", "started"):
+            place[name] += float(event.get(name) or 0)
         for name, key in (("p50", "p50_ms"), ("p99", "p99_ms")):
             place[name] = max(place[name], float(event.get(key) or 0))
         self._ok += float(event.get("ok") or 0)
@@ -66,7 +68,9 @@ class Watch:
         """The abort condition that held in every one of its last seconds, or None."""
         for condition in self.scenario.abort_conditions:
             length = max(1, round(condition.for_s or 0))
-            recent = list(self._seconds)[-length:]
+            # the newest second may still lack a worker's part
+            whole = [one for one in self._seconds if one["workers"] >= len(self._users)]
+            recent = whole[-length:]
             if len(recent) < length or recent[-1]["t"] - recent[0]["t"] > length + 1:
                 continue
             if self.load_start_s is None or recent[0]["t"] < self.load_start_s + 1.0:

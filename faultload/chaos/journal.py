@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faultload.errors import NotUndone
 from faultload.platforms import fault_for
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault
 from faultload.record import RunDirectory, append_line, wall_time
@@ -154,6 +155,19 @@ def _line(entry: Mapping[str, Any], by: str) -> dict[str, Any]:
     }
 
 
+def _entry(path: Path) -> dict[str, Any] | None:
+    """An index entry, or None when it has gone meanwhile. Raises NotUndone for one that cannot be read."""
+    try:
+        entry: dict[str, Any] | None = read_json(path)
+        return (
+            None if entry is None else {**entry, "planned_ns": int(entry["planned_ns"]), "run": str(entry["run"])}
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotUndone(
+            f"{path} names an open fault but cannot be read ({error}): look at the target, then remove the file"
+        ) from None
+
+
 def open_faults(target_id: str | None = None, run: Path | None = None) -> list[OpenFault]:
     """Open faults, last in first; of one target or one run when asked."""
     root = state_home() / "open"
@@ -161,7 +175,7 @@ def open_faults(target_id: str | None = None, run: Path | None = None) -> list[O
     found = []
     for folder in folders:
         for path in sorted(folder.glob("*.json")):
-            entry = read_json(path)
-            if entry is not None and (run is None or Path(entry["run"]) == run):
+            entry = _entry(path)
+            if entry is not None and (run is None or Path(entry["run"]).resolve() == run.resolve()):
                 found.append(OpenFault(path, entry))
     return sorted(found, key=lambda fault: int(fault.entry["planned_ns"]), reverse=True)

@@ -35,8 +35,9 @@ def undo(fault: OpenFault, by: str) -> bool:
                 handler.undo(current.instances, current.plan)
             sight = _look_until_gone(handler, current)
             gone, what = sight.seen, sight.what
-        except (FaultloadError, OSError) as error:
-            gone, what, problem = False, str(error), type(error).__name__
+        except Exception as error:  # noqa: BLE001 - one fault's trouble must not keep the others from being undone
+            problem = type(error).__name__
+            gone, what = False, str(error) if isinstance(error, FaultloadError | OSError) else f"{problem}: {error}"
         if run.info() is not None:
             run.event(
                 "witness",
@@ -52,10 +53,9 @@ def undo(fault: OpenFault, by: str) -> bool:
 
 
 def _wait_until_back(fault: OpenFault) -> None:
-    handler = fault.handler()
     while fault.overdue_s < 0:
-        with suppress(FaultloadError, OSError):
-            if handler.gone(fault.instances, fault.plan).seen:
+        with suppress(Exception):  # undo itself says what is wrong
+            if fault.handler().gone(fault.instances, fault.plan).seen:
                 return
         time.sleep(_LOOK_EVERY_S)
 

@@ -1,0 +1,80 @@
+"""A run on the reference system whose conductor and warden were killed: refused until `faultload undo`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from faultload.chaos.warden import processes_of
+from faultload.record import RunDirectory
+
+pytestmark = pytest.mark.system
+SCENARIO = Path(__file__).parents[2] / "scenarios" / "memory" / "steady.yaml"
+
+
+class Folder:
+    """A working folder with a state folder of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.env = {**os.environ, "XDG_STATE_HOME": str(path / "state")}
+
+    def argv(self, *arguments: str | Path) -> list[str]:
+        return [sys.executable, "-m", "faultload", *map(str, arguments)]
+
+    def faultload(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.argv(*arguments),
+            cwd=self.path,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    folder = Folder(tmp_path)
+    yield folder
+    folder.faultload("undo", "--all")
+    folder.faultload("target", "down", "memory")
+
+
+def wait_until_loaded(run: RunDirectory, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while "load_start_s" not in (run.info() or {}):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_reference_system_left_behind_is_refused_until_undo(folder: Folder) -> None:
+    run = RunDirectory(folder.path / "out")
+    quiet = subprocess.DEVNULL
+    argv = folder.argv("run", SCENARIO, "--profile", "smoke", "--out", run.path)
+    process = subprocess.Popen(argv, cwd=folder.path, env=folder.env, stdout=quiet, stderr=quiet)
+    try:
+        wait_until_loaded(run, process)
+        process.send_signal(signal.SIGSTOP)  # it must not replace its warden meanwhile
+        processes = processes_of(run)
+        processes["warden"].signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+    refused = folder.faultload("run", SCENARIO, "--profile", "smoke")
+    assert refused.returncode == 5, refused.stderr
+    assert "faultload undo reference:memory:local" in refused.stderr
+    assert folder.faultload("target", "status", "memory").returncode == 0, "what was left must still be there"
+    done = folder.faultload("undo", "reference:memory:local")
+    assert done.returncode == 0, done.stderr
+    assert "memory: stopped" in done.stdout
+    assert "is not up" in folder.faultload("target", "status", "memory").stdout
+    assert [name for name, one in processes.items() if one.alive()] == []
