@@ -220,6 +220,7 @@ def _run_one(
             "scaled": prepared.scaled,
             "seed": seed,
             "defects": list(prepared.target.defects),
+            "secrets": sorted(secrets),
             "command": list(wishes.command),
             "load": _load_plan(prepared, seed, wishes.workers),
         }
@@ -258,6 +259,8 @@ def report_again(path: Path) -> ExitCode:
 def finish(run: RunDirectory, *, skip_analysis: bool = False) -> dict[str, Any]:
     """Seal, judge and report a run; also one that was killed."""
     from faultload import record_tables
+
+    os.environ.setdefault(SECRETS_ENV, ",".join((run.info() or {}).get("secrets", [])))
 
     record_tables.seal(run.path)
     run.redact_foreign_files()
