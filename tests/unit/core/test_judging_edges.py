@@ -1,0 +1,82 @@
+"""Edges of judging: lost workers, missing slots, least metrics, availability of this run, secrets of a target."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic_run import write_run
+
+from faultload.errors import ExitCode, InvalidInput
+from faultload.evaluate import Evidence, estimate
+from faultload.judge import judge
+from faultload.measured import read_measured
+from faultload.objective import parse_objective
+from faultload.phases import phases_of
+from faultload.record import RunDirectory
+from faultload.recoveries import recoveries_of
+from faultload.scenario import scenario_from_run
+from faultload.yamlfile import expand_secrets
+from faultload_analysis.slo import proportion_estimate
+from faultload_analysis.verdict import Verdict, decide
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return write_run(tmp_path / "run")
+
+
+def evidence(run: RunDirectory) -> Evidence:
+    measured = read_measured(run)
+    recoveries = recoveries_of(measured, scenario_from_run(measured.info), "full")
+    return Evidence(measured, phases_of(measured, recoveries), recoveries)
+
+
+def test_a_lost_worker_is_invalid_and_not_refused(run: RunDirectory) -> None:
+    run.update({"stopped": {"by": "load", "why": "load-0 ended with -9"}})
+    run.event("note", what="lost_worker", text="load-0 ended with -9: see logs/load-0.log")
+    # a held gate alone would make it 5
+    kept = [event for event in run.events() if event["kind"] != "gate"]
+    (run.path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in kept))
+    verdict = judge(run).verdict
+    assert (verdict["verdict"], verdict["exit_code"]) == ("INVALID", ExitCode.INVALID)
+
+
+def test_slots_that_left_no_trace_make_a_run_invalid(run: RunDirectory) -> None:
+    measured = read_measured(run)
+    recorded = int(measured.iterations.intended_s.size)
+    recorded += int(np.count_nonzero(measured.samples.outcome.equal("dropped")))
+    run.event("note", what="slots", worker=0, offered=recorded, started=recorded, dropped=0)
+    assert not any("missing from the record" in reason for reason in judge(run).verdict["reasons"])
+    run.event("note", what="slots", worker=0, offered=recorded + 7, started=recorded + 7, dropped=0)
+    run.update({"load": {**(run.info() or {})["load"], "workers": 2}})
+    reasons = judge(run).verdict["reasons"]
+    assert any(f"{recorded + 7} of {2 * recorded + 7} offered slots are missing" in reason for reason in reasons)
+
+
+def test_the_worst_instance_depends_on_the_side_of_the_target(run: RunDirectory) -> None:
+    upper = estimate(evidence(run), parse_objective("max(rss) <= 1GB")).value
+    lower = estimate(evidence(run), parse_objective("max(rss) >= 1MB")).value
+    assert upper is not None
+    assert lower is not None
+    assert lower < upper
+
+
+def test_an_outage_of_the_run_fails_its_availability(run: RunDirectory) -> None:
+    """Ten seconds down in ten minutes: one event for the long run, and 1.7 % of this one."""
+    bad = np.zeros(60_000, dtype=np.bool_)
+    bad[30_000:31_000] = True
+    of_run = proportion_estimate(bad, of_run=True)
+    assert decide(">=", 0.999, of_run, fmt=str).verdict is Verdict.FAIL
+    assert decide(">=", 0.999, proportion_estimate(bad), fmt=str).verdict is Verdict.INCONCLUSIVE
+
+
+def test_secrets_are_expanded_for_use_only_where_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "correct horse")
+    target = {"dsn": ["postgresql://u:${secret:DB_PASSWORD}@db"], "port": 1, "plain": "${OTHER}"}
+    assert expand_secrets(target) == {"dsn": ["postgresql://u:correct horse@db"], "port": 1, "plain": "${OTHER}"}
+    monkeypatch.delenv("DB_PASSWORD")
+    with pytest.raises(InvalidInput, match="DB_PASSWORD"):
+        expand_secrets(target)
