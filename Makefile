@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_OUT ?=
 
-.PHONY: help demo test lint types check clean
+.PHONY: help demo test test-long lint types check clean
 
 help:
 	@echo "make demo   run the main job: load, an API kill and a database failover on the reference system"
-	@echo "make test   all tests, linters and types"
+	@echo "make test   linters, types and the tests; every kind of thing on the real system once"
+	@echo "make test-long  the other defects and every experiment on the real system, about six minutes"
 	@echo "make lint   ruff only       make types   mypy only"
 	@echo "make clean  remove what make made"
 
@@ -25,7 +26,10 @@ demo: $(STAMP)
 	$(BIN)/faultload run scenarios/memory/database_failover.yaml --profile smoke $(if $(DEMO_OUT),--out $(DEMO_OUT))
 
 test: $(STAMP) check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -m long
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

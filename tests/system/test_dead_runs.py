@@ -15,7 +15,7 @@ import pytest
 from faultload.chaos.warden import processes_of
 from faultload.record import RunDirectory
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 SCENARIO = Path(__file__).parents[2] / "scenarios" / "memory" / "steady.yaml"
 
 

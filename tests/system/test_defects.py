@@ -93,6 +93,7 @@ def verdict_on(verdict: dict[str, Any], objective: str) -> str:
             "ttr(db-failover) <= 15s",
             [f"faults=[{FAILOVER}]", rate("50/s", 102), without("ttr(db-failover) <= 15s")],
             id="no-failover",
+            marks=pytest.mark.long,
         ),
         pytest.param(
             "no-retry",
@@ -100,6 +101,7 @@ def verdict_on(verdict: dict[str, Any], objective: str) -> str:
             "ttr(db-failover) <= 15s",
             [f"faults=[{FAILOVER}]", rate("50/s", 102), without("ttr(db-failover) <= 15s")],
             id="no-retry",
+            marks=pytest.mark.long,
         ),
         pytest.param(
             "no-fallback",
@@ -120,7 +122,14 @@ def verdict_on(verdict: dict[str, Any], objective: str) -> str:
             id="slow-search",
         ),
         pytest.param("cache-off", "steady", "mean(cache_hit) >= 0.9", STEADY, id="cache-off"),
-        pytest.param("one-in-fifty-fails", "steady", "availability >= 99.9%", STEADY, id="one-in-fifty-fails"),
+        pytest.param(
+            "one-in-fifty-fails",
+            "steady",
+            "availability >= 99.9%",
+            STEADY,
+            id="one-in-fifty-fails",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_defect_is_found(runner: Runner, defect: str, scenario: str, objective: str, sets: list[str]) -> None:

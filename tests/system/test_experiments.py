@@ -23,7 +23,7 @@ EXPERIMENTS = sorted(
     key=lambda file: (file.stem in ("switchover_database", "kill_database_leader"), file.stem),
 )
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
