@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 from faultload.errors import Refused, TargetError
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
 from faultload.platforms.local_processes import (
+    kill_all,
     listeners,
-    names,
     process_of,
     restart_plan,
+    sight_of_death,
     start_again,
     wait_until,
 )
@@ -25,7 +25,6 @@ from faultload.platforms.patroni import (
     cluster_problems,
     timeline_of,
 )
-from faultload.processes import wait_gone
 from faultload.target import TargetFile
 
 _PATRONI = "patroni"
@@ -100,14 +99,10 @@ class Failover(_OnCluster):
         return plan
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        for instance in instances:
-            process_of(instance).signal(signal.SIGKILL)
+        kill_all(instances)
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
-        left = wait_gone([process_of(instance) for instance in instances], 3.0)
-        if left:
-            return Sight(False, f"still running: {', '.join(str(process.pid) for process in left)}")
-        return Sight(True, f"the leader is gone: {names(instances)}")
+        return sight_of_death(instances, "the leader is gone")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """Where the member did not come back by itself: its Patroni, then its PostgreSQL."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -14,8 +15,8 @@ from urllib.request import ProxyHandler, build_opener
 
 import psutil
 
-from faultload.platforms.base import Instance
-from faultload.processes import ProcessId, identify, state_of
+from faultload.platforms.base import Instance, Sight
+from faultload.processes import ProcessId, identify, state_of, wait_gone
 from faultload.target import Service, TargetFile
 
 _direct = build_opener(ProxyHandler({}))
@@ -189,6 +190,20 @@ def start_again(plan: Mapping[str, Any]) -> ProcessId | None:
             extra_groups=user["groups"] if other else None,
         )
     return identify(process.pid)
+
+
+def kill_all(instances: Sequence[Instance]) -> None:
+    """SIGKILL for the very processes that were resolved."""
+    for instance in instances:
+        process_of(instance).signal(signal.SIGKILL)
+
+
+def sight_of_death(instances: Sequence[Instance], what: str) -> Sight:
+    """Whether the processes are gone, within 3 s."""
+    left = wait_gone([process_of(instance) for instance in instances], 3.0)
+    if left:
+        return Sight(False, f"still running: {', '.join(str(process.pid) for process in left)}")
+    return Sight(True, f"{what}: {names(instances)}")
 
 
 def wait_until(condition: Any, timeout_s: float, every_s: float = 0.05) -> bool:

@@ -14,9 +14,11 @@ from faultload.platforms.local_processes import (
     cpu_ticks,
     http_status,
     instances_of,
+    kill_all,
     names,
     process_of,
     restart_plan,
+    sight_of_death,
     start_again,
     stopped,
     wait_until,
@@ -53,14 +55,10 @@ class Kill(_OnService):
         return {"restores": plans, "expected": expected, "private": private}
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        for instance in instances:
-            process_of(instance).signal(signal.SIGKILL)
+        kill_all(instances)
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
-        left = wait_gone([process_of(instance) for instance in instances], 3.0)
-        if left:
-            return Sight(False, f"still running: {', '.join(str(process.pid) for process in left)}")
-        return Sight(True, f"gone: {names(instances)}")
+        return sight_of_death(instances, "gone")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """Starts again what did not come back by itself."""
