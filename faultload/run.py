@@ -25,7 +25,13 @@ from faultload.processes import myself
 from faultload.record import SECRETS_ENV, RunDirectory
 from faultload.report.live import Screen, open_screen
 from faultload.scenario import LoadedScenario, Scenario, read_scenario, scale
-from faultload.scenario_checks import Known, check_scenario, experiment_of, ttr_bound
+from faultload.scenario_checks import (
+    Known,
+    check_scenario,
+    experiment_of,
+    scaled_with_experiments,
+    ttr_bound,
+)
 from faultload.target import TargetFile, external, is_loopback, read_target
 from faultload.workspace import find, runs_folder, scenario_files
 from faultload.yamlfile import load
@@ -110,6 +116,7 @@ def prepare(file: Path, wishes: Wishes) -> Prepared:
     mistakes = check_scenario(loaded, known, scaled.profile)
     if mistakes:
         raise InvalidInput(mistakes)
+    scaled = scaled_with_experiments(loaded, scaled.profile)
     journeys = find(loaded.scenario.load.journeys, loaded.folder)
     assert journeys is not None
     experiments = {}

@@ -307,9 +307,10 @@ class ScaledScenario:
     scaled: dict[str, str]
 
 
-def scale(scenario: Scenario, wanted: str | None) -> ScaledScenario:
+def scale(scenario: Scenario, wanted: str | None, durations: Mapping[str, float] | None = None) -> ScaledScenario:
     """A scenario scaled to a profile. Raises ValueError for a profile that does not exist.
 
+    `durations`: by fault, the `duration_s` of its experiment in seconds, for those that set none in `with`.
     `time` scales load stages, `at`, `every` and a fault's `duration_s`; never time-outs, recovery, abort
     windows or objectives.
     """
@@ -327,6 +328,9 @@ def scale(scenario: Scenario, wanted: str | None) -> ScaledScenario:
     if profile.max_users is not None:
         data["load"]["max_users"] = min(scenario.load.max_users, profile.max_users)
     for fault in data.get("faults", []):
+        default = (durations or {}).get(fault["name"])
+        if default is not None and profile.time != 1:
+            fault.setdefault("with", {}).setdefault("duration_s", default)
         _scale_fault(fault, profile)
     scaled = {}
     if profile.time != 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from faultload.experiment import Experiment, Place, read_experiment
 from faultload.journeyfile import JourneyFile, read_journeys
 from faultload.objective import FIXED_PHASES, LATENCIES, METRICS, Objective, Term
 from faultload.platforms import faults_of
-from faultload.scenario import FaultSpec, LoadedScenario, Scenario, scale
+from faultload.scenario import FaultSpec, LoadedScenario, ScaledScenario, Scenario, scale
 from faultload.stages import cooldown_start, warmup_end
 from faultload.target import TargetFile
 from faultload.units import format_seconds
@@ -54,7 +54,7 @@ def check_scenario(loaded: LoadedScenario, known: Known | None, profile: str | N
     names = [profile] if profile is not None else [*scenario.profiles, "full"]
     for name in names:
         try:
-            scaled = scale(scenario, name).scenario
+            scaled = scale(scenario, name, _durations(experiments)).scenario
         except ValueError as error:
             mistakes.append(document.mistake(("profiles",), str(error)))
             continue
@@ -82,6 +82,17 @@ def _journeys(loaded: LoadedScenario, mistakes: list[Mistake]) -> JourneyFile | 
             message = f"{load.journeys} has no journey '{name}'"
             mistakes.append(loaded.document.mistake(("load", "mix", name), message, _near(name, journeys.classes)))
     return journeys
+
+
+def _durations(experiments: Mapping[str, Experiment]) -> dict[str, float]:
+    return {name: experiment.duration_s for name, experiment in experiments.items()}
+
+
+def scaled_with_experiments(loaded: LoadedScenario, wanted: str | None) -> ScaledScenario:
+    """A scenario scaled to a profile, its experiments' own durations too. Raises ValueError, InvalidInput."""
+    found = {spec.name: experiment_of(spec, loaded.folder) for spec in loaded.scenario.faults}
+    known = {name: experiment for name, experiment in found.items() if experiment is not None}
+    return scale(loaded.scenario, wanted, _durations(known))
 
 
 def experiment_of(spec: FaultSpec, folder: Path, given_at: Place | None = None) -> Experiment | None:

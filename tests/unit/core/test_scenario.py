@@ -218,3 +218,13 @@ def test_every_profile_of_a_shipped_scenario_survives_run_json(file: Path) -> No
     for profile in [*whole.profiles, "full"]:
         scaled = scale(whole, profile).scenario
         assert Scenario.model_validate(json.loads(json.dumps(scaled.to_json()))) == scaled
+
+
+def test_an_experiments_own_duration_is_scaled_too() -> None:
+    fault = {"name": "freeze", "experiment": "pause.yaml", "at": "20s"}
+    written = scenario(faults=[fault, {**fault, "name": "cut", "at": "45s", "with": {"duration_s": 6}}])
+    scaled = scale(written, "smoke", {"freeze": 10.0, "cut": 99.0})
+    time = written.profiles["smoke"].time
+    durations = {spec.name: spec.with_["duration_s"] for spec in scaled.scenario.faults}
+    assert durations == {"freeze": pytest.approx(10 * time), "cut": pytest.approx(6 * time)}
+    assert scale(written, "full", {"freeze": 10.0}).scenario.faults[0].with_ == {}
