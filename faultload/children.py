@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -148,13 +147,3 @@ def _type_of(value: object) -> str:
     if isinstance(value, int):
         return ":int"
     return ":float" if isinstance(value, float) else ""
-
-
-def wait_for_exit(child: Child, timeout_s: float) -> bool:
-    """Wait for a child; False at the time-out."""
-    deadline = time.monotonic() + timeout_s
-    while child.running:
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.05)
-    return True

@@ -36,16 +36,9 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-def _share(value: object) -> float:
-    quantity = units.parse(value) if isinstance(value, str) else None
-    if quantity is None or quantity.dimension != "share" or quantity.value < 0:
-        raise ValueError(f"{value!r} is not a share such as 50%")
-    return quantity.value
-
-
 Share = Annotated[
     float,
-    BeforeValidator(_share),
+    BeforeValidator(units.share),
     PlainSerializer(lambda share: f"{share * 100!r}%"),
     WithJsonSchema({"type": "string", "examples": ["50%"]}),
 ]

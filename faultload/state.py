@@ -19,7 +19,7 @@ def state_home() -> Path:
 
 def file_name(identifier: str) -> str:
     """An identifier as a file name: reversible, and without a separator."""
-    return quote(identifier, safe="#@,+=: ").replace(" ", "%20") or "%"
+    return quote(identifier, safe="#@,+=:") or "%"
 
 
 def open_faults_dir(target_id: str) -> Path:

@@ -27,10 +27,10 @@ class Model(BaseModel):
 
 
 def _share(value: object) -> float:
-    quantity = units.parse(value) if isinstance(value, str) else None
-    if quantity is None or quantity.dimension != "share" or not 0 < quantity.value <= 1:
+    found = units.share(value)
+    if not 0 < found <= 1:
         raise ValueError(f"{value!r} is not a share such as 50%")
-    return quantity.value
+    return found
 
 
 Share = Annotated[float, BeforeValidator(_share), WithJsonSchema({"type": "string", "examples": ["50%"]})]

@@ -104,6 +104,11 @@ def factor(text: object) -> float:
     return _of(text, "factor", "a multiple, such as 3x")
 
 
+def share(text: object) -> float:
+    """A share of one from a text such as `50%`; not negative."""
+    return _of(text, "share", "a share such as 50%")
+
+
 def _of(text: object, dimension: Dimension, wanted: str) -> float:
     if not isinstance(text, str):
         raise UnitError(f"{text!r} is not {wanted}")

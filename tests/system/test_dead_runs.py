@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from folder import Folder
 
 from faultload.chaos.warden import processes_of
 from faultload.record import RunDirectory
@@ -19,34 +18,11 @@ pytestmark = [pytest.mark.system, pytest.mark.long]
 SCENARIO = Path(__file__).parents[2] / "scenarios" / "memory" / "steady.yaml"
 
 
-class Folder:
-    """A working folder with a state folder of its own."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.env = {**os.environ, "XDG_STATE_HOME": str(path / "state")}
-
-    def argv(self, *arguments: str | Path) -> list[str]:
-        return [sys.executable, "-m", "faultload", *map(str, arguments)]
-
-    def faultload(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.argv(*arguments),
-            cwd=self.path,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Folder]:
     folder = Folder(tmp_path)
     yield folder
-    folder.faultload("undo", "--all")
-    folder.faultload("target", "down", "memory")
+    folder.clean()
 
 
 def wait_until_loaded(run: RunDirectory, process: subprocess.Popen[bytes]) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from folder import Folder
 
 ROOT = Path(__file__).parents[2]
 SCENARIOS = ROOT / "scenarios" / "memory"
@@ -44,27 +42,12 @@ def without(*objectives: str) -> str:
     return f"objectives={json.dumps(list(objectives))}"
 
 
-class Runner:
-    """Runs faultload with a state folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.env = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
-
-    def faultload(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "faultload", *map(str, arguments)],
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+class Runner(Folder):
+    """Runs scenarios with a defect switched on."""
 
     def run(self, scenario: str, defect: str, *sets: str) -> tuple[int, dict[str, Any], str]:
         """Exit code, verdict.json and output of a smoke run with a defect switched on."""
-        out = self.folder / "out"
+        out = self.path / "out"
         options = [part for one in sets for part in ("--set", one)]
         file = SCENARIOS / f"{scenario}.yaml"
         done = self.faultload("run", file, "--profile", "smoke", "--defect", defect, "--out", out, *options)
@@ -76,8 +59,7 @@ class Runner:
 def runner(tmp_path: Path) -> Iterator[Runner]:
     runner = Runner(tmp_path)
     yield runner
-    runner.faultload("undo", "--all")
-    runner.faultload("target", "down", "memory")
+    runner.clean()
 
 
 def verdict_on(verdict: dict[str, Any], objective: str) -> str:
@@ -158,6 +140,6 @@ def test_the_gate_keeps_a_sick_system_from_losing_its_database(runner: Runner) -
     assert fault["gate"]["passed"] is False
     assert "availability" in fault["gate"]["why"]
     assert fault["injected_at"] is None
-    assert not (runner.folder / "out" / "faults.jsonl").exists(), "something was injected"
+    assert not (runner.path / "out" / "faults.jsonl").exists(), "something was injected"
     assert verdict["verdict"] == "FAIL"
     assert code == 5  # a gate that holds comes before the verdict's own code
