@@ -1,10 +1,9 @@
-"""The tables of a run directory: live Arrow streams that survive a crash, sealed as Parquet at the end."""
+"""The tables of a run directory: live Arrow streams that survive a crash, and what they hold."""
 
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,25 +115,31 @@ class TableTail:
 
     def read(self) -> pa.Table | None:
         """New rows since the last call, or None while there is none (or no file)."""
-        batches: list[pa.RecordBatch] = []
+        batches = list(self.batches())
+        return pa.Table.from_batches(batches, self._schema) if batches else None
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """New batches since the last call, one at a time."""
         try:
             size = self.path.stat().st_size
             if size <= self._offset:
-                return None
+                return
             with open(self.path, "rb") as file:
                 file.seek(self._offset)
                 while (message := self._message(file, size)) is not None:
+                    batch = None
                     try:
                         if self._schema is None:
                             self._schema = pa.ipc.read_schema(message)
                         else:
-                            batches.append(pa.ipc.read_record_batch(message, self._schema))
+                            batch = pa.ipc.read_record_batch(message, self._schema)
                     except (OSError, pa.ArrowInvalid):
-                        break
+                        return
                     self._offset = file.tell()
+                    if batch is not None:
+                        yield batch
         except FileNotFoundError:
-            return None
-        return pa.Table.from_batches(batches, self._schema) if batches else None
+            return
 
     @staticmethod
     def _message(file: io.BufferedReader, size: int) -> pa.Message | None:
@@ -179,45 +184,9 @@ def read(folder: Path, table: str, columns: Sequence[str] | None = None) -> pa.T
     return pa.concat_tables(parts) if parts else schema.empty_table()
 
 
-def seal(folder: Path) -> None:
-    """Turn every live table into Parquet and remove the stream; safe to repeat, also after a crash."""
-    for path in sorted(folder.glob("*.arrows")):
-        target = path.with_suffix(".parquet")
-        if not target.exists():
-            table = _live(path)
-            if table is None:
-                table = SCHEMAS[path.stem.rpartition("-")[0] or path.stem].empty_table()
-            temporary = target.with_suffix(".parquet.part")
-            write_parquet(table, temporary)
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        path.unlink()
-
-
-def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write a table as small Parquet: integers as deltas, texts as dictionaries, zstd."""
-    integers = [field.name for field in table.schema if pa.types.is_integer(field.type)]
-    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
-    order = table.column_names[0]
-    if table.schema.field(order).type == _INT64:
-        table = table.sort_by(order)
-    pq.write_table(
-        table,
-        path,
-        compression="zstd",
-        compression_level=6,
-        use_dictionary=texts,
-        column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
-        data_page_version="2.0",
-    )
-
-
 def texts(column: pa.ChunkedArray) -> tuple[np.ndarray[Any, np.dtype[np.int32]], list[str | None]]:
     """A text column as codes and names; a missing text has code -1."""
-    encoded = column.combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.unify_dictionaries().combine_chunks()
+    encoded = column.unify_dictionaries().combine_chunks().dictionary_encode()
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
     return codes, encoded.dictionary.to_pylist()
 

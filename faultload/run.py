@@ -265,11 +265,11 @@ def report_again(path: Path) -> ExitCode:
 
 def finish(run: RunDirectory, *, skip_analysis: bool = False) -> dict[str, Any]:
     """Seal, judge and report a run; also one that was killed."""
-    from faultload import record_tables
+    from faultload.record_sealed import seal
 
     os.environ.setdefault(SECRETS_ENV, ",".join((run.info() or {}).get("secrets", [])))
 
-    record_tables.seal(run.path)
+    seal(run.path)
     run.redact_foreign_files()
     run.trim_logs()
     if skip_analysis:

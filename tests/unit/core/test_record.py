@@ -13,6 +13,7 @@ from faultload import crash, record
 from faultload import record_tables as tables
 from faultload.errors import InvalidInput
 from faultload.record import LineTail, Redactor, RunDirectory, append_line, read_lines
+from faultload.record_sealed import seal
 
 SECRET = 'pa"ss\\wörd'
 
@@ -172,7 +173,7 @@ def test_no_secret_in_a_table_or_a_crash_file(tmp_path: Path, secret: str, state
         plain = {"t_ns": [1, 2], "value": [0.5, 1], "journey": ["A", secret], "variant": [None, None]}
         writer.write({**plain, "name": ([0, 1], names)})
         writer.close()
-        tables.seal(folder)
+        seal(folder)
         table = tables.read(folder, "observations")
         assert table["journey"].to_pylist() == ["A", "***TOKEN***"]
         assert secret not in str(table["name"].to_pylist())

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from faultload import record_tables as tables
+from faultload.record_sealed import chunks, row_count, seal
 from faultload.record_tables import TableTail, TableWriter
 
 
@@ -43,7 +44,7 @@ def write(folder: Path, batches: int, count: int = 100, worker: int = 0) -> list
 def test_what_was_written_is_read(tmp_path: Path, sealed: bool) -> None:
     write(tmp_path, 3)
     if sealed:
-        tables.seal(tmp_path)
+        seal(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["samples-0.parquet"]
     table = tables.read(tmp_path, "samples")
     assert table.schema == tables.SCHEMAS["samples"]
@@ -56,7 +57,7 @@ def test_what_was_written_is_read(tmp_path: Path, sealed: bool) -> None:
 
 def test_workers_are_read_together(tmp_path: Path) -> None:
     write(tmp_path, 1, 10, worker=0)
-    tables.seal(tmp_path)
+    seal(tmp_path)
     write(tmp_path, 1, 20, worker=1)
     assert tables.read(tmp_path, "samples").num_rows == 30
 
@@ -81,17 +82,17 @@ def test_a_torn_stream_is_sealed_with_its_whole_batches(tmp_path: Path) -> None:
     sizes = write(tmp_path, 2)
     path = tmp_path / "samples-0.arrows"
     path.write_bytes(path.read_bytes()[: sizes[1] - 3])
-    tables.seal(tmp_path)
+    seal(tmp_path)
     assert tables.read(tmp_path, "samples").num_rows == 100
     before = (tmp_path / "samples-0.parquet").read_bytes()
-    tables.seal(tmp_path)
+    seal(tmp_path)
     assert (tmp_path / "samples-0.parquet").read_bytes() == before
 
 
 def test_a_stream_that_never_had_a_row_is_sealed_empty(tmp_path: Path) -> None:
     TableWriter(tmp_path, "metrics", None).close()
     (tmp_path / "writes-3.arrows").touch()
-    tables.seal(tmp_path)
+    seal(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.parquet", "writes-3.parquet"]
     assert tables.read(tmp_path, "metrics").num_rows == tables.read(tmp_path, "writes").num_rows == 0
 
@@ -101,10 +102,10 @@ def test_a_crash_while_sealing_loses_and_doubles_nothing(tmp_path: Path) -> None
     stream = (tmp_path / "samples-0.arrows").read_bytes()
     (tmp_path / "samples-0.parquet.part").write_bytes(b"half of a file")
     assert tables.read(tmp_path, "samples").num_rows == 200
-    tables.seal(tmp_path)
+    seal(tmp_path)
     (tmp_path / "samples-0.arrows").write_bytes(stream)  # sealed, but not yet removed
     assert tables.read(tmp_path, "samples").num_rows == 200
-    tables.seal(tmp_path)
+    seal(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["samples-0.parquet"]
 
 
@@ -124,7 +125,7 @@ def test_sealed_samples_are_sorted_and_small(tmp_path: Path) -> None:
         service = (rng.lognormal(np.log(8e3), 0.4, n)).astype(np.int64)
         writer.write({**rows(0, n), "intended_ns": intended, "started_ns": intended + slip, "service_us": service})
     writer.close()
-    tables.seal(tmp_path)
+    seal(tmp_path)
     intended = tables.numbers(tables.read(tmp_path, "samples")["intended_ns"])
     assert (np.diff(intended) >= 0).all()
     assert (tmp_path / "samples-0.parquet").stat().st_size / 10_000 <= 12
@@ -168,3 +169,65 @@ def test_a_tail_waits_for_a_batch_under_way(tmp_path: Path) -> None:
         if table is not None:
             seen += tables.numbers(table["intended_ns"]).tolist()
     assert seen == [n * 1_000_000 for n in range(200)]
+
+
+def shuffled(folder: Path, worker: int, seed: int) -> np.ndarray[Any, Any]:
+    """Batches of one second, written when requests ended: some began long before the others of their batch."""
+    rng = np.random.default_rng(seed)
+    writer = TableWriter(folder, "samples", worker)
+    written = []
+    for second in range(40):
+        n = int(rng.integers(0, 60))
+        intended = np.maximum(0, second * 10**9 - (rng.exponential(2.0, n) * 1e9).astype(np.int64))
+        writer.write({**rows(0, n), "intended_ns": intended, "started_ns": intended})
+        written.append(intended)
+    writer.close()
+    return np.concatenate(written)
+
+
+@pytest.mark.parametrize("limit", [1, 100, 10_000])
+def test_sealing_sorts_by_time_however_little_it_holds_at_once(
+    tmp_path: Path, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = shuffled(tmp_path, 0, seed=limit)
+    monkeypatch.setattr("faultload.record_sealed.CHUNK_ROWS", limit)
+    seal(tmp_path)
+    intended = tables.numbers(tables.read(tmp_path, "samples")["intended_ns"])
+    assert intended.tolist() == np.sort(written).tolist()
+
+
+@pytest.mark.parametrize("sealed", [(), (0,), (0, 1, 2)])
+@pytest.mark.parametrize("size", [1, 7, 500, 10**6])
+def test_chunks_give_all_workers_rows_in_order_of_time(tmp_path: Path, sealed: tuple[int, ...], size: int) -> None:
+    written = np.sort(np.concatenate([shuffled(tmp_path, worker, seed=worker) for worker in range(3)]))
+    live = {path.name: path.read_bytes() for path in tmp_path.iterdir() if int(path.stem[-1]) not in sealed}
+    if sealed:
+        seal(tmp_path)
+        for name, data in live.items():
+            (tmp_path / name).with_suffix(".parquet").unlink()
+            (tmp_path / name).write_bytes(data)
+    assert row_count(tmp_path, "samples") == written.size
+    columns = ["intended_ns", "outcome"]
+    parts = list(chunks(tmp_path, "samples", columns, rows=size))
+    assert all(part.column_names == columns for part in parts)
+    seen = np.concatenate([tables.numbers(part["intended_ns"]) for part in parts])
+    assert seen.tolist() == written.tolist()
+    assert all(tables.texts(part["outcome"])[1] == ["ok"] for part in parts)
+    since, until = 5 * 10**9, 9 * 10**9
+    some = chunks(tmp_path, "samples", columns, rows=size, since=since, until=until)
+    seen = np.concatenate([tables.numbers(part["intended_ns"]) for part in some])
+    assert seen.tolist() == written[(written >= since) & (written < until)].tolist()
+
+
+def test_a_sealed_table_out_of_order_is_refused(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    backward = pa.table({**rows(0, 3), "intended_ns": [3, 1, 2], "request": ["a"] * 3, "journey": ["b"] * 3})
+    pq.write_table(backward, tmp_path / "samples-0.parquet")
+    with pytest.raises(ValueError, match="not in order of time"):
+        list(chunks(tmp_path, "samples", ["intended_ns"]))
+
+
+def test_an_absent_table_has_no_chunks(tmp_path: Path) -> None:
+    assert list(chunks(tmp_path, "samples", ["intended_ns"])) == []
+    assert row_count(tmp_path, "samples") == 0

@@ -10,6 +10,7 @@ import numpy as np
 
 from faultload import record_tables as tables
 from faultload.record import RunDirectory, append_line
+from faultload.record_sealed import seal
 from faultload.scenario import Scenario, scale
 
 START_S, RAMP_S, HOLD_S, RATE = 2.0, 5.0, 60.0, 100.0
@@ -72,7 +73,7 @@ def write_run(path: Path, *, killed: bool = False, empty: bool = False, **info: 
     _metrics(run, end)
     _events(run, end, killed)
     if not killed:
-        tables.seal(run.path)
+        seal(run.path)
         checks = [{"name": "api", "missing_count": 0, "missing": []}]
         writes = {"acknowledged": 2104, "indeterminate": 3, "checks": checks}
         run.write_checks_path.write_text(json.dumps(writes))

@@ -1,0 +1,158 @@
+"""Sealing live tables as Parquet in order of time, and reading them in chunks, both in bounded memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from faultload.record_tables import SCHEMAS, TableTail, files, numbers
+
+CHUNK_ROWS = 1_000_000
+_NEVER = np.iinfo(np.int64).max
+
+
+def seal(folder: Path) -> None:
+    """Turn every live table into Parquet in order of time and remove the stream; safe to repeat, also after a crash."""
+    for path in sorted(folder.glob("*.arrows")):
+        target = path.with_suffix(".parquet")
+        if not target.exists():
+            temporary = target.with_suffix(".parquet.part")
+            _write(path, SCHEMAS[path.stem.rpartition("-")[0] or path.stem], temporary)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        path.unlink()
+
+
+def _write(stream: Path, schema: pa.Schema, target: Path) -> None:
+    """Write small Parquet: integers as deltas, texts as dictionaries, zstd.
+
+    Rows are written when they are known, not when they began. A row can be given out once no later batch
+    holds an earlier one: the least time of all later batches is looked up first, so memory holds a row group
+    and what overlaps it.
+    """
+    order = schema.names[0]
+    least = [pc.min(batch.column(order)).as_py() for batch in TableTail(stream).batches()]
+    after = [*list(accumulate(reversed(least), min))[::-1], _NEVER][1:]
+    integers = [field.name for field in schema if pa.types.is_integer(field.type)]
+    with pq.ParquetWriter(
+        target,
+        schema,
+        compression="zstd",
+        compression_level=6,
+        use_dictionary=[field.name for field in schema if pa.types.is_string(field.type)],
+        column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
+        data_page_version="2.0",
+    ) as writer:
+        waiting: list[pa.RecordBatch] = []
+        rows, enough = 0, CHUNK_ROWS
+        for batch, following in zip(TableTail(stream).batches(), after, strict=True):
+            waiting.append(batch)
+            rows += batch.num_rows
+            if following != _NEVER and rows < enough:
+                continue
+            held = pa.Table.from_batches(waiting, schema).sort_by(order)
+            ready = int(np.searchsorted(numbers(held[order]), following))
+            writer.write_table(held.slice(0, ready), row_group_size=CHUNK_ROWS)
+            waiting = held.slice(ready).to_batches()
+            rows -= ready
+            # one very late row must not make every batch sort all that waits for it
+            enough = max(CHUNK_ROWS, 2 * rows)
+
+
+def chunks(
+    folder: Path,
+    table: str,
+    columns: Sequence[str],
+    *,
+    rows: int = CHUNK_ROWS,
+    since: int | None = None,
+    until: int | None = None,
+) -> Iterator[pa.Table]:
+    """The rows of a table over all its workers in order of time, about `rows` at a time.
+
+    Time is the table's first column, which `columns` must begin with; [`since`, `until`) bounds it, in its own
+    unit. Texts come as dictionaries. Raises OSError or pyarrow.ArrowInvalid when a sealed file is damaged,
+    ValueError when one is not in order of time.
+    """
+    schema = SCHEMAS[table]
+    order = schema.names[0]
+    if not columns or columns[0] != order:
+        raise ValueError(f"the columns of {table} begin with {order}")
+    span = (-_NEVER if since is None else since, _NEVER if until is None else until)
+    found = files(folder, table)
+    feeds = [_within(_feed(path, columns, schema, rows // len(found), span), order, span) for path in found]
+    return _merged(feeds, order) if len(feeds) > 1 else iter(feeds[0]) if feeds else iter(())
+
+
+def _feed(
+    path: Path, columns: Sequence[str], schema: pa.Schema, rows: int, span: tuple[int, int]
+) -> Iterator[pa.Table]:
+    texts = [name for name in columns if pa.types.is_string(schema.field(name).type)]
+    if path.suffix == ".arrows":
+        live = pa.Table.from_batches(list(TableTail(path).batches()), schema).select(list(columns))
+        for name in texts:
+            live = live.set_column(live.schema.get_field_index(name), name, live[name].dictionary_encode())
+        yield live.sort_by(columns[0])
+        return
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
+        groups = [i for i in range(file.num_row_groups) if _touches(file.metadata.row_group(i), columns[0], span)]
+        for batch in file.iter_batches(max(rows, 1), row_groups=groups, columns=list(columns)):
+            yield pa.Table.from_batches([batch]).select(list(columns))
+
+
+def _touches(group: Any, order: str, span: tuple[int, int]) -> bool:
+    found = [group.column(i) for i in range(group.num_columns) if group.column(i).path_in_schema == order]
+    known = found[0].statistics if found else None
+    if known is None or not known.has_min_max:
+        return True
+    return bool(known.max >= span[0] and known.min < span[1])
+
+
+def _within(feed: Iterator[pa.Table], order: str, span: tuple[int, int]) -> Iterator[pa.Table]:
+    """Only the rows inside the span, checked to be in order of time."""
+    last = -_NEVER
+    for table in feed:
+        if not table.num_rows:
+            continue
+        times = numbers(table[order])
+        if times[0] < last or (np.diff(times) < 0).any():
+            raise ValueError(f"{order} goes backward: the table is not in order of time")
+        last = int(times[-1])
+        begin, end = np.searchsorted(times, span)
+        if end > begin:
+            yield table.slice(int(begin), int(end - begin))
+
+
+def _merged(feeds: Sequence[Iterator[pa.Table]], order: str) -> Iterator[pa.Table]:
+    """Several feeds as one: what all of them have reached is given out together."""
+    heads: list[pa.Table | None] = [next(feed, None) for feed in feeds]
+    while any(head is not None for head in heads):
+        reached = min(int(numbers(head[order])[-1]) for head in heads if head is not None)
+        parts = []
+        for i, head in enumerate(heads):
+            if head is None:
+                continue
+            ready = int(np.searchsorted(numbers(head[order]), reached, side="right"))
+            parts.append(head.slice(0, ready))
+            rest = head.slice(ready)
+            heads[i] = rest if rest.num_rows else next(feeds[i], None)
+        yield pa.concat_tables([part for part in parts if part.num_rows]).sort_by(order)
+
+
+def row_count(folder: Path, table: str) -> int:
+    """How many rows a table has in all, from the sealed files' footers; a live stream is read through."""
+    return sum(
+        pq.read_metadata(path).num_rows
+        if path.suffix == ".parquet"
+        else sum(batch.num_rows for batch in TableTail(path).batches())
+        for path in files(folder, table)
+    )
