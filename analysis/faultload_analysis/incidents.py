@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .dependence import Mask
-from .slices import SliceRule, Slices, noise
+from .dependence import Array, Mask
+from .slice_rule import SliceRule, noise
+from .slices import Slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,33 +86,78 @@ def _convincing(share: float) -> int:
     return 1 if share >= 1.0 else max(1, math.ceil(math.log(0.05) / math.log1p(-max(share, 1e-6))))
 
 
-def impact_bounds(cut: Slices, bad: Mask, start: int, injected_s: float) -> tuple[float, float]:
-    """The earliest and the seen moment of impact: the first bad request after injection."""
-    from_injection = int(np.searchsorted(cut.times, injected_s))
-    begin, end = max(int(cut.offsets[start]), from_injection), int(cut.offsets[start + 1])
-    hits = np.flatnonzero(bad[begin:end])
+def _requests(cut: Slices, limit_s: float, a_s: float, b_s: float) -> tuple[Array, Mask]:
+    times, latency = cut.requests(a_s, b_s)
+    return times, latency > limit_s
+
+
+def impact_bounds(cut: Slices, limit_s: float, start: int, injected_s: float) -> tuple[float, float]:
+    """The earliest and the seen moment of impact: the first bad request after injection.
+
+    Reads the slice `start`, and as many before it as it takes to find good requests.
+    """
+    good = cut.total - cut.over(limit_s)
+    first = min(max(int(np.searchsorted(cut.starts, injected_s, side="right")) - 1, 0), start)
+
+    def read(slice_index: int) -> tuple[Array, Mask]:
+        begin = max(injected_s, float(cut.starts[slice_index]))
+        return _requests(cut, limit_s, begin, cut.end_of(start))
+
+    left = start
+    times, bad = read(left)
+    hits = np.flatnonzero(bad)
     if hits.size == 0:
         return injected_s, injected_s
-    at = begin + int(hits[0])
-    while at > from_injection and bad[at - 1]:
-        at -= 1
-    share = float(bad[at:end].mean())
-    good_before = np.flatnonzero(~bad[from_injection:at]) + from_injection
-    needed = _convincing(share)
-    low = float(cut.times[good_before[-needed]]) if good_before.size >= needed else injected_s
-    return min(low, float(cut.times[at])), float(cut.times[at])
+    at = int(hits[0])
+    if at == 0 and left > first:
+        with_good = np.flatnonzero(good[first:left]) + first
+        left = int(with_good[-1]) if with_good.size else first
+        size = times.size
+        times, bad = read(left)
+        at += times.size - size
+        while at > 0 and bad[at - 1]:
+            at -= 1
+    needed = _convincing(float(bad[at:].mean()))
+    missing = needed - int(np.count_nonzero(~bad[:at]))
+    if missing > 0 and left > first:
+        enough = np.flatnonzero(np.cumsum(good[first:left][::-1]) >= missing)
+        left = left - 1 - int(enough[0]) if enough.size else first
+        size = times.size
+        times, bad = read(left)
+        at += times.size - size
+    good_before = np.flatnonzero(~bad[:at])
+    low = float(times[good_before[-needed]]) if good_before.size >= needed else injected_s
+    return min(low, float(times[at])), float(times[at])
 
 
-def recovery_bounds(cut: Slices, bad: Mask, start: int, good: int) -> tuple[float, float, float]:
-    """Last bad request, first good one after it, and the latest that the incident can have lasted."""
-    begin, end = int(cut.offsets[start]), int(cut.offsets[good])
-    at = begin + int(np.flatnonzero(bad[begin:end])[-1])
+def recovery_bounds(cut: Slices, limit_s: float, start: int, good: int) -> tuple[float, float, float]:
+    """Last bad request, first good one after it, and the latest that the incident can have lasted.
+
+    Reads the last slice with a bad request before slice `good`, and as many after it as it takes to find
+    good requests.
+    """
+    over = cut.over(limit_s)
+    fine = cut.total - over
+    left = start + int(np.flatnonzero(over[start:good])[-1])
+
+    def read(slice_index: int) -> tuple[Array, Mask]:
+        return _requests(cut, limit_s, float(cut.starts[left]), cut.end_of(slice_index))
+
+    last = cut.starts.size - 1
+    later = np.flatnonzero(fine[good:])
+    right = good + int(later[0]) if later.size else last
+    times, bad = read(right)
+    at = int(np.flatnonzero(bad[: np.searchsorted(times, cut.starts[good])])[-1])
     while at + 1 < bad.size and bad[at + 1]:
         at += 1
-    tail = int(cut.offsets[cut.index_at(float(cut.times[at]))])
-    share = float(bad[min(tail, at) : at + 1].mean())
+    tail = int(np.searchsorted(times, cut.starts[cut.index_at(float(times[at]))]))
+    needed = _convincing(float(bad[min(tail, at) : at + 1].mean()))
+    missing = needed - int(np.count_nonzero(~bad[at + 1 :]))
+    if missing > 0 and right < last:
+        enough = np.flatnonzero(np.cumsum(fine[right + 1 :]) >= missing)
+        right = right + 1 + int(enough[0]) if enough.size else last
+        times, bad = read(right)
     good_after = np.flatnonzero(~bad[at + 1 :]) + at + 1
-    back = float(cut.times[good_after[0]]) if good_after.size else float(cut.starts[good])
-    needed = _convincing(share)
-    high = float(cut.times[good_after[needed - 1]]) if good_after.size >= needed else cut.end_s
-    return float(cut.times[at]), back, max(back, high)
+    back = float(times[good_after[0]]) if good_after.size else float(cut.starts[good])
+    high = float(times[good_after[needed - 1]]) if good_after.size >= needed else cut.end_s
+    return float(times[at]), back, max(back, high)

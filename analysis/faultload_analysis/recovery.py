@@ -11,11 +11,13 @@ from scipy import stats
 
 from .dependence import Array, Mask
 from .incidents import Incidents, impact_bounds, recovery_bounds
-from .slices import Counts, SliceRule, Slices, baseline_rule, slices
+from .slice_rule import SliceRule, baseline_rule
+from .slices import Counts, SliceBuilder, Slices, slices
 from .verdict import Estimate, exact, no_data
 
 __all__ = [
     "Recovery",
+    "SliceBuilder",
     "SliceRule",
     "Slices",
     "availability_from",
@@ -115,13 +117,12 @@ def recover(
     start = incidents.first_from(first)
     if start is None:
         return _unimpaired(cut, first, injected_s, until_s, hold_s, undone_s, sparse is not None)
-    bad_requests = cut.latency > rule.latency_limit_s
     shares = _shares(cut, over)
-    impact_low, impact_at = impact_bounds(cut, bad_requests, start, injected_s)
+    impact_low, impact_at = impact_bounds(cut, rule.latency_limit_s, start, injected_s)
     latest = until_s if max_duration_s is None else min(until_s, injected_s + max_duration_s)
     good = incidents.recovered_from(start)
     peak = start + int(np.argmax(shares[start : (last if good is None else good) + 1]))
-    back = None if good is None else recovery_bounds(cut, bad_requests, start, good)
+    back = None if good is None else recovery_bounds(cut, rule.latency_limit_s, start, good)
     watched = max(0.0, latest - impact_at)
     censored = Recovery(
         impact_s=max(0.0, impact_at - injected_s),

@@ -11,8 +11,6 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
-from ..dependence import Array
-from ..latency import rank
 from ..slices import slices
 from . import style
 
@@ -113,7 +111,8 @@ def recovery_curves(
             cut = slices(since, curve.latency_s, start_s=-before_s, end_s=after_s, width_s=width_s)
             x = cut.starts + width_s / 2
             success = 1.0 - cut.failed_share
-            tail = _ok_p99(cut.latency, cut.offsets)
+            ok = np.isfinite(curve.latency_s)
+            tail = slices(since[ok], curve.latency_s[ok], start_s=-before_s, end_s=after_s, width_s=width_s).p99
             share_ax.plot(x, success, color=colour, ls=dash, lw=1.4, drawstyle="steps-mid", label=curve.name)
             latency_ax.plot(x, tail, color=colour, ls=dash, lw=1.4, drawstyle="steps-mid")
             if curve.recovered_s is not None and curve.recovered_s - curve.injected_s < after_s:
@@ -137,13 +136,3 @@ def recovery_curves(
         style.legend(share_ax, ncols=min(max(len(curves), 1), 4))
         style.legend(latency_ax)
     return figure
-
-
-def _ok_p99(latency: Array, offsets: npt.NDArray[np.int64]) -> Array:
-    out = np.full(offsets.size - 1, np.nan)
-    for i in range(out.size):
-        part = latency[offsets[i] : offsets[i + 1]]
-        part = np.sort(part[np.isfinite(part)])
-        if part.size:
-            out[i] = part[rank(part.size, 0.99) - 1]
-    return out

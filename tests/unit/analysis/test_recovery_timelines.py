@@ -17,7 +17,7 @@ from faultload_analysis.recovery import (
     slices,
     ttr_estimate,
 )
-from faultload_analysis.slices import noise
+from faultload_analysis.slice_rule import noise
 from faultload_analysis.verdict import Verdict, decide
 
 INJECTED, END = 40.0, 140.0
