@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .dependence import Array, Mask
-from .latency import quantile
+from .latency import quantile, rank
+from .population import Population
+from .slices import SliceBuilder
 
 MIN_LIMIT_S = 0.010
 LIMIT_SHARE = 0.05
@@ -66,51 +68,91 @@ class Spoiled:
         return out
 
 
+@dataclass(frozen=True, slots=True)
+class Slips:
+    """How late the generator was: `p99_s` of the slips of each second, shape (seconds,), NaN where none was due.
+
+    Entry i is the second from `start_s + i`; `all_p99_s` over all of them, None without any.
+    """
+
+    start_s: float
+    p99_s: Array
+    all_p99_s: float | None
+
+
+class SlipBuilder:
+    """Slips from chunks in order of intended start, over the seconds of [start_s, end_s)."""
+
+    def __init__(self, start_s: float, end_s: float) -> None:
+        self._start_s = start_s
+        seconds = max(0, math.ceil(end_s - start_s - 1e-9))
+        self._span = (start_s, start_s + seconds)
+        self._cut = SliceBuilder(*self._span, 1.0) if seconds else None
+        self._all = Population()
+
+    def add(self, intended_s: npt.ArrayLike, slip_s: npt.ArrayLike) -> None:
+        """The next slots: when they were due and the generator's own lateness, shape (n,), seconds.
+
+        ValueError for differing shapes, NaN, or a clock that goes back.
+        """
+        times, slip = _pair(intended_s, slip_s, "slip")
+        if self._cut is not None:
+            self._cut.add(times, slip)
+            low, high = np.searchsorted(times, self._span)
+            self._all.add(slip[low:high])
+
+    def finish(self) -> Slips:
+        nothing = np.empty(0), np.empty(0)
+        p99 = np.zeros(0) if self._cut is None else self._cut.finish(lambda _a, _b: nothing).p99
+        n = self._all.n
+        return Slips(self._start_s, p99, self._all.order_statistic(rank(n, 0.99)) if n else None)
+
+
+def slips(intended_s: npt.ArrayLike, slip_s: npt.ArrayLike, *, start_s: float, end_s: float) -> Slips:
+    """The slips of slots in any order, shape (n,) each; see `SlipBuilder`."""
+    times, slip = _pair(intended_s, slip_s, "slip")
+    order = np.argsort(times, kind="stable")
+    builder = SlipBuilder(start_s, end_s)
+    builder.add(times[order], slip[order])
+    return builder.finish()
+
+
 def spoiled_seconds(
-    slip_times_s: npt.ArrayLike,
-    slip_s: npt.ArrayLike,
+    slips: Slips,
     health_times_s: npt.ArrayLike,
     loop_lag_s: npt.ArrayLike,
     cpu_percent: npt.ArrayLike,
     *,
-    start_s: float,
-    end_s: float,
     limit_s: float,
     median_latency_s: npt.ArrayLike | None = None,
 ) -> Spoiled:
-    """Judge every second of [start_s, end_s) of one load process.
+    """Judge every second of one load process.
 
-    `slip_times_s`, `slip_s`: shape (n,), one entry a slot, the generator's own lateness by intended start.
-    `health_times_s`, `loop_lag_s`, `cpu_percent`: shape (m,), about one a second; a lag reaches back from
-    its moment over its own length. A second is spoiled when the P99 (x_(ceil(0.99 n))) of the slips in it or
-    of the loop lags that touch it exceeds `limit_s` (see `limit_for`), when CPU in it exceeds 95 %, or when
-    no health was measured within half a second of it. NaN health counts as not measured.
+    `slips`: its own lateness. `health_times_s`, `loop_lag_s`, `cpu_percent`: shape (m,), about one a second; a
+    lag reaches back from its moment over its own length. A second is spoiled when the P99 (x_(ceil(0.99 n))) of
+    the slips in it or of the loop lags that touch it exceeds `limit_s` (see `limit_for`), when CPU in it exceeds
+    95 %, or when no health was measured within half a second of it. NaN health counts as not measured.
 
     `median_latency_s`, shape (m,): the median latency of the requests that ended in that second, NaN where
     none did. Where requests take long, the generator may be late by a tenth of that (`LATENCY_SHARE`): a
     frozen target that answers hundreds at once keeps it busy for a moment, which adds little to latencies of
     seconds; a stall of the generator itself makes latencies no longer than itself, and is not excused.
 
-    Judge each process by itself and join them with `union`. ValueError for differing shapes or NaN slips.
+    Judge each process by itself and join them with `union`. ValueError for differing shapes.
     """
-    t, slip = _pair(slip_times_s, slip_s, "slip")
+    start_s, seconds = slips.start_s, slips.p99_s.size
     h, lag = _pair(health_times_s, loop_lag_s, "loop lag")
     _, cpu = _pair(health_times_s, cpu_percent, "cpu")
-    if np.isnan(slip).any():
-        raise ValueError("slips hold NaN")
     median = np.full(lag.shape, np.nan) if median_latency_s is None else _pair(h, median_latency_s, "median")[1]
     allowed = np.fmax(limit_s, LATENCY_SHARE * median)
     known = ~(np.isnan(lag) | np.isnan(cpu))
     h, lag, cpu, allowed = h[known], lag[known], cpu[known], allowed[known]
-    seconds = max(0, math.ceil(end_s - start_s - 1e-9))
-    inside = (t >= start_s) & (t < end_s)
-    t, slip = t[inside], slip[inside]
     by_second = np.full(seconds, limit_s)
     for moment, most in zip(h - start_s, allowed, strict=True):
         # what was due in a second may end in the next one
         touched = slice(max(0, math.floor(moment) - 1), max(0, math.floor(moment) + 1))
         by_second[touched] = np.maximum(by_second[touched], most)
-    late = _late_seconds(t - start_s, slip, by_second)
+    late = np.asarray(slips.p99_s > by_second, dtype=np.bool_)
     missing = np.ones(seconds, dtype=np.bool_)
     lagging = np.zeros(seconds, dtype=np.bool_)
     busy = np.zeros(seconds, dtype=np.bool_)
@@ -121,7 +163,7 @@ def spoiled_seconds(
             lagging[max(0, math.floor(moment - delay)) : max(0, here + 1)] = True
         if percent > CPU_LIMIT_PERCENT and 0 <= here < seconds:
             busy[here] = True
-    measured = (h >= start_s) & (h < end_s + 1.0)
+    measured = (h >= start_s) & (h < start_s + seconds + 1.0)
     causes = (
         (late, f"slip P99 over {limit_s * 1e3:.0f} ms"),
         (lagging, f"loop lag over {limit_s * 1e3:.0f} ms"),
@@ -131,7 +173,7 @@ def spoiled_seconds(
     return Spoiled(
         start_s=start_s,
         mask=late | lagging | busy | missing,
-        slip_p99_s=quantile(slip, 0.99) if slip.size else None,
+        slip_p99_s=slips.all_p99_s,
         loop_lag_p99_s=quantile(lag[measured], 0.99) if measured.any() else None,
         cpu_percent_max=float(cpu[measured].max()) if measured.any() else None,
         cpu_percent_mean=float(cpu[measured].mean()) if measured.any() else None,
@@ -144,14 +186,6 @@ def _pair(times: npt.ArrayLike, values: npt.ArrayLike, name: str) -> tuple[Array
     if t.shape != v.shape or t.ndim != 1:
         raise ValueError(f"{name}: times {t.shape} and values {v.shape} must be one shape (n,)")
     return t, v
-
-
-def _late_seconds(offset_s: Array, slip: Array, limit_s: Array) -> Mask:
-    """Seconds whose slip P99 exceeds their limit: more than n - ceil(0.99 n) of their slots do."""
-    index = offset_s.astype(np.int64)
-    total = np.bincount(index, minlength=limit_s.size)
-    late = np.bincount(index[slip > limit_s[index]], minlength=limit_s.size)
-    return np.asarray(late > total - -(-99 * total // 100), dtype=np.bool_)
 
 
 def union(parts: Sequence[Spoiled]) -> Spoiled:
@@ -196,19 +230,18 @@ class OfferedAchieved:
 
 
 def offered_achieved(
-    planned: int, slip_s: npt.ArrayLike, dropped_busy: int, *, duration_s: float, limit_s: float
+    planned: int, begun: int, late: int, dropped_busy: int, *, duration_s: float
 ) -> OfferedAchieved:
     """Compare offered with achieved load.
 
-    `planned`: slots of the schedule in the judged time; `slip_s`: shape (n,), the generator's lateness of
-    each begun slot (waiting for a user while all were busy is not in it); `dropped_busy`: slots dropped while
-    every user was busy. Slots neither begun nor dropped so are unsent while a user was free: the generator's
-    doing, like slots that slipped more than `limit_s`. ValueError when the duration is not positive.
+    `planned`: slots of the schedule in the judged time; `begun`: those that became an iteration, `late` of them
+    by more than the limit through the generator's own doing (waiting for a user while all were busy is not);
+    `dropped_busy`: slots dropped while every user was busy. Slots neither begun nor dropped so are unsent while
+    a user was free: the generator's doing, like the late ones. ValueError when the duration is not positive or
+    a count is negative.
     """
-    if not duration_s > 0:
-        raise ValueError(f"the duration must be above 0, not {duration_s}")
-    slip = np.asarray(slip_s, dtype=np.float64)
-    late = int(np.count_nonzero(slip > limit_s))
-    unsent = max(0, planned - int(slip.size) - dropped_busy)
+    if not duration_s > 0 or min(planned, begun, late, dropped_busy) < 0 or late > begun:
+        raise ValueError(f"not counts of slots: {planned=}, {begun=}, {late=}, {dropped_busy=}, {duration_s=}")
+    unsent = max(0, planned - begun - dropped_busy)
     share = 1.0 - min(1.0, (late + unsent) / planned) if planned > 0 else None
-    return OfferedAchieved(planned / duration_s, slip.size / duration_s, planned, late, unsent, share)
+    return OfferedAchieved(planned / duration_s, begun / duration_s, planned, late, unsent, share)

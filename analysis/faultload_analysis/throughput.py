@@ -8,37 +8,71 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from .dependence import Array, Mask
 from .latency import mean_estimate
 from .verdict import Estimate, no_data
 
 
-def rate_estimate(times_s: npt.ArrayLike, *, start_s: float, end_s: float, confidence: float = 0.95) -> Estimate:
-    """Events per second over [start_s, end_s), with bounds by batch means of the counts in equal slices.
+class RateCounter:
+    """Counts events over [start_s, end_s) in equal slices, from chunks in any order.
 
-    `times_s`: shape (n,), for throughput the completions of ok requests. Slices are 1 s, or 1/60 of the time
-    when it is shorter than a minute; `n` counts them. The bounds speak of the long-run rate, so a rate that
-    was *planned* is undercut by half of all runs. ValueError when the time is not positive; less than one
-    second: value None.
+    Slices are 1 s, or 1/60 of the time when it is shorter than a minute. `centres`: shape (k,), seconds.
     """
-    if not end_s > start_s:
-        raise ValueError(f"no time between {start_s} and {end_s}")
-    if end_s - start_s < 1.0:
-        return no_data("shorter than a second")
-    count = max(60, math.ceil(end_s - start_s))
-    width = (end_s - start_s) / count
-    t = np.asarray(times_s, dtype=np.float64)
-    t = t[(t >= start_s) & (t < end_s)]
-    per_slice = np.bincount(np.minimum(((t - start_s) / width).astype(np.int64), count - 1), minlength=count)
-    # 0/1 counts are counts here, not outcomes: shift them away from the binomial branch of the mean.
-    shifted = mean_estimate(per_slice + 2.0, confidence=confidence)
 
-    def back(x: float | None) -> float | None:
-        return None if x is None else max(0.0, x - 2.0) / width
+    def __init__(self, start_s: float, end_s: float) -> None:
+        """ValueError when the time is not positive."""
+        if not end_s > start_s:
+            raise ValueError(f"no time between {start_s} and {end_s}")
+        self._start_s, self._end_s = start_s, end_s
+        self._counts = np.zeros(max(60, math.ceil(end_s - start_s)), dtype=np.int64)
+        self._width_s = (end_s - start_s) / self._counts.size
 
-    return replace(
-        shifted,
-        value=back(shifted.value),
-        low=back(shifted.low),
-        high=back(shifted.high),
-        method=f"slices of {width:.3g} s, {shifted.method}",
-    )
+    @property
+    def centres(self) -> Array:
+        middles: Array = np.arange(self._counts.size, dtype=np.float64) + 0.5
+        return self._start_s + self._width_s * middles
+
+    def add(self, times_s: npt.ArrayLike) -> None:
+        """Events at these moments, shape (n,); those outside are left out. ValueError for NaN."""
+        t = np.asarray(times_s, dtype=np.float64)
+        if np.isnan(t).any():
+            raise ValueError("times hold NaN")
+        t = t[(t >= self._start_s) & (t < self._end_s)]
+        index = np.minimum(((t - self._start_s) / self._width_s).astype(np.int64), self._counts.size - 1)
+        self._counts += np.bincount(index, minlength=self._counts.size)
+
+    def estimate(self, *, left_out: Mask | None = None, confidence: float = 0.95) -> Estimate:
+        """Events per second, with bounds by batch means of the slices' counts; `n` counts the slices.
+
+        The bounds speak of the long-run rate, so a rate that was *planned* is undercut by half of all runs.
+        `left_out`, shape (k,): slices that do not count. Less than a second, or nothing left: value None.
+        """
+        if self._end_s - self._start_s < 1.0:
+            return no_data("shorter than a second")
+        counts = self._counts if left_out is None else self._counts[~left_out]
+        if not counts.size:
+            return no_data("no second of this stretch can be counted")
+        # 0/1 counts are counts here, not outcomes: shift them away from the binomial branch of the mean.
+        shifted = mean_estimate(counts + 2.0, confidence=confidence)
+
+        def back(x: float | None) -> float | None:
+            return None if x is None else max(0.0, x - 2.0) / self._width_s
+
+        return replace(
+            shifted,
+            value=back(shifted.value),
+            low=back(shifted.low),
+            high=back(shifted.high),
+            method=f"slices of {self._width_s:.3g} s, {shifted.method}",
+        )
+
+
+def rate_estimate(times_s: npt.ArrayLike, *, start_s: float, end_s: float, confidence: float = 0.95) -> Estimate:
+    """Events per second over [start_s, end_s), with bounds as `RateCounter` finds them.
+
+    `times_s`: shape (n,), for throughput the completions of ok requests. ValueError when the time is not
+    positive; less than one second: value None.
+    """
+    counter = RateCounter(start_s, end_s)
+    counter.add(times_s)
+    return counter.estimate(confidence=confidence)

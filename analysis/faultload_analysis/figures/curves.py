@@ -11,16 +11,22 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
+from ..histogram import Histogram
+from ..population import Population
 from ..slices import slices
 from . import style
 
 
 @dataclass(frozen=True, slots=True)
 class QuantileSeries:
-    """One line: `latency_s` of shape (n,), seconds, +inf for failed."""
+    """One line: `latency_s` of shape (n,), seconds, +inf for failed, or what was made of them."""
 
     name: str
-    latency_s: npt.NDArray[np.float64]
+    latency_s: npt.NDArray[np.float64] | Population | Histogram
+
+    @property
+    def ranked(self) -> Population | Histogram:
+        return self.latency_s if isinstance(self.latency_s, Histogram) else Population.of(self.latency_s)
 
 
 def latency_by_quantile(
@@ -35,18 +41,17 @@ def latency_by_quantile(
         figure = style.new_figure(8.0, 4.5)
         ax = figure.add_subplot()
         most = 100
-        for i, line in enumerate(s for s in series if s.latency_s.size):
-            ordered = np.sort(line.latency_s)
-            n = ordered.size
+        for i, (line, ranked) in enumerate((s, s.ranked) for s in series if s.ranked.n):
+            n = ranked.n
             most = max(most, n)
             x = np.unique(np.concatenate((np.geomspace(1.0, n, 240), [2.0, 10.0, 100.0])))
             x = x[x <= n]
             ranks = np.clip(np.ceil(np.round(n * (1.0 - 1.0 / x), 9)).astype(np.int64), 1, n)
-            y = ordered[ranks - 1]
+            y = np.array([ranked.order_statistic(r) for r in ranks.tolist()])
             known = np.isfinite(y)
             colour, dash = style.CYCLE[i % len(style.CYCLE)], style.DASHES[i % len(style.DASHES)]
-            failed = n - int(np.searchsorted(ordered, np.inf))
-            name = f"{line.name} (n {n:,}" + (f", {failed / n:.2%} failed)" if failed else ")")
+            failed = f", {ranked.n_failed / n:.2%} failed)" if ranked.n_failed else ")"
+            name = f"{line.name} (n {n:,}{failed}"
             ax.plot(x[known], y[known], color=colour, ls=dash, lw=1.6, label=name)
             if not known.all() and known.any():
                 ax.plot(x[known][-1], y[known][-1], "o", mfc="white", mec=colour, ms=5)

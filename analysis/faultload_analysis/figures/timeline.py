@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..dependence import Array
 from ..generator import Spoiled
+from ..timeline import Timeline
 from . import style
-
-_MAX_BINS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +35,9 @@ class PhaseSpan:
 
 
 def timeline(
-    intended_s: npt.ArrayLike,
-    latency_s: npt.ArrayLike,
-    outcome: npt.ArrayLike,
-    outcome_names: Sequence[str],
+    run: Timeline,
     *,
-    end_s: float,
-    planned_s: npt.ArrayLike | None = None,
-    begun_s: npt.ArrayLike | None = None,
+    end_s: float | None = None,
     faults: Sequence[FaultSpan] = (),
     phases: Sequence[PhaseSpan] = (),
     spoiled: Spoiled | None = None,
@@ -54,84 +46,34 @@ def timeline(
 ) -> Figure:
     """Three panels over one time axis: rate, latency, errors.
 
-    `intended_s`, `latency_s`, `outcome`: shape (n,), one entry a request: seconds, seconds (+inf failed),
-    and an index into `outcome_names`, of which "ok" is success. `planned_s` and `begun_s`: slots offered and
-    begun, by default the intended starts alone. Latency quantiles are over ok requests; failures are marks
-    at the upper edge, never a number. `limit_s` draws the declared latency target. Runs over 10 minutes
-    are drawn in longer bins. ValueError for differing shapes or end_s <= 0.
+    `run`: the run in bins. Offered is the iterations planned, or the requests where iterations are not known.
+    Latency quantiles are over ok requests; failures are marks at the upper edge, never a number. `limit_s` draws
+    the declared latency target; `end_s` ends the axis, by default with the last bin.
     """
-    times, latency = np.asarray(intended_s, dtype=np.float64), np.asarray(latency_s, dtype=np.float64)
-    codes = np.asarray(outcome, dtype=np.int64)
-    if not times.shape == latency.shape == codes.shape:
-        raise ValueError(f"shapes differ: {times.shape}, {latency.shape}, {codes.shape}")
-    if not end_s > 0:
-        raise ValueError(f"the run must have a duration, not {end_s}")
-    bins = _Bins.over(end_s)
+    first, last = float(run.edges[0]), float(run.edges[-1]) if end_s is None else end_s
     with style.styled():
         figure = style.new_figure(10.0, 7.0, titled=bool(title))
         rows = figure.subplots(
             4, 1, sharex=True, gridspec_kw={"height_ratios": [0.17 * (bool(faults) + 1), 1, 1.25, 1]}
         )
         strip, rate, quantiles, errors = rows
-        _draw_strip(strip, faults, phases, end_s)
-        _draw_rate(rate, bins, times if planned_s is None else np.asarray(planned_s, dtype=np.float64), begun_s)
-        ok = np.isfinite(latency)
-        _draw_latency(quantiles, bins, times, latency, ok, limit_s)
-        _draw_errors(errors, bins, times, codes, outcome_names)
+        _draw_strip(strip, faults, phases, last)
+        _draw_rate(rate, run)
+        _draw_latency(quantiles, run, limit_s)
+        _draw_errors(errors, run)
         for ax in (rate, quantiles, errors):
             style.bare(ax)
-            _draw_spans(ax, faults, phases, spoiled, end_s)
+            _draw_spans(ax, faults, phases, spoiled, last)
         _name_marks(rate, faults, spoiled)
         style.legend(rate)
         style.legend(quantiles)
         style.legend(errors)
-        errors.set_xlim(0.0, end_s)
-        style.time_axis(errors, end_s)
+        errors.set_xlim(first, last)
+        style.time_axis(errors, last)
         figure.align_ylabels([rate, quantiles, errors])
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
-
-
-@dataclass(frozen=True, slots=True)
-class _Bins:
-    """Equal bins over the run; one second each up to 10 minutes."""
-
-    width_s: float
-    count: int
-
-    @classmethod
-    def over(cls, end_s: float) -> _Bins:
-        width = float(max(1, math.ceil(end_s / _MAX_BINS)))
-        return cls(width, max(1, math.ceil(end_s / width)))
-
-    @property
-    def edges(self) -> Array:
-        return np.arange(self.count + 1, dtype=np.float64) * self.width_s
-
-    @property
-    def centres(self) -> Array:
-        return np.asarray(self.edges[:-1] + self.width_s / 2, dtype=np.float64)
-
-    def index(self, times: Array) -> npt.NDArray[np.int64]:
-        return np.clip((times / self.width_s).astype(np.int64), 0, self.count - 1)
-
-    def per_second(self, times: Array) -> Array:
-        return np.asarray(np.bincount(self.index(times), minlength=self.count) / self.width_s, dtype=np.float64)
-
-    def quantiles(self, times: Array, values: Array, levels: tuple[float, ...]) -> list[Array]:
-        """x_(ceil(np)) of the values in each bin, NaN where empty."""
-        index = self.index(times)
-        ordered = values[np.lexsort((values, index))]
-        counts = np.bincount(index, minlength=self.count)
-        starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
-        out = []
-        for level in levels:
-            at = starts + np.maximum(np.ceil(np.round(counts * level, 9)).astype(np.int64), 1) - 1
-            column = np.full(self.count, np.nan)
-            column[counts > 0] = ordered[at[counts > 0]]
-            out.append(column)
-        return out
 
 
 def _draw_strip(ax: Axes, faults: Sequence[FaultSpan], phases: Sequence[PhaseSpan], end_s: float) -> None:
@@ -184,30 +126,25 @@ def _fits(text: str, width: float, end_s: float) -> bool:
     return _width(text, end_s) <= width
 
 
-def _draw_rate(ax: Axes, bins: _Bins, planned: Array, begun_s: npt.ArrayLike | None) -> None:
-    ax.stairs(
-        bins.per_second(planned), bins.edges, baseline=None, color=style.GREY, lw=1.1, label="offered", zorder=2
-    )
-    if begun_s is not None:
-        begun = bins.per_second(np.asarray(begun_s, dtype=np.float64))
-        ax.stairs(begun, bins.edges, baseline=None, color=style.BLUE, lw=1.3, label="achieved", zorder=3)
+def _draw_rate(ax: Axes, run: Timeline) -> None:
+    offered = run.total if run.planned is None else run.planned
+    ax.stairs(offered / run.width_s, run.edges, baseline=None, color=style.GREY, lw=1.1, label="offered", zorder=2)
+    if run.begun is not None:
+        begun = run.begun / run.width_s
+        ax.stairs(begun, run.edges, baseline=None, color=style.BLUE, lw=1.3, label="achieved", zorder=3)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("rate (1/s)")
 
 
-def _draw_latency(
-    ax: Axes, bins: _Bins, times: Array, latency: Array, ok: npt.NDArray[np.bool_], limit_s: float | None
-) -> None:
-    p50, p99 = bins.quantiles(times[ok], latency[ok], (0.5, 0.99)) if ok.any() else (np.array([]), np.array([]))
-    if ok.any():
-        ax.plot(bins.centres, p99, color=style.VERMILLION, lw=1.2, label="P99 of ok", zorder=3)
-        ax.plot(bins.centres, p50, color=style.BLUE, lw=1.4, label="P50 of ok", zorder=3)
+def _draw_latency(ax: Axes, run: Timeline, limit_s: float | None) -> None:
+    if np.isfinite(run.p50).any():
+        ax.plot(run.centres, run.p99, color=style.VERMILLION, lw=1.2, label="P99 of ok", zorder=3)
+        ax.plot(run.centres, run.p50, color=style.BLUE, lw=1.4, label="P50 of ok", zorder=3)
     style.log_latency_axis(ax)
     if limit_s is not None:
         ax.axhline(limit_s, color=style.BLACK, lw=0.9, ls=(0, (5, 3)), label="target", zorder=2)
-    failed = np.bincount(bins.index(times[~ok]), minlength=bins.count)
-    if failed.any():
-        at = bins.centres[failed > 0]
+    if run.failed.any():
+        at = run.centres[run.failed > 0]
         ax.plot(
             at,
             np.full(at.size, 0.97),
@@ -225,17 +162,16 @@ def _draw_latency(
     ax.set_ylabel("latency")
 
 
-def _draw_errors(ax: Axes, bins: _Bins, times: Array, codes: npt.NDArray[np.int64], names: Sequence[str]) -> None:
-    base = np.zeros(bins.count)
+def _draw_errors(ax: Axes, run: Timeline) -> None:
+    base = np.zeros(run.total.size)
     colours = iter(
         (style.VERMILLION, style.SKY, style.PURPLE, style.YELLOW, style.GREEN, style.BLACK, style.BLUE) * 2
     )
-    for code, name in enumerate(names):
-        hits = codes == code
-        if name == "ok" or not hits.any():
+    for name, errors in zip(run.outcomes, run.errors, strict=True):
+        if not errors.any():
             continue
-        top = base + bins.per_second(times[hits])
-        ax.stairs(top, bins.edges, baseline=base, fill=True, color=next(colours), lw=0, label=name, zorder=3)
+        top = base + errors / run.width_s
+        ax.stairs(top, run.edges, baseline=base, fill=True, color=next(colours), lw=0, label=name, zorder=3)
         base = top
     ax.set_ylabel("errors (1/s)")
     ax.set_ylim(0, float(base.max()) * 1.12 if base.any() else 1.0)

@@ -20,7 +20,8 @@ from faultload_analysis.figures import (
     recovery_curves,
     timeline,
 )
-from faultload_analysis.generator import spoiled_seconds
+from faultload_analysis.generator import slips, spoiled_seconds
+from faultload_analysis.timeline import TimelineBuilder, timeline_of
 
 NAMES = ["ok", "timeout", "dropped"]
 FAULTS = [FaultSpan("kill#1", 20.0, 21.0, 24.0), FaultSpan("slow", 40.0, None)]
@@ -41,12 +42,12 @@ def drawn(figure: Figure) -> int:
 
 def test_the_timeline_has_three_panels_and_names_what_is_in_it() -> None:
     times, latency, outcome = run()
-    health = spoiled_seconds([], [], [0.5], [0.0], [1.0], start_s=0, end_s=60, limit_s=0.01)
+    health = spoiled_seconds(slips([], [], start_s=0, end_s=60), [0.5], [0.0], [1.0], limit_s=0.01)
     phases = [PhaseSpan("warmup", 0, 10), PhaseSpan("baseline", 10, 20)]
-    figure = timeline(
-        times, latency, outcome, NAMES, end_s=60, begun_s=times, faults=FAULTS, phases=phases,
-        spoiled=health, limit_s=0.5, title="a run",
-    )  # fmt: skip
+    builder = TimelineBuilder(0, 60, NAMES)
+    builder.add(times, latency, outcome)
+    builder.add_iterations(times, times)
+    figure = timeline(builder.finish(), faults=FAULTS, phases=phases, spoiled=health, limit_s=0.5, title="a run")
     _, rate, quantiles, errors = figure.axes
     assert [ax.get_ylabel() for ax in (rate, quantiles, errors)] == ["rate (1/s)", "latency", "errors (1/s)"]
     labels = {text.get_text() for ax in figure.axes if (box := ax.get_legend()) for text in box.get_texts()}
@@ -57,15 +58,15 @@ def test_the_timeline_has_three_panels_and_names_what_is_in_it() -> None:
 
 def test_the_quantiles_drawn_are_order_statistics() -> None:
     times = np.linspace(0, 0.99, 100)
-    figure = timeline(times, np.arange(1.0, 101.0), np.zeros(100), NAMES, end_s=1.0)
+    figure = timeline(timeline_of(times, np.arange(1.0, 101.0), np.zeros(100), NAMES, end_s=1.0))
     p99, p50 = (line.get_ydata() for line in figure.axes[2].get_lines()[:2])
     assert (p99[0], p50[0]) == (99.0, 50.0)
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_hardly_any_samples_still_draw(n: int) -> None:
-    drawn(timeline(np.zeros(n), np.full(n, np.inf), np.ones(n), NAMES, end_s=5.0))
-    drawn(timeline(np.zeros(n), np.full(n, 0.1), np.zeros(n), NAMES, end_s=5000.0))
+    drawn(timeline(timeline_of(np.zeros(n), np.full(n, np.inf), np.ones(n), NAMES, end_s=5.0)))
+    drawn(timeline(timeline_of(np.zeros(n), np.full(n, 0.1), np.zeros(n), NAMES, end_s=5000.0)))
     drawn(latency_by_quantile([QuantileSeries("baseline", np.full(n, np.inf))], limit_s=0.5))
     drawn(recovery_curves([RecoveryCurve("f", np.zeros(n), np.full(n, 0.1), 0.0)]))
     drawn(metrics([MetricSeries("a", np.zeros(n), np.zeros(n))], [], end_s=5.0))
@@ -82,5 +83,6 @@ def test_every_figure_draws() -> None:
 def test_a_hundred_thousand_samples_draw_quickly() -> None:
     times, latency, outcome = run(100_000)
     begun = time.process_time()
-    drawn(timeline(times, latency, outcome, NAMES, end_s=60, faults=FAULTS, limit_s=0.5))
+    run_over_time = timeline_of(times, latency, outcome, NAMES, end_s=60)
+    drawn(timeline(run_over_time, faults=FAULTS, limit_s=0.5))
     assert time.process_time() - begun < 1.5
