@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
+import numpy.typing as npt
 
-from faultload.measured import FaultTimes, Floats, Mask, Measured, Samples
+from faultload.evidence import Completions, Evidence, Selection
+from faultload.measured import FaultTimes, Measured
 from faultload.objective import LATENCIES, METRICS, Objective, Term
-from faultload.phases import Phases
 from faultload.recoveries import by_fault
+from faultload.rows import Floats
 from faultload.units import Quantity
-from faultload_analysis import latency as latency_analysis
 from faultload_analysis import recovery as recovery_analysis
 from faultload_analysis import slo as slo_analysis
-from faultload_analysis.generator import Spoiled
 from faultload_analysis.latency import mean_estimate, quantile_estimate
-from faultload_analysis.recovery import Recovery
-from faultload_analysis.throughput import rate_estimate
+from faultload_analysis.population import Population
+from faultload_analysis.slo import Budget
 from faultload_analysis.trend import slope_estimate
 from faultload_analysis.verdict import Estimate, exact, no_data
 
@@ -29,26 +29,6 @@ NEEDS_ANOTHER_COMMAND = {
     "recovery_after_overload": "a plain run does not search for overload",
     "mtbf": "MTBF needs a declared rate of faults in production; how often a test injects them says nothing of it",
 }
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Everything that an objective may read."""
-
-    measured: Measured
-    phases: Phases
-    recoveries: Mapping[str, Recovery]
-    spoiled: Spoiled | None = None
-    confidence: float = 0.95
-
-    def samples(self, term: Term, phase: str | None) -> Samples:
-        """The requests that a term reads: its filters, the phase, without spoiled seconds."""
-        samples = self.measured.samples
-        chosen = samples.matching(term.filters) & self.phases.mask(samples.intended_s, phase)
-        return samples[np.flatnonzero(chosen & ~self._spoiled(samples.intended_s))]
-
-    def _spoiled(self, times: Floats) -> Mask:
-        return np.zeros(times.size, dtype=np.bool_) if self.spoiled is None else self.spoiled.at(times)
 
 
 def estimate(evidence: Evidence, objective: Objective) -> Estimate:
@@ -70,34 +50,52 @@ def _estimate(evidence: Evidence, term: Term, phase: str | None, target: float |
 
 
 def _latency(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
-    samples = evidence.samples(term, phase)
-    values = samples.latency_s if term.subject == "latency" else samples.service_s
-    return _statistic(term, values, target, evidence.confidence)
+    return _statistic(term, evidence.population(Selection.of(term, phase), target), target, evidence.confidence)
 
 
-def _statistic(term: Term, values: Floats, target: float | None, confidence: float) -> Estimate:
+def _statistic(term: Term, values: npt.ArrayLike | Population, target: float | None, confidence: float) -> Estimate:
     """A quantile, mean, median, least or greatest of values in time order."""
-    if values.size == 0:
+    population = Population.of(values)
+    if population.n == 0:
         return no_data("nothing was measured in this phase")
     quantile = "0.5" if term.name == "median" else term.quantile
     if quantile is not None:
-        return quantile_estimate(values, Fraction(quantile), target=target, confidence=confidence)
+        return quantile_estimate(population, Fraction(quantile), target=target, confidence=confidence)
     if term.name == "mean":
-        return mean_estimate(values, confidence=confidence)
-    return exact(float(values.max() if term.name == "max" else values.min()), int(values.size))
+        return mean_estimate(population, confidence=confidence)
+    return exact(population.maximum if term.name == "max" else population.minimum, population.n)
+
+
+def _observed(evidence: Evidence, term: Term, phase: str | None) -> Iterator[tuple[Floats, Floats]]:
+    """Times and values of an observation, in chunks in order of time."""
+    for part in evidence.measured.record.observations():
+        chosen = part.name.equal(term.subject) & evidence.phases.mask(part.t_s, phase)
+        for label in ("journey", "variant"):
+            if label in term.filters:
+                chosen &= part.labels[label].equal(term.filters[label])
+        yield part.t_s[chosen], part.value[chosen]
+
+
+def _observations(evidence: Evidence, term: Term, phase: str | None, target: float | None = None) -> Population:
+    found = Population(targets=[] if target is None else [target])
+    for _, values in _observed(evidence, term, phase):
+        found.add(values)
+    return found
 
 
 def _observation(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
-    series = evidence.measured.observations
-    chosen = series.name.equal(term.subject) & evidence.phases.mask(series.t_s, phase)
-    for label in ("journey", "variant"):
-        if label in term.filters:
-            chosen &= series.labels[label].equal(term.filters[label])
     if term.name == "slope":
-        return slope_estimate(series.t_s[chosen], series.value[chosen])
-    if not chosen.any():
+        parts = list(_observed(evidence, term, phase))
+        times, values = (
+            (np.concatenate([np.empty(0), *columns]) for columns in zip(*parts, strict=True))
+            if (parts)
+            else (np.empty(0), np.empty(0))
+        )
+        return slope_estimate(times, values)
+    population = _observations(evidence, term, phase, target)
+    if not population.n:
         return no_data(f"'{term.subject}' was never observed in this phase")
-    return _statistic(term, series.value[chosen], target, evidence.confidence)
+    return _statistic(term, population, target, evidence.confidence)
 
 
 def _has_metric(evidence: Evidence, name: str) -> bool:
@@ -136,10 +134,12 @@ def _metric(evidence: Evidence, term: Term, phase: str | None, *, at_most: bool)
 
 
 def _availability(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
-    samples = evidence.samples(term, phase)
     usable = target is not None and 0 < target < 1
     found = slo_analysis.proportion_estimate(
-        ~samples.ok, confidence=evidence.confidence, slo=target if usable else None, of_run=True
+        evidence.population(Selection.of(term, phase)),
+        confidence=evidence.confidence,
+        slo=target if usable else None,
+        of_run=True,
     )
     if usable and found.value == 1.0 and target is not None:
         lasted = evidence.phases.duration_s(phase)
@@ -155,45 +155,29 @@ def _error_rate(evidence: Evidence, term: Term, phase: str | None, target: float
 
 
 def _throughput(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
-    samples = evidence.measured.samples
-    done = samples.ok & samples.matching(term.filters)
-    spans = _stretches(evidence.phases, phase)
-    if not spans:
+    stretches = evidence.phases.stretches(phase)
+    longest = evidence.phases.longest_stretch(phase)
+    if longest is None:
         return no_data("this phase did not happen")
-    start, end = max(spans, key=lambda span: span[1] - span[0])
-    if end - start < 1:
-        return no_data("no stretch of this phase lasts a second")
-    found = rate_estimate(samples.ended_s[done], start_s=start, end_s=end, confidence=evidence.confidence)
-    return (
-        found
-        if len(spans) == 1
-        else replace(found, why=f"the longest of {len(spans)} stretches, {end - start:.0f} s")
-    )
-
-
-def _stretches(phases: Phases, phase: str | None) -> list[tuple[float, float]]:
-    """The unbroken stretches of a phase, in whole seconds."""
-    seconds = phases.seconds(phase)
-    if not seconds.size:
-        return []
-    breaks = np.flatnonzero(np.diff(seconds) > 1.5)
-    firsts = np.concatenate(([0], breaks + 1))
-    lasts = np.concatenate((breaks, [seconds.size - 1]))
-    return [(float(seconds[a]) - 0.5, float(seconds[b]) + 0.5) for a, b in zip(firsts, lasts, strict=True)]
+    counter = evidence.rate(Completions.of(term, longest))
+    left_out = None if evidence.spoiled is None else evidence.spoiled.at(counter.centres)
+    found = counter.estimate(left_out=left_out, confidence=evidence.confidence)
+    if len(stretches) == 1:
+        return found
+    return replace(found, why=f"the longest of {len(stretches)} stretches, {longest[1] - longest[0]:.0f} s")
 
 
 def _iterations(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
-    iterations = evidence.measured.iterations
-    chosen = evidence.phases.mask(iterations.intended_s, phase)
-    for label in ("journey", "variant"):
-        if label in term.filters:
-            chosen &= getattr(iterations, label).equal(term.filters[label])
-    total = int(np.count_nonzero(chosen))
-    if total == 0:
-        return no_data("no iteration was made in this phase")
-    ok = iterations.outcome.equal("ok")
-    wanted = {"failed": chosen & ~ok, "ok": chosen & ok}.get(term.subject, chosen)
-    return exact(float(np.count_nonzero(wanted)), total)
+    total = wanted = 0
+    for part in evidence.measured.record.iterations():
+        chosen = evidence.phases.mask(part.intended_s, phase)
+        for label in ("journey", "variant"):
+            if label in term.filters:
+                chosen &= getattr(part, label).equal(term.filters[label])
+        ok = part.outcome.equal("ok")
+        total += int(np.count_nonzero(chosen))
+        wanted += int(np.count_nonzero({"failed": chosen & ~ok, "ok": chosen & ok}.get(term.subject, chosen)))
+    return exact(float(wanted), total) if total else no_data("no iteration was made in this phase")
 
 
 def _ttr(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
@@ -284,19 +268,21 @@ def write_counts(measured: Measured) -> WriteCounts | None:
 
 
 def _budget(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
-    samples = evidence.samples(term, phase)
+    return budget_of(evidence, term, phase).estimate
+
+
+def budget_of(evidence: Evidence, term: Term, phase: str | None) -> Budget:
+    """What the requests of a phase consumed of the error budget that a `budget` term names."""
     share, window = _quantity(term, 0), _quantity(term, 1)
     events = float(term.filters["events"].replace("_", "")) if "events" in term.filters else None
     lasted = evidence.phases.duration_s(phase)
-    if not len(samples) or lasted <= 0:
-        return no_data("no requests to judge")
-    return slo_analysis.error_budget(
-        (samples.intended_s, ~samples.ok), share.value, window.value, lasted, events
-    ).estimate
+    requests = evidence.population(Selection.of(term, phase))
+    return slo_analysis.error_budget(requests, share.value, window.value, max(lasted, 0.1), events)
 
 
 def _burn_rate(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
-    return slo_analysis.burn_rate_estimate(~evidence.samples(term, phase).ok, _quantity(term, 0).value)
+    requests = evidence.population(Selection.of(term, phase))
+    return slo_analysis.burn_rate_estimate(requests, _quantity(term, 0).value)
 
 
 def _quantity(term: Term, index: int) -> Quantity:
@@ -308,36 +294,22 @@ def _quantity(term: Term, index: int) -> Quantity:
 def _ratio(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
     from faultload_analysis.compare import ratio_estimate
 
-    parts: list[Floats] = []
+    parts: list[Population] = []
     statistics: list[Term] = []
     for arg in term.args:
         assert isinstance(arg, Term)
-        parts.append(_values(evidence, arg, phase))
+        latency = arg.subject in LATENCIES
+        parts.append(
+            evidence.population(Selection.of(arg, phase)) if latency else _observations(evidence, arg, phase)
+        )
         statistics.append(arg)
-    if min(part.size for part in parts) == 0:
-        return no_data(f"nothing was measured for {statistics[int(parts[1].size == 0)]}")
+    if min(part.n for part in parts) == 0:
+        return no_data(f"nothing was measured for {statistics[int(parts[1].n == 0)]}")
     if statistics[0].name != statistics[1].name:
         return no_data("a ratio compares the same statistic on both sides")
     quantile = "0.5" if statistics[0].name == "median" else statistics[0].quantile
-
-    def statistic(values: Floats) -> float:
-        if quantile is not None:
-            return latency_analysis.quantile(values, Fraction(quantile))
-        return float(values.mean())
-
-    return ratio_estimate(parts[0], parts[1], statistic, confidence=evidence.confidence)
-
-
-def _values(evidence: Evidence, term: Term, phase: str | None) -> Floats:
-    if term.subject in LATENCIES:
-        samples = evidence.samples(term, phase)
-        return samples.latency_s if term.subject == "latency" else samples.service_s
-    series = evidence.measured.observations
-    chosen = series.name.equal(term.subject) & evidence.phases.mask(series.t_s, phase)
-    for label in ("journey", "variant"):
-        if label in term.filters:
-            chosen &= series.labels[label].equal(term.filters[label])
-    return series.value[chosen]
+    level = None if quantile is None else Fraction(quantile)
+    return ratio_estimate(parts[0], parts[1], level, confidence=evidence.confidence)
 
 
 _OF_RUN: Mapping[str, Callable[[Evidence, Term, str | None, float | None], Estimate]] = {

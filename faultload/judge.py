@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 
 from faultload.errors import ExitCode
-from faultload.evaluate import Evidence, estimate, write_counts
+from faultload.evaluate import budget_of, estimate, write_counts
+from faultload.evidence import Evidence
 from faultload.limits import declared_limits
 from faultload.measured import FaultTimes, Measured, read_measured
 from faultload.objective import Objective
+from faultload.overview import Offered, Overview, OverviewBuilder
 from faultload.phases import Phases, phases_of
 from faultload.record import RunDirectory
 from faultload.recoveries import recoveries_of
 from faultload.scenario import ObjectiveSpec, scenario_from_run
 from faultload.spoilage import spoilage
 from faultload.units import Quantity
-from faultload_analysis import slo
-from faultload_analysis.generator import Spoiled, limit_for, offered_achieved
+from faultload_analysis.generator import Spoiled, offered_achieved
 from faultload_analysis.latency import summary
 from faultload_analysis.recovery import Recovery
 from faultload_analysis.verdict import Verdict, decide, worst
@@ -44,6 +45,7 @@ class Judgement:
     phases: Phases
     recoveries: Mapping[str, Recovery]
     spoiled: Spoiled
+    overview: Overview
 
     @property
     def exit_code(self) -> ExitCode:
@@ -58,10 +60,16 @@ def judge(run: RunDirectory) -> Judgement:
     specs = scenario.objectives_in(profile)
     recoveries = recoveries_of(measured, scenario, profile)
     phases = phases_of(measured, recoveries)
-    spoiled = spoilage(measured, [spec.parsed for spec in specs], phases, declared_limits(scenario, profile)[0])
+    glance = OverviewBuilder(measured, phases)
+    offered = glance.read_iterations()
+    parsed = [spec.parsed for spec in specs]
+    spoiled = spoilage(measured, offered.slips, parsed, phases, declared_limits(scenario, profile)[0])
     evidence = Evidence(measured, phases, recoveries, spoiled)
-    objectives = [_objective(evidence, spec) for spec in specs]
-    invalid = invalid_reasons(measured)
+    evidence.gather(parsed, readers=[glance.add])
+    overview = glance.finish()
+    ran = offered.begun > 0 or bool(measured.health)
+    objectives = [_objective(evidence, spec, ran=ran) for spec in specs]
+    invalid = invalid_reasons(measured, begun=offered.begun, dropped=overview.dropped)
     partial = _cut_short(measured)
     verdict = worst(Verdict(one["verdict"]) for one in objectives)
     if invalid:
@@ -79,20 +87,20 @@ def judge(run: RunDirectory) -> Judgement:
         "faults": [_fault(fault, recoveries.get(fault.label)) for fault in measured.faults],
         "budgets": _budgets(evidence, specs),
         "writes": _writes(measured),
-        "generator": _generator(measured, spoiled),
-        "requests": _requests(evidence),
+        "generator": _generator(measured, spoiled, offered, overview.dropped),
+        "requests": _requests(overview),
     }
-    return Judgement(result, measured, phases, recoveries, spoiled)
+    return Judgement(result, measured, phases, recoveries, spoiled, overview)
 
 
-def _objective(evidence: Evidence, spec: ObjectiveSpec) -> dict[str, Any]:
+def _objective(evidence: Evidence, spec: ObjectiveSpec, *, ran: bool) -> dict[str, Any]:
     objective = spec.parsed
     unit = objective.target
     found = estimate(evidence, objective)
     decision = decide(objective.operator, unit.value, found, fmt=unit.format, subject=_subject(objective))
     verdict, why = decision.verdict, decision.why
-    spoiled = _spoiled_why(evidence, objective)
-    if spoiled:
+    spoiled = _spoiled_why(evidence, objective) if ran else "the load did not run"
+    if spoiled and objective.term.name != "lost_writes":
         verdict, why = Verdict.INVALID, f"{spoiled}; {why}"
     return {
         "objective": spec.objective,
@@ -130,10 +138,8 @@ def _subject(objective: Objective) -> str:
 def _spoiled_why(evidence: Evidence, objective: Objective) -> str | None:
     """Why the generator makes this objective unfit to be judged, or None."""
     spoiled = evidence.spoiled
-    if spoiled is None or objective.term.name == "lost_writes":
+    if spoiled is None:
         return None
-    if not evidence.measured.health and not evidence.measured.iterations.intended_s.size:
-        return "the load did not run"
     if objective.term.name in ("ttr", "ttd", "mttr"):
         for label, one in evidence.recoveries.items():
             named = objective.term.subject in ("", label.rpartition("#")[0])
@@ -158,8 +164,8 @@ def _causes(spoiled: Spoiled) -> str:
     return "; ".join(spoiled.reasons)
 
 
-def invalid_reasons(measured: Measured) -> list[str]:
-    """Why the measurement as a whole cannot be trusted; empty when it can."""
+def invalid_reasons(measured: Measured, *, begun: int, dropped: int) -> list[str]:
+    """Why the measurement as a whole cannot be trusted; empty when it can. Iterations begun, and slots dropped."""
     reasons = []
     for fault in measured.faults:
         if fault.injected_at is not None and fault.witnessed is not True:
@@ -169,7 +175,7 @@ def invalid_reasons(measured: Measured) -> list[str]:
             reasons.append(f"{fault.label} could not be undone: {fault.gone_what}")
         elif fault.still_open:
             reasons.append(f"{fault.label} was never undone")
-    missing = _missing_slots(measured)
+    missing = _missing_slots(measured, begun + dropped)
     if missing:
         reasons.append(missing)
     for what in ("conductor_hung", "lost_worker"):
@@ -182,14 +188,12 @@ def invalid_reasons(measured: Measured) -> list[str]:
     return reasons
 
 
-def _missing_slots(measured: Measured) -> str | None:
+def _missing_slots(measured: Measured, recorded: int) -> str | None:
     """Slots that an orderly worker offered and that left neither an iteration nor a dropped sample."""
     totals = [event for event in measured.of_kind("note") if event.get("what") == "slots"]
     if not totals or measured.info.get("load", {}).get("model") == "closed":
         return None
     offered = sum(int(event["offered"]) for event in totals)
-    dropped = int(np.count_nonzero(measured.samples.outcome.equal("dropped")))
-    recorded = int(measured.iterations.intended_s.size) + dropped
     if len(totals) == int(measured.info["load"].get("workers", 1)) and recorded < offered:
         return f"{offered - recorded} of {offered} offered slots are missing from the record"
     return None
@@ -248,21 +252,16 @@ def _budgets(evidence: Evidence, specs: Sequence[ObjectiveSpec]) -> list[dict[st
     found = []
     for spec in specs:
         term = spec.parsed.term
-        if term.name != "budget":
-            continue
-        share, window = term.args[0], term.args[1]
-        assert isinstance(share, Quantity)
-        assert isinstance(window, Quantity)
-        bad = ~evidence.samples(term, spec.parsed.phase).ok
-        consumed = estimate(evidence, spec.parsed)
-        found.append(
-            {
-                "objective": spec.objective,
-                "window": str(window),
-                "consumed": consumed.value,
-                "burn_rate": slo.burn_rate(int(bad.sum()), int(bad.size), share.value) if bad.size else None,
-            }
-        )
+        if term.name == "budget":
+            budget = budget_of(evidence, term, spec.parsed.phase)
+            found.append(
+                {
+                    "objective": spec.objective,
+                    "window": str(term.args[1]),
+                    "consumed": budget.consumed,
+                    "burn_rate": budget.burn_rate,
+                }
+            )
     return found
 
 
@@ -274,13 +273,10 @@ def _writes(measured: Measured) -> dict[str, Any]:
     return {**asdict(counts), "lost": lost}
 
 
-def _generator(measured: Measured, spoiled: Spoiled) -> dict[str, Any]:
+def _generator(measured: Measured, spoiled: Spoiled, offered: Offered, dropped: int) -> dict[str, Any]:
     duration = max(measured.load_end_s - measured.load_start_s, 1e-9)
-    iterations = measured.iterations
-    dropped = int(np.count_nonzero(measured.samples.outcome.equal("dropped")))
-    planned = int(iterations.intended_s.size) + dropped
-    rates = offered_achieved(planned, iterations.slip_s, dropped, duration_s=duration, limit_s=limit_for(None))
-    waited = iterations.waited_s
+    planned = offered.begun + dropped
+    rates = offered_achieved(planned, offered.begun, offered.late, dropped, duration_s=duration)
     return {
         "slip_p99_ms": _ms(spoiled.slip_p99_s),
         "loop_lag_p99_ms": _ms(spoiled.loop_lag_p99_s),
@@ -289,7 +285,7 @@ def _generator(measured: Measured, spoiled: Spoiled) -> dict[str, Any]:
         "achieved": rates.achieved_per_s,
         "spoiled_s": spoiled.seconds,
         "dropped": dropped,
-        "waited_max_s": float(waited.max()) if waited.size else 0.0,
+        "waited_max_s": offered.waited_max_s,
         "reasons": list(spoiled.reasons),
     }
 
@@ -298,14 +294,11 @@ def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1e3, 3)
 
 
-def _requests(evidence: Evidence) -> list[dict[str, Any]]:
+def _requests(overview: Overview) -> list[dict[str, Any]]:
     """Latency by request over everything but warm-up and cool-down, and all of them together; milliseconds."""
-    samples = evidence.measured.samples
-    inside = evidence.phases.mask(samples.intended_s, None)
     rows = []
-    for name in [None, *samples.request_names()]:
-        chosen = inside if name is None else inside & samples.request.equal(name)
-        part = summary(samples.latency_s[chosen])
+    for name, ranked in overview.by_request.items():
+        part = summary(ranked)
         if part.n:
             values = {key: value for key, value in asdict(part).items() if key not in ("n", "n_failed")}
             rows.append(

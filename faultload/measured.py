@@ -1,4 +1,4 @@
-"""What a run measured, as arrays: samples, iterations, observations, writes, metrics, faults, health."""
+"""What a run measured: its record in chunks, metrics, faults, events, writes, and the times of its load."""
 
 from __future__ import annotations
 
@@ -8,100 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from faultload import record_tables as tables
 from faultload.record import OPEN_STATES, RunDirectory
+from faultload.rows import Record, Recorded, Series
 from faultload.stages import Stage, cooldown_start, end_of, warmup_end
-
-Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int32]
-Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Labels:
-    """A text column: `codes` of shape (n,) into `names`; -1 is missing."""
-
-    codes: Codes
-    names: list[str | None]
-
-    def equal(self, name: str) -> Mask:
-        wanted = [code for code, known in enumerate(self.names) if known == name]
-        return np.isin(self.codes, wanted)
-
-    def __getitem__(self, rows: Any) -> Labels:
-        return Labels(self.codes[rows], self.names)
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Requests in order of intended start; times in seconds since the run's zero.
-
-    `latency_s` and `service_s` are +inf for a request that was not ok. Requests of `on_start` and `on_stop`
-    are left out.
-    """
-
-    intended_s: Floats
-    ended_s: Floats
-    latency_s: Floats
-    service_s: Floats
-    ok: Mask
-    request: Labels
-    journey: Labels
-    variant: Labels
-    outcome: Labels
-
-    def __len__(self) -> int:
-        return int(self.intended_s.size)
-
-    def __getitem__(self, rows: Any) -> Samples:
-        parts = {name: getattr(self, name)[rows] for name in self.__dataclass_fields__}
-        return Samples(**parts)
-
-    def matching(self, filters: Mapping[str, str]) -> Mask:
-        """Shape (n,): which samples a term's filters select.
-
-        A dropped slot has no request: it counts in every selection that its journey could have made.
-        """
-        chosen = np.ones(len(self), dtype=np.bool_)
-        for name in ("journey", "variant"):
-            if name in filters:
-                chosen &= getattr(self, name).equal(filters[name])
-        if "request" in filters:
-            made = self.request.equal(filters["request"])
-            journeys = np.unique(self.journey.codes[made])
-            dropped = (self.request.codes < 0) & np.isin(self.journey.codes, journeys)
-            chosen &= made | dropped
-        return chosen
-
-    def request_names(self) -> list[str]:
-        """The requests that were made, by name."""
-        return sorted(name for name in self.request.names if name is not None)
-
-
-@dataclass(frozen=True)
-class Iterations:
-    """Iterations in order of intended start, times in seconds since the run's zero."""
-
-    intended_s: Floats
-    ended_s: Floats
-    waited_s: Floats
-    slip_s: Floats
-    journey: Labels
-    variant: Labels
-    outcome: Labels
-
-
-@dataclass(frozen=True)
-class Series:
-    """Named values over time: observations, or metrics of instances."""
-
-    t_s: Floats
-    name: Labels
-    value: Floats
-    labels: Mapping[str, Labels]
 
 
 @dataclass(frozen=True)
@@ -133,13 +42,11 @@ class FaultTimes:
 
 @dataclass(frozen=True)
 class Measured:
-    """A run directory as arrays."""
+    """A run directory as it is judged."""
 
     info: Mapping[str, Any]
     events: Sequence[Mapping[str, Any]]
-    samples: Samples
-    iterations: Iterations
-    observations: Series
+    record: Record
     metrics: Series
     faults: Sequence[FaultTimes]
     write_checks: Mapping[str, Any] | None
@@ -148,13 +55,14 @@ class Measured:
     def stages(self) -> list[Stage]:
         return [Stage.from_json(stage) for stage in self.info.get("load", {}).get("stages", [])]
 
-    @property
+    @cached_property
     def load_start_s(self) -> float:
         """Seconds from the run's zero to the load's start; the first sample's when it was not noted."""
         noted = self.info.get("load_start_s")
         if noted is not None:
             return float(noted)
-        return float(self.samples.intended_s[0]) if len(self.samples) else 0.0
+        first = next(self.record.samples(), None)
+        return 0.0 if first is None else float(first.intended_s[0])
 
     @cached_property
     def load_end_s(self) -> float:
@@ -163,8 +71,9 @@ class Measured:
         cut = self.info.get("load_end_s")
         if cut is not None:
             return min(planned, float(cut))
-        if self.info.get("ended") is None and len(self.samples):
-            return min(planned, float(self.samples.ended_s.max()))
+        if self.info.get("ended") is None:
+            ends = [float(part.ended_s.max()) for part in self.record.samples() if len(part)]
+            return min(planned, max(ends)) if ends else planned
         return planned
 
     @property
@@ -195,71 +104,15 @@ def read_measured(run: RunDirectory) -> Measured:
     """Read a run directory, sealed or live. Raises InvalidInput when it is none."""
     info = run.info() or {}
     events = run.events()
+    record = Recorded(run)
     checks = json.loads(run.write_checks_path.read_text()) if run.write_checks_path.exists() else None
     return Measured(
         info=info,
         events=events,
-        samples=read_samples(run),
-        iterations=_iterations(run),
-        observations=_series(run, "observations", ("journey", "variant")),
-        metrics=_series(run, "metrics", ("service", "instance")),
+        record=record,
+        metrics=record.metrics(),
         faults=fault_times(run.faults(), events),
         write_checks=checks,
-    )
-
-
-def _labels(column: Any) -> Labels:
-    codes, names = tables.texts(column)
-    return Labels(codes, names)
-
-
-def read_samples(run: RunDirectory) -> Samples:
-    """The requests of a run so far, in order of intended start, without those of set-up."""
-    table = tables.read(run.path, "samples")
-    intended = tables.numbers(table["intended_ns"]).astype(np.float64) / 1e9
-    started = tables.numbers(table["started_ns"]).astype(np.float64) / 1e9
-    service = tables.numbers(table["service_us"]).astype(np.float64) / 1e6
-    outcome, variant = _labels(table["outcome"]), _labels(table["variant"])
-    ok = outcome.equal("ok")
-    samples = Samples(
-        intended_s=intended,
-        ended_s=started + service,
-        latency_s=np.where(ok, started - intended + service, np.inf),
-        service_s=np.where(ok, service, np.inf),
-        ok=ok,
-        request=_labels(table["request"]),
-        journey=_labels(table["journey"]),
-        variant=variant,
-        outcome=outcome,
-    )
-    kept = np.flatnonzero(~variant.equal("setup"))
-    return samples[kept[np.argsort(intended[kept], kind="stable")]]
-
-
-def _iterations(run: RunDirectory) -> Iterations:
-    table = tables.read(run.path, "iterations").sort_by("intended_ns")
-
-    def seconds(name: str, per: float) -> Floats:
-        return tables.numbers(table[name]).astype(np.float64) / per
-
-    return Iterations(
-        intended_s=seconds("intended_ns", 1e9),
-        ended_s=seconds("ended_ns", 1e9),
-        waited_s=seconds("waited_us", 1e6),
-        slip_s=seconds("slip_us", 1e6),
-        journey=_labels(table["journey"]),
-        variant=_labels(table["variant"]),
-        outcome=_labels(table["outcome"]),
-    )
-
-
-def _series(run: RunDirectory, table_name: str, labels: Sequence[str]) -> Series:
-    table = tables.read(run.path, table_name).sort_by("t_ns")
-    return Series(
-        t_s=tables.numbers(table["t_ns"]).astype(np.float64) / 1e9,
-        name=_labels(table["name"]),
-        value=tables.numbers(table["value"]).astype(np.float64),
-        labels={name: _labels(table[name]) for name in labels},
     )
 
 

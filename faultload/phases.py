@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faultload.measured import FaultTimes, Floats, Mask, Measured
+from faultload.measured import FaultTimes, Measured
+from faultload.rows import Floats, Mask
 from faultload_analysis.recovery import Recovery
 
 
@@ -64,6 +65,20 @@ class Phases:
         """How long a phase lasted in all, to a tenth of a second."""
         grid = np.arange(self.start_s, self.end_s, 0.1, dtype=np.float64)
         return float(np.count_nonzero(self.mask(grid, phase)) * 0.1)
+
+    def longest_stretch(self, phase: str | None) -> tuple[float, float] | None:
+        """The longest unbroken stretch of a phase, in whole seconds; None when it did not happen."""
+        return max(self.stretches(phase), key=lambda span: span[1] - span[0], default=None)
+
+    def stretches(self, phase: str | None) -> list[tuple[float, float]]:
+        """The unbroken stretches of a phase, in whole seconds."""
+        seconds = self.seconds(phase)
+        if not seconds.size:
+            return []
+        breaks = np.flatnonzero(np.diff(seconds) > 1.5)
+        firsts = np.concatenate(([0], breaks + 1))
+        lasts = np.concatenate((breaks, [seconds.size - 1]))
+        return [(float(seconds[a]) - 0.5, float(seconds[b]) + 0.5) for a, b in zip(firsts, lasts, strict=True)]
 
     def seconds(self, phase: str | None) -> Floats:
         """The whole seconds of the load whose middle lies in a phase."""

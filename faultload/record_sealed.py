@@ -20,7 +20,7 @@ _NEVER = np.iinfo(np.int64).max
 
 
 def seal(folder: Path) -> None:
-    """Turn every live table into Parquet in order of time and remove the stream; safe to repeat, also after a crash."""
+    """Turn every live table into Parquet in order of time, then remove it; safe to repeat, also after a crash."""
     for path in sorted(folder.glob("*.arrows")):
         target = path.with_suffix(".parquet")
         if not target.exists():
@@ -98,7 +98,8 @@ def _feed(
 ) -> Iterator[pa.Table]:
     texts = [name for name in columns if pa.types.is_string(schema.field(name).type)]
     if path.suffix == ".arrows":
-        live = pa.Table.from_batches(list(TableTail(path).batches()), schema).select(list(columns))
+        found = [part for batch in TableTail(path).batches() if (part := _inside(batch, columns, span)).num_rows]
+        live = pa.Table.from_batches(found, pa.schema([schema.field(name) for name in columns]))
         for name in texts:
             live = live.set_column(live.schema.get_field_index(name), name, live[name].dictionary_encode())
         yield live.sort_by(columns[0])
@@ -107,6 +108,12 @@ def _feed(
         groups = [i for i in range(file.num_row_groups) if _touches(file.metadata.row_group(i), columns[0], span)]
         for batch in file.iter_batches(max(rows, 1), row_groups=groups, columns=list(columns)):
             yield pa.Table.from_batches([batch]).select(list(columns))
+
+
+def _inside(batch: pa.RecordBatch, columns: Sequence[str], span: tuple[int, int]) -> pa.RecordBatch:
+    times = batch.column(columns[0])
+    wanted = pc.and_(pc.greater_equal(times, span[0]), pc.less(times, span[1]))
+    return batch.select(list(columns)).filter(wanted)
 
 
 def _touches(group: Any, order: str, span: tuple[int, int]) -> bool:

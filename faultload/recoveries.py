@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from faultload.limits import declared_limits, declared_slo
-from faultload.measured import FaultTimes, Measured, Samples
+from faultload.measured import FaultTimes, Measured
+from faultload.rows import Floats, Samples, joined
 from faultload.scenario import Scenario
 from faultload.vocabulary import FAULTS
 from faultload_analysis import recovery as analysis
 from faultload_analysis.recovery import Recovery, SliceRule, Slices
+from faultload_analysis.slices import SliceBuilder
 from faultload_analysis.slo import burn_alerts
 
+BASELINE_ROWS = 1_000_000
+"""A baseline this long says all that it can about what is normal."""
 
-def slice_rule(measured: Measured, scenario: Scenario, profile: str) -> SliceRule | None:
-    """When a slice is bad: from the requests between warm-up and the first fault; None without any."""
-    samples = measured.samples
+
+def baseline(measured: Measured) -> Samples:
+    """The requests between warm-up and the first fault; of a very long baseline the last ones."""
     first = min(
         (fault.injected_at for fault in measured.faults if fault.injected_at is not None),
         default=measured.cooldown_start_s,
     )
-    before = (samples.intended_s >= measured.warmup_end_s) & (samples.intended_s < first)
+    kept: deque[Samples] = deque()
+    for part in measured.record.samples(measured.warmup_end_s, first):
+        kept.append(part)
+        while sum(map(len, kept)) - len(kept[0]) >= BASELINE_ROWS:
+            kept.popleft()
+    return joined(kept)
+
+
+def slice_rule(measured: Measured, scenario: Scenario, profile: str) -> SliceRule | None:
+    """When a slice is bad: from the requests between warm-up and the first fault; None without any."""
+    before = baseline(measured)
     limit, quantile, share = declared_limits(scenario, profile)
     try:
         return analysis.baseline_rule(
-            samples.latency_s[before],
+            before.latency_s,
+            times_s=before.intended_s,
+            width_s=scenario.recovery.slice,
             latency_limit_s=limit,
             limit_quantile=quantile,
             max_bad_share=share,
@@ -36,15 +51,20 @@ def slice_rule(measured: Measured, scenario: Scenario, profile: str) -> SliceRul
         return None
 
 
-def cut_slices(measured: Measured, scenario: Scenario) -> Slices | None:
+def cut_slices(measured: Measured, scenario: Scenario, rule: SliceRule) -> Slices | None:
     """The load from the end of warm-up in slices; None when there was no such time."""
     start, end = measured.warmup_end_s, measured.load_end_s
     if end - start < scenario.recovery.slice:
         return None
-    samples = measured.samples
-    return analysis.slices(
-        samples.intended_s, samples.latency_s, start_s=start, end_s=end, width_s=scenario.recovery.slice
-    )
+    builder = SliceBuilder(start, end, scenario.recovery.slice, limit_s=rule.latency_limit_s)
+    for part in measured.record.samples(start, end):
+        builder.add(part.intended_s, part.latency_s)
+
+    def fetch(since_s: float, until_s: float) -> tuple[Floats, Floats]:
+        found = joined(measured.record.samples(since_s, until_s))
+        return found.intended_s, found.latency_s
+
+    return builder.finish(fetch)
 
 
 def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[str, Recovery]:
@@ -52,9 +72,9 @@ def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[
     injected = [fault for fault in measured.faults if fault.injected_at is not None]
     if not injected:
         return {}
-    cut = cut_slices(measured, scenario)
     rule = slice_rule(measured, scenario, profile)
-    alerts = alert_times(measured.samples, measured, declared_slo(scenario, profile))
+    cut = None if rule is None else cut_slices(measured, scenario, rule)
+    alerts = alert_times(measured, declared_slo(scenario, profile))
     found = {}
     for fault in injected:
         assert fault.injected_at is not None
@@ -101,19 +121,11 @@ def _not_measurable(why: str) -> Recovery:
     return Recovery(None, None, None, None, False, False, None, None, False, why)
 
 
-def alert_times(samples: Samples, measured: Measured, slo: float) -> list[float]:
+def alert_times(measured: Measured, slo: float) -> list[float]:
     """When burn-rate alerts would have fired, replayed over the outcomes as they became known."""
-    order = np.argsort(samples.ended_s, kind="stable")
-    if not order.size:
-        return []
-    alerts = burn_alerts(
-        samples.ended_s[order],
-        ~samples.ok[order],
-        slo,
-        start_s=measured.load_start_s,
-        end_s=max(measured.load_end_s, measured.load_start_s + 1.0),
-    )
-    return [alert.start_s for alert in alerts]
+    whole = joined(measured.record.samples())
+    start, end = measured.load_start_s, max(measured.load_end_s, measured.load_start_s + 1.0)
+    return [a.start_s for a in burn_alerts(whole.ended_s, ~whole.ok, slo, start_s=start, end_s=end)]
 
 
 def by_fault(recoveries: Mapping[str, Recovery], name: str) -> list[tuple[str, Recovery]]:

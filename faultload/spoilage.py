@@ -11,20 +11,26 @@ import numpy as np
 from faultload.measured import Measured
 from faultload.objective import LATENCIES, Objective
 from faultload.phases import Phases
-from faultload_analysis.generator import Spoiled, limit_for, spoiled_seconds, union
+from faultload_analysis.generator import Slips, Spoiled, limit_for, spoiled_seconds, union
 
 
 def spoilage(
-    measured: Measured, objectives: Sequence[Objective], phases: Phases, recovery_limit_s: float | None
+    measured: Measured,
+    slips: Slips,
+    objectives: Sequence[Objective],
+    phases: Phases,
+    recovery_limit_s: float | None,
 ) -> Spoiled:
     """The spoiled seconds of the load, over all its workers; a worker that left no health spoils all of them.
+
+    `slips`: those of all workers together, over the load.
 
     What reads a second: the latency objectives of its phase, recovery (`recovery_limit_s`, the latency above
     which a request is bad) where an objective asks for it, and always the request time-out, which decides
     whether a request counts as failed.
     """
-    start, end = math.floor(measured.load_start_s), math.ceil(measured.load_end_s)
-    tightest = np.full(max(0, end - start), float(measured.info.get("load", {}).get("timeout_s", 10.0)))
+    start = math.floor(slips.start_s)
+    tightest = np.full(slips.p99_s.size, float(measured.info.get("load", {}).get("timeout_s", 10.0)))
     for one in objectives:
         seconds = (phases.seconds(one.phase) - start).astype(np.int64)
         seconds = seconds[(seconds >= 0) & (seconds < tightest.size)]
@@ -34,7 +40,7 @@ def spoilage(
             tightest = np.minimum(tightest, recovery_limit_s)
     limits = np.array([limit_for(float(bound)) for bound in tightest])
     found = {
-        limit: union([_of_worker(measured, worker, start, end, limit) for worker in _workers(measured)])
+        limit: union([_of_worker(measured, worker, slips, limit) for worker in _workers(measured)])
         for limit in sorted({limit_for(None), *limits.tolist()})
     }
     strictest = found[min(limits.tolist(), default=limit_for(None))]
@@ -49,19 +55,15 @@ def _workers(measured: Measured) -> range:
     return range(int(measured.info.get("load", {}).get("workers", 1)))
 
 
-def _of_worker(measured: Measured, worker: int, start: int, end: int, limit_s: float) -> Spoiled:
+def _of_worker(measured: Measured, worker: int, slips: Slips, limit_s: float) -> Spoiled:
     health = measured.health.get(worker, [])
-    iterations = measured.iterations
     # a health event speaks of the second that it ends
     moments = [float(event["t"]) - 0.5 for event in health]
     return spoiled_seconds(
-        iterations.intended_s,
-        iterations.slip_s,
+        slips,
         moments,
         [_number(event.get("loop_lag_p99_ms")) / 1e3 for event in health],
         [_number(event.get("cpu_percent")) for event in health],
-        start_s=start,
-        end_s=end,
         limit_s=limit_s,
         median_latency_s=[_number(event.get("p50_ms")) / 1e3 for event in health],
     )

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from faultload.evaluate import Evidence, estimate
-from faultload.measured import Iterations, Labels, Measured, Series, read_samples
+from faultload.evaluate import estimate
+from faultload.evidence import Evidence
+from faultload.measured import Measured
 from faultload.phases import Phases
 from faultload.record import RunDirectory
+from faultload.rows import InMemory, Labels, Recorded, Series, joined
 from faultload.scenario import Scenario
 from faultload_analysis.verdict import Verdict, decide
 
 CONFIDENCE = 0.8
 """A gate would rather hold than inject into a system that is probably bad."""
+
+LATE_S = 5.0
+"""How late a slot may begin for reasons of the generator, at most, to be seen by the gate."""
 
 _LIVE_TERMS = ("availability", "error_rate")
 
@@ -21,7 +26,9 @@ def baseline_problems(run: RunDirectory, scenario: Scenario, window_s: float) ->
     """Why the last seconds are no healthy baseline, in plain words; empty when they are."""
     info = run.info() or {}
     now = run.clock.now()
-    samples = read_samples(run)
+    # a request that ended in the window was intended at most so long before
+    longest = sum(float(info.get("load", {}).get(name, 10.0)) for name in ("timeout_s", "drop_after_s"))
+    samples = joined(Recorded(run, keep=False).samples(since_s=now - window_s - longest - LATE_S))
     recent = samples[np.flatnonzero(samples.ended_s >= now - window_s)]
     if not len(recent):
         return [f"no request ended in the last {window_s:g} s"]
@@ -30,9 +37,7 @@ def baseline_problems(run: RunDirectory, scenario: Scenario, window_s: float) ->
     measured = Measured(
         info=info,
         events=[],
-        samples=recent,
-        iterations=Iterations(nothing, nothing, nothing, nothing, empty, empty, empty),
-        observations=Series(nothing, empty, nothing, {}),
+        record=InMemory(recent),
         metrics=Series(nothing, empty, nothing, {}),
         faults=[],
         write_checks=None,

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from faultload.judge import Judgement
 from faultload.measured import Measured
 from faultload.record import RunDirectory
 from faultload.report import values
-from faultload_analysis.latency import quantile
+from faultload_analysis.latency import rank
 
 LOG_LINES = 30
 _LOG_TAIL_BYTES = 65_536
@@ -32,26 +31,25 @@ class Comparison:
     cells: tuple[str, ...]
 
 
-def beside_locust(measured: Measured) -> list[Comparison]:
+def beside_locust(judgement: Judgement) -> list[Comparison]:
     """Locust's own table of each load process, then ours over all of them; empty when Locust left none."""
     rows = []
-    for event in measured.events:
+    for event in judgement.measured.events:
         if event.get("kind") == "note" and event.get("what") == "locust_table":
             cells = tuple(values.milliseconds(event.get(column)) for column in _LOCUST_COLUMNS)
             source = f"Locust, load process {event.get('worker', 0)}"
             rows.append(
                 Comparison(source, values.count(event.get("requests")), values.count(event.get("failures")), cells)
             )
-    samples = measured.samples
-    made = ~samples.outcome.equal("dropped")
-    if not rows or not made.any():
-        return rows
-    failed = int(np.count_nonzero(made & ~samples.ok))
-    for source, seconds in (("service time", samples.service_s), ("latency", samples.latency_s)):
+    for source, ranked in judgement.overview.made.items() if rows else ():
+        if not ranked.n:
+            continue
         cells = tuple(
-            values.milliseconds(quantile(seconds[made], int(name[1:]) / 100) * 1e3) for name in _LOCUST_COLUMNS
+            values.milliseconds(ranked.order_statistic(rank(ranked.n, int(name[1:]) / 100)) * 1e3)
+            for name in _LOCUST_COLUMNS
         )
-        rows.append(Comparison(f"faultload, {source}", values.count(int(made.sum())), values.count(failed), cells))
+        counts = values.count(ranked.n), values.count(ranked.n_failed)
+        rows.append(Comparison(f"faultload, {source}", *counts, cells))
     return rows
 
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from faultload.judge import Judgement
 from faultload.limits import declared_limits
-from faultload.measured import Codes, Labels, Measured
+from faultload.measured import Measured
 from faultload.phases import Phases
-from faultload.record import OUTCOMES
+from faultload.rows import joined
 from faultload.scenario import scenario_from_run
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def drawings(judgement: Judgement) -> dict[str, Drawing]:
         "instances": _draw(
             "instances",
             "Resident memory and CPU of the instances; a gap is an instance that was not there.",
-            lambda: _instances(measured),
+            lambda: _instances(judgement),
         ),
     }
 
@@ -103,16 +103,10 @@ def _svg(figure: Figure, name: str, caption: str) -> str:
     return svg.replace("<svg ", f'<svg role="img" aria-label="{caption}" ', 1)
 
 
-def _in_fixed_order(outcome: Labels) -> Codes:
-    """Outcomes as indices into OUTCOMES, so that equal outcomes look alike in every report."""
-    order = [OUTCOMES.index(name) if name in OUTCOMES else -1 for name in outcome.names]
-    return np.asarray([*order, -1], dtype=np.int32)[outcome.codes]
-
-
-def _end_s(measured: Measured) -> float:
+def _end_s(judgement: Judgement) -> float:
     """The last moment that a figure shows."""
-    ended = measured.samples.ended_s
-    moments = [measured.load_end_s, float(ended.max()) if ended.size else 0.0]
+    measured = judgement.measured
+    moments = [measured.load_end_s, judgement.overview.last_end_s]
     moments += [moment for fault in measured.faults for moment in (fault.injected_at, fault.undone_at) if moment]
     return max(moments)
 
@@ -120,31 +114,19 @@ def _end_s(measured: Measured) -> float:
 def _timeline(judgement: Judgement, limit_s: float | None) -> Figure:
     from faultload_analysis.figures import timeline
 
-    measured = judgement.measured
-    samples, iterations = measured.samples, measured.iterations
-    if not len(samples):
+    if not judgement.overview.count:
         raise Missing("No request was recorded.")
-    planned = begun = None
-    if iterations.intended_s.size:
-        dropped = samples.intended_s[samples.outcome.equal("dropped")]
-        planned = np.concatenate((iterations.intended_s, dropped))
-        begun = iterations.intended_s + iterations.waited_s + iterations.slip_s
-    end = _end_s(measured)
+    end = _end_s(judgement)
     figure = timeline(
-        samples.intended_s,
-        samples.latency_s,
-        _in_fixed_order(samples.outcome),
-        OUTCOMES,
+        judgement.overview.timeline,
         end_s=end,
-        planned_s=planned,
-        begun_s=begun,
         faults=fault_spans(judgement),
         phases=phase_spans(judgement.phases, end),
         spoiled=judgement.spoiled,
         limit_s=limit_s,
     )
-    start = max(0.0, measured.load_start_s)
-    if 0 < start < end:
+    start = max(0.0, judgement.measured.load_start_s)
+    if start < end:
         figure.axes[-1].set_xlim(start, end)
     return figure
 
@@ -190,11 +172,10 @@ def _rank(name: str) -> int:
 def _recoveries(judgement: Judgement, limit_s: float | None) -> Figure:
     from faultload_analysis.figures import RecoveryCurve, recovery_curves
 
-    samples = judgement.measured.samples
     spans = fault_spans(judgement)
     if not spans:
         raise Missing("No fault was injected.")
-    if not len(samples):
+    if not judgement.overview.count:
         raise Missing("No request was recorded.")
     starts = sorted(span.injected_s for span in spans)
     apart = min((b - a for a, b in pairwise(starts) if b > a), default=_LONGEST_AFTER_S)
@@ -202,31 +183,24 @@ def _recoveries(judgement: Judgement, limit_s: float | None) -> Figure:
     after = min(max(_SHORTEST_AFTER_S, max(ends) * 1.3 + 5.0), max(apart, _SHORTEST_AFTER_S), _LONGEST_AFTER_S)
     curves = []
     for span in spans[:MOST_CURVES]:
-        since = samples.intended_s - span.injected_s
         following = min((start for start in starts if start > span.injected_s), default=np.inf)
         until = min(after, following - span.injected_s - (limit_s or 0.0))
-        near = np.flatnonzero((since >= -_BEFORE_S) & (since < until))
-        curves.append(
-            RecoveryCurve(
-                span.name, samples.intended_s[near], samples.latency_s[near], span.injected_s, span.recovered_s
-            )
-        )
+        record = judgement.measured.record
+        near = joined(record.samples(span.injected_s - _BEFORE_S, span.injected_s + until))
+        curves.append(RecoveryCurve(span.name, near.intended_s, near.latency_s, span.injected_s, span.recovered_s))
     return recovery_curves(curves, before_s=_BEFORE_S, after_s=after, limit_s=limit_s)
 
 
 def _quantiles(judgement: Judgement, limit_s: float | None, quantile: float) -> Figure:
     from faultload_analysis.figures import QuantileSeries, latency_by_quantile
 
-    samples = judgement.measured.samples
-    samples = samples[np.flatnonzero(judgement.phases.mask(samples.intended_s, None))]
-    if not len(samples):
+    by_request = judgement.overview.by_request
+    if not by_request[None].n:
         raise Missing("No request was recorded outside of warm-up and cool-down.")
-    sizes = {name: int(samples.request.equal(name).sum()) for name in samples.request_names()}
-    often = sorted((name for name in sizes if sizes[name]), key=lambda name: -sizes[name])
-    series = [QuantileSeries("all", samples.latency_s)]
+    often = sorted((name for name in by_request if name is not None), key=lambda name: -by_request[name].n)
+    series = [QuantileSeries("all", by_request[None])]
     if len(often) > 1:
-        for name in often[:MOST_REQUESTS]:
-            series.append(QuantileSeries(_short(name), samples.latency_s[samples.request.equal(name)]))
+        series += [QuantileSeries(_short(name), by_request[name]) for name in often[:MOST_REQUESTS]]
     declared = None if limit_s is None else quantile
     return latency_by_quantile(series, limit_s=limit_s, limit_quantile=declared)
 
@@ -235,13 +209,14 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 
-def _instances(measured: Measured) -> Figure:
+def _instances(judgement: Judgement) -> Figure:
     from faultload_analysis.figures import FaultSpan, metrics
 
+    measured = judgement.measured
     rss, cpu = _series(measured, "rss_bytes"), _series(measured, "cpu_percent")
     if not rss and not cpu:
         raise Missing("No metrics of instances were taken.")
-    end = _end_s(measured)
+    end = _end_s(judgement)
     faults = [
         FaultSpan(fault.label, fault.injected_at, fault.undone_at)
         for fault in measured.faults

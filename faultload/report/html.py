@@ -25,7 +25,7 @@ def render_html(run: RunDirectory, judgement: Judgement) -> str:
         scenario=measured.info.get("scenario") or {},
         headline=wording.headline(verdict),
         drawings={name: (one, Markup(one.svg)) for name, one in drawings(judgement).items()},
-        locust=aside.beside_locust(measured),
+        locust=aside.beside_locust(judgement),
         failed=aside.failed_processes(run, measured),
         notes=aside.notes(measured),
         command=aside.command(measured.info),

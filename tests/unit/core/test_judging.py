@@ -16,16 +16,20 @@ from synthetic_run import HOLD_S, INJECTED_S, OUTAGE_S, RAMP_S, RATE, REQUESTS, 
 
 from faultload import record_tables as tables
 from faultload.errors import ExitCode
-from faultload.evaluate import Evidence, estimate, write_counts
+from faultload.evaluate import estimate, write_counts
+from faultload.evidence import Evidence
 from faultload.judge import invalid_reasons, judge, worst_exit
 from faultload.limits import declared_limits, declared_slo
-from faultload.measured import FaultTimes, Labels, Measured, fault_times, read_measured
+from faultload.measured import FaultTimes, Measured, fault_times, read_measured
 from faultload.objective import parse_objective
+from faultload.overview import OverviewBuilder
 from faultload.phases import phases_of
 from faultload.record import RunDirectory, append_line
 from faultload.recoveries import by_fault, recoveries_of, slice_rule
+from faultload.rows import InMemory, Labels, Samples, joined
 from faultload.scenario import Scenario, scenario_from_run
 from faultload.spoilage import spoilage
+from faultload_analysis.generator import Slips
 from faultload_analysis.recovery import Recovery
 from faultload_analysis.verdict import Estimate
 
@@ -59,6 +63,10 @@ def run(written: RunDirectory, tmp_path: Path) -> RunDirectory:
     return run
 
 
+def requests(measured: Measured) -> Samples:
+    return joined(measured.record.samples())
+
+
 def found(evidence: Evidence, text: str) -> Estimate:
     return estimate(evidence, parse_objective(text))
 
@@ -67,12 +75,12 @@ def found(evidence: Evidence, text: str) -> Estimate:
 
 
 def test_a_run_directory_as_arrays(measured: Measured) -> None:
-    samples = measured.samples
+    samples = requests(measured)
     assert len(samples) == pytest.approx(RATE * (HOLD_S + RAMP_S / 2))
     assert (np.diff(samples.intended_s) >= 0).all()
     assert np.isinf(samples.latency_s[~samples.ok]).all()
     assert (samples.latency_s >= samples.service_s).all()
-    assert samples.request_names() == sorted(REQUESTS)
+    assert sorted(samples.request.counts()) == sorted(REQUESTS)
     assert (measured.load_start_s, measured.warmup_end_s) == (START_S, START_S + RAMP_S)
     assert (measured.cooldown_start_s, measured.load_end_s) == (END_S, END_S)
     assert [fault.label for fault in measured.faults] == ["db-failover#1", "db-failover#2"]
@@ -80,14 +88,14 @@ def test_a_run_directory_as_arrays(measured: Measured) -> None:
 
 def test_a_killed_run_ends_with_its_last_request(tmp_path: Path) -> None:
     measured = read_measured(write_run(tmp_path / "killed", killed=True))
-    assert measured.load_end_s == measured.samples.ended_s.max()
+    assert measured.load_end_s == requests(measured).ended_s.max()
     assert measured.load_end_s < END_S
     assert measured.faults[0].still_open
 
 
 def test_an_empty_run_has_no_samples(tmp_path: Path) -> None:
     measured = read_measured(write_run(tmp_path / "empty", empty=True))
-    assert len(measured.samples) == 0
+    assert len(requests(measured)) == 0
     assert measured.load_start_s == 0
 
 
@@ -110,10 +118,11 @@ def test_dropped_slots_count_wherever_their_journey_could_have_asked(tmp_path: P
     writer = tables.TableWriter(tmp_path, "samples")
     writer.write({name: [row[name] for row in rows] for name in rows[0]})
     run = RunDirectory(tmp_path)
-    samples = read_measured(run).samples
+    record = read_measured(run).record
+    samples = joined(record.samples())
     assert len(samples) == 4, "requests of on_start are left out"
     count = {
-        text: int(samples.matching(filters).sum())
+        text: int(samples.matching(filters, record.askers).sum())
         for text, filters in {
             "all": {},
             "a": {"request": "GET /a"},
@@ -262,7 +271,7 @@ def test_recovery_as_the_users_saw_it(evidence: Evidence) -> None:
 
 
 def test_without_samples_recovery_is_not_measurable(measured: Measured) -> None:
-    early = replace(measured, samples=measured.samples[:0])
+    early = replace(measured, record=InMemory(requests(measured)[:0]))
     rule = slice_rule(early, scenario(), "full")
     assert rule is not None
     assert not rule.baseline_ok
@@ -273,7 +282,7 @@ def test_without_samples_recovery_is_not_measurable(measured: Measured) -> None:
 
 
 def count(measured: Measured, low: float, high: float, **wanted: str) -> int:
-    samples = measured.samples
+    samples = requests(measured)
     inside = (samples.intended_s >= low) & (samples.intended_s < high)
     for name, value in wanted.items():
         inside &= getattr(samples, name).equal(value)
@@ -303,14 +312,14 @@ def test_phases_and_filters_choose_the_requests(evidence: Evidence) -> None:
     assert found(evidence, f'availability(request="{name}") >= 9% during warmup').n == count(
         measured, START_S, START_S + RAMP_S, request=name
     )
-    assert found(evidence, "p99(latency) <= 1s during all").n == len(measured.samples)
+    assert found(evidence, "p99(latency) <= 1s during all").n == len(requests(evidence.measured))
     assert found(evidence, "p50(latency) <= 1s during fault").value == math.inf
     nothing = found(evidence, "p50(latency, journey=Nobody) <= 1s")
     assert (nothing.value, nothing.n, nothing.why) == (None, 0, "nothing was measured in this phase")
 
 
 def test_quantiles_are_order_statistics(evidence: Evidence) -> None:
-    samples = evidence.measured.samples
+    samples = requests(evidence.measured)
     inside = np.sort(samples.service_s[evidence.phases.mask(samples.intended_s, "baseline")])
     for name, share in (("p50", 0.5), ("p99", 0.99), ("median", 0.5), ("p99.9", 0.999)):
         value = found(evidence, f"{name}(service_time) <= 1s during baseline").value
@@ -320,7 +329,7 @@ def test_quantiles_are_order_statistics(evidence: Evidence) -> None:
 
 
 def test_observations_metrics_and_iterations(evidence: Evidence) -> None:
-    series = evidence.measured.observations
+    (series,) = evidence.measured.record.observations()
     inside = evidence.phases.mask(series.t_s, None)
     assert found(evidence, "mean(cache_hit) >= 0.9").value == pytest.approx(series.value[inside].mean())
     assert found(evidence, "mean(cache_hot) >= 0.9").value is None
@@ -399,11 +408,17 @@ def health(t: float, worker: int = 0, **changes: Any) -> dict[str, Any]:
     return {**plain, **changes}
 
 
+def slips_of(evidence: Evidence) -> Slips:
+    return OverviewBuilder(evidence.measured, evidence.phases).read_iterations().slips
+
+
 def spoiled_s(measured: Measured, evidence: Evidence, objective: str, **health_of: Any) -> list[float]:
     """The seconds that are spoiled when the second that ends at 20 has this health."""
     events = [health(t, **(health_of if t == 20.0 else {})) for t in np.arange(START_S + 1, END_S + 1)]
     seconds = np.arange(START_S, END_S) + 0.5
-    result = spoilage(replace(measured, events=events), [parse_objective(objective)], evidence.phases, None)
+    result = spoilage(
+        replace(measured, events=events), slips_of(evidence), [parse_objective(objective)], evidence.phases, None
+    )
     return [float(one - 0.5) for one in seconds[result.at(seconds)]]
 
 
@@ -428,7 +443,7 @@ def test_a_second_is_spoiled_by_the_tightest_bound_that_reads_it(
 
 def test_a_worker_without_health_spoils_everything(measured: Measured, evidence: Evidence) -> None:
     two = replace(measured, info={**measured.info, "load": {**measured.info["load"], "workers": 2}})
-    result = spoilage(two, [], evidence.phases, None)
+    result = spoilage(two, slips_of(evidence), [], evidence.phases, None)
     assert result.mask.all()
 
 
@@ -559,7 +574,7 @@ def test_a_lagging_generator_spoils_what_it_measured_and_no_more(run: RunDirecto
 
 
 def test_a_run_without_faults_or_trouble_has_no_reason_to_be_invalid(measured: Measured) -> None:
-    assert invalid_reasons(replace(measured, faults=[])) == []
+    assert invalid_reasons(replace(measured, faults=[]), begun=10, dropped=0) == []
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from synthetic_run import write_run
 
 from faultload.errors import ExitCode, InvalidInput
-from faultload.evaluate import Evidence, estimate
+from faultload.evaluate import estimate
+from faultload.evidence import Evidence
 from faultload.judge import judge
 from faultload.measured import read_measured
 from faultload.objective import parse_objective
@@ -45,9 +46,9 @@ def test_a_lost_worker_is_invalid_and_not_refused(run: RunDirectory) -> None:
 
 
 def test_slots_that_left_no_trace_make_a_run_invalid(run: RunDirectory) -> None:
-    measured = read_measured(run)
-    recorded = int(measured.iterations.intended_s.size)
-    recorded += int(np.count_nonzero(measured.samples.outcome.equal("dropped")))
+    record = read_measured(run).record
+    recorded = sum(part.intended_s.size for part in record.iterations())
+    recorded += sum(int(part.outcome.equal("dropped").sum()) for part in record.samples())
     run.event("note", what="slots", worker=0, offered=recorded, started=recorded, dropped=0)
     assert not any("missing from the record" in reason for reason in judge(run).verdict["reasons"])
     run.event("note", what="slots", worker=0, offered=recorded + 7, started=recorded + 7, dropped=0)
