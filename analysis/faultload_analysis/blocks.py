@@ -22,7 +22,7 @@ class Blocks:
 
     def __init__(self, targets: tuple[float, ...], keep: int) -> None:
         self.targets = targets
-        self.size = max(1, -(-keep // FEWEST_BLOCKS))
+        self.size = max(1, keep // FEWEST_BLOCKS)
         self.ends: Counts = np.zeros(0, dtype=np.int64)
         self.sums: Array = np.zeros(MOST_BLOCKS)
         self.moments = (0, 0.0, 0.0)  # of the finite values: count, mean, sum of squared deviations

@@ -66,7 +66,7 @@ def keys(values: Array) -> Counts:
         few = values[special]
         magnitude = np.abs(few)
         subnormal = magnitude < _SMALLEST_NORMAL
-        lifted = np.where(subnormal, magnitude * 2.0**_LIFT, magnitude)
+        lifted = magnitude * np.where(subnormal, 2.0**_LIFT, 1.0)
         positive = (lifted.view(np.int64) >> _SHIFT) + np.where(subnormal, 0, _LIFT * BINS)
         places[special] = np.where(few < 0.0, BINS - 1 - positive, positive)
     return places
@@ -245,7 +245,7 @@ class Histogram:
     def count_above(self, level: float) -> int:
         """How many values exceed `level`: exact for targets, for +inf and outside the range of the values.
 
-        Else each value counts as what `order_statistic` gives for it. ValueError for a NaN level.
+        Else each value counts as what stands for it in `order_statistic`. ValueError for a NaN level.
         """
         target, from_key = self.cut(level)
         if target is not None:
