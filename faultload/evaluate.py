@@ -308,8 +308,8 @@ def _ratio(evidence: Evidence, term: Term, phase: str | None, target: float | No
     if statistics[0].name != statistics[1].name:
         return no_data("a ratio compares the same statistic on both sides")
     quantile = "0.5" if statistics[0].name == "median" else statistics[0].quantile
-    level = None if quantile is None else Fraction(quantile)
-    return ratio_estimate(parts[0], parts[1], level, confidence=evidence.confidence)
+    statistic = "mean" if quantile is None else Fraction(quantile)
+    return ratio_estimate(parts[0], parts[1], statistic, confidence=evidence.confidence)
 
 
 _OF_RUN: Mapping[str, Callable[[Evidence, Term, str | None, float | None], Estimate]] = {

@@ -84,6 +84,11 @@ class Objective:
     phase: str | None = None
     for_s: float | None = None
 
+    @property
+    def of_requests(self) -> bool:
+        """Whether it judges requests by latency, availability or error rate."""
+        return self.term.subject in LATENCIES or self.term.name in ("availability", "error_rate")
+
     def __str__(self) -> str:
         text = f"{self.term} {self.operator} {self.target}"
         if self.phase is not None:

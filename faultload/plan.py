@@ -18,7 +18,8 @@ from faultload.platforms import fault_for
 from faultload.platforms.base import FaultRequest
 from faultload.platforms.local_processes import names
 from faultload.run import Prepared, Wishes, prepare, scenarios_with_profile
-from faultload.scenario import Scenario, read_scenario, scale
+from faultload.scaling import scale
+from faultload.scenario import Scenario, read_scenario
 from faultload.scenario_checks import ttr_bound
 from faultload.stages import area_between, cooldown_start, warmup_end
 from faultload.target import TargetFile, read_target

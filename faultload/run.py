@@ -24,7 +24,8 @@ from faultload.limits import declared_slo
 from faultload.processes import myself
 from faultload.record import SECRETS_ENV, RunDirectory
 from faultload.report.live import Screen, open_screen
-from faultload.scenario import LoadedScenario, Scenario, read_scenario, scale
+from faultload.scaling import scale
+from faultload.scenario import LoadedScenario, Scenario, read_scenario
 from faultload.scenario_checks import (
     Known,
     check_scenario,

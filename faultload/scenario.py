@@ -1,4 +1,4 @@
-"""One scenario file as pydantic models: loaded, validated, scaled to a profile."""
+"""One scenario file as pydantic models: loaded and validated."""
 
 from __future__ import annotations
 
@@ -41,6 +41,14 @@ Share = Annotated[
     BeforeValidator(units.share),
     PlainSerializer(lambda share: f"{share * 100!r}%"),
     WithJsonSchema({"type": "string", "examples": ["50%"]}),
+]
+
+
+FailureRate = Annotated[
+    float,
+    BeforeValidator(units.failure_rate),
+    PlainSerializer(lambda rate: f"{rate!r}/s"),
+    WithJsonSchema({"type": "string", "examples": ["1/720h", "4/365d"]}),
 ]
 
 
@@ -175,7 +183,10 @@ class Repeat(Model):
 
 
 class FaultSpec(Model):
-    """When an experiment is run, how often, and with which configuration."""
+    """When an experiment is run, how often, and with which configuration.
+
+    `failure_rate`: how often this fault strikes in production, as declared; MTBF follows from it.
+    """
 
     name: Name
     experiment: str
@@ -183,6 +194,7 @@ class FaultSpec(Model):
     repeat: Repeat | None = None
     with_: dict[str, Any] = Field({}, alias="with")
     overlap: bool = False
+    failure_rate: FailureRate | None = None
 
     def times(self) -> list[float]:
         """The moments of injection, in seconds after the load's start."""
@@ -196,9 +208,14 @@ def _objective(value: object) -> object:
 
 
 class ObjectiveSpec(Model):
-    """A declared target, with the profiles in which it counts and what a readiness score needs of it."""
+    """A declared target, with the profiles in which it counts and what a readiness score needs of it.
+
+    `slo`: what a rate must meet to count as sustained, for `capacity`; the latency, availability and error
+    objectives of the whole scenario where it is left out.
+    """
 
     objective: str
+    slo: list[str] | None = None
     profiles: list[str] | None = None
     name: str | None = None
     critical: bool = False
@@ -209,9 +226,21 @@ class ObjectiveSpec(Model):
     def parsed(self) -> Objective:
         return parse_objective(self.objective)
 
+    @cached_property
+    def parsed_slo(self) -> list[Objective]:
+        return [parse_objective(text) for text in self.slo or ()]
+
     @model_validator(mode="after")
     def _parses(self) -> ObjectiveSpec:
-        _ = self.parsed
+        if self.slo is not None and self.parsed.term.name != "capacity":
+            raise MistakeAt(("slo",), f"{self.parsed.term.name} takes no slo: only capacity does")
+        for index, text in enumerate(self.slo or ()):
+            try:
+                one = parse_objective(text)
+            except ObjectiveError as error:
+                raise MistakeAt(("slo", index), str(error)) from None
+            if not one.of_requests or one.phase is not None:
+                raise MistakeAt(("slo", index), "wanted latency, availability or error rate, without `during`")
         return self
 
 
@@ -289,83 +318,6 @@ class Scenario(Model):
     def to_json(self) -> dict[str, Any]:
         """As plain data that `Scenario.model_validate` reads back."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
-
-
-@dataclass(frozen=True, slots=True)
-class ScaledScenario:
-    """A scenario in the form of a profile, and what the profile scaled."""
-
-    scenario: Scenario
-    profile: str
-    scaled: dict[str, str]
-
-
-def scale(scenario: Scenario, wanted: str | None, durations: Mapping[str, float] | None = None) -> ScaledScenario:
-    """A scenario scaled to a profile. Raises ValueError for a profile that does not exist.
-
-    `durations`: by fault, the `duration_s` of its experiment in seconds, for those that set none in `with`.
-    `time` scales load stages, `at`, `every` and a fault's `duration_s`; never time-outs, recovery, abort
-    windows or objectives.
-    """
-    name = scenario.profile_name(wanted)
-    profile = scenario.profiles.get(name)
-    if profile is None:
-        if name != "full":
-            known = ", ".join([*scenario.profiles, *(["full"] if "full" not in scenario.profiles else [])])
-            raise ValueError(f"there is no profile '{name}'; there are: {known}")
-        profile = Profile()
-    data = scenario.to_json()
-    level = profile.rate if scenario.load.model == "open" else profile.users
-    for stage in data["load"].get("rate") or data["load"].get("users") or []:
-        _scale_stage(stage, profile.time, level, scenario.load.model)
-    if profile.max_users is not None:
-        data["load"]["max_users"] = min(scenario.load.max_users, profile.max_users)
-    for fault in data.get("faults", []):
-        default = (durations or {}).get(fault["name"])
-        if default is not None and profile.time != 1:
-            fault.setdefault("with", {}).setdefault("duration_s", default)
-        _scale_fault(fault, profile)
-    scaled = {}
-    if profile.time != 1:
-        scaled["time"] = f"load stages and fault times x {units.format_number(profile.time)}"
-    if scenario.load.model == "open" and profile.rate != 1:
-        scaled["rate"] = f"arrival rate x {units.format_number(profile.rate)}"
-    if scenario.load.model == "closed" and profile.users != 1:
-        scaled["users"] = f"users x {units.format_number(profile.users)}"
-    if profile.repeat is not None and any(
-        fault.repeat and fault.repeat.count > profile.repeat for fault in scenario.faults
-    ):
-        times = "once" if profile.repeat == 1 else f"{profile.repeat} times"
-        scaled["repeat"] = f"each fault at most {times}"
-    if profile.max_users is not None and profile.max_users < scenario.load.max_users:
-        scaled["max_users"] = f"at most {profile.max_users} users instead of {scenario.load.max_users}"
-    return ScaledScenario(Scenario.model_validate(data), name, scaled)
-
-
-def _times(text: str, by: float) -> str:
-    return units.write_duration(units.duration(text) * by)
-
-
-def _scale_stage(stage: dict[str, Any], time: float, level: float, model: str) -> None:
-    for key in ("over", "for", "hold"):
-        if key in stage:
-            stage[key] = _times(stage[key], time)
-    for key in ("ramp", "step"):
-        if key in stage and model == "open":
-            stage[key] = f"{units.rate(stage[key]) * level!r}/s"
-        elif key in stage:
-            stage[key] = max(1, round(stage[key] * level)) if stage[key] else 0
-
-
-def _scale_fault(fault: dict[str, Any], profile: Profile) -> None:
-    fault["at"] = _times(fault["at"], profile.time)
-    if "repeat" in fault:
-        fault["repeat"]["every"] = _times(fault["repeat"]["every"], profile.time)
-        if profile.repeat is not None:
-            fault["repeat"]["count"] = min(fault["repeat"]["count"], profile.repeat)
-    duration = fault.get("with", {}).get("duration_s")
-    if isinstance(duration, int | float):
-        fault["with"]["duration_s"] = duration * profile.time
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from faultload.experiment import Experiment, Place, read_experiment
 from faultload.journeyfile import JourneyFile, read_journeys
 from faultload.objective import FIXED_PHASES, LATENCIES, METRICS, Objective, Term
 from faultload.platforms import faults_of
-from faultload.scenario import FaultSpec, LoadedScenario, ScaledScenario, Scenario, scale
+from faultload.scaling import ScaledScenario, scale
+from faultload.scenario import FaultSpec, LoadedScenario, Scenario
 from faultload.stages import cooldown_start, warmup_end
 from faultload.target import TargetFile
 from faultload.units import format_seconds

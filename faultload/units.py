@@ -99,6 +99,23 @@ def rate(text: object) -> float:
     return _of(text, "rate", "a rate, such as 50/s or 10000/min")
 
 
+_FAILURES = re.compile(rf"\s*({_NUMBER})\s*/\s*({_NUMBER})\s*([a-zµ]+)\s*\Z")
+
+
+def failure_rate(text: object) -> float:
+    """Failures per second from a text such as `1/720h`, `4/365d` or `2/d`; above 0."""
+    wanted = "a rate of failures, such as 1/720h or 4/365d"
+    match = _FAILURES.match(text) if isinstance(text, str) else None
+    found = (
+        _of(text, "rate", wanted)
+        if match is None
+        else (float(match[1]) / duration(f"{match[2]}{match[3]}") if duration(f"{match[2]}{match[3]}") > 0 else 0.0)
+    )
+    if not 0 < found < math.inf:
+        raise UnitError(f"{text!r} is not above 0; wanted {wanted}")
+    return found
+
+
 def factor(text: object) -> float:
     """A multiple from a text such as `3x`; not negative."""
     return _of(text, "factor", "a multiple, such as 3x")

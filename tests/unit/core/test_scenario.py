@@ -10,7 +10,8 @@ import pytest
 from small_workspace import SmallWorkspace
 
 from faultload.errors import InvalidInput
-from faultload.scenario import Load, Scenario, read_scenario, scale, scenario_from_run
+from faultload.scaling import scale
+from faultload.scenario import Load, Scenario, read_scenario, scenario_from_run
 from faultload.stages import area_between, cooldown_start, end_of, level_at, warmup_end
 from faultload.workspace import packs_root
 

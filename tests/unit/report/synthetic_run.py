@@ -11,7 +11,8 @@ import numpy as np
 from faultload import record_tables as tables
 from faultload.record import RunDirectory, append_line
 from faultload.record_sealed import seal
-from faultload.scenario import Scenario, scale
+from faultload.scaling import scale
+from faultload.scenario import Scenario
 
 START_S, RAMP_S, HOLD_S, RATE = 2.0, 5.0, 60.0, 100.0
 INJECTED_S, OUTAGE_S = 32.0, 3.0
