@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from faultload_analysis.alerts import SLOTH_WEEK_SHARES, budget_windows, pyrra_windows
 from faultload_analysis.dependence import share_bounds
 from faultload_analysis.recovery import availability_from, exponential_bounds
 from faultload_analysis.slo import (
@@ -19,6 +20,7 @@ from faultload_analysis.slo import (
     samples_needed_availability,
     wilson,
 )
+from faultload_analysis.timeslices import bad_time_s, slices_in, timeslice_budget
 
 DAY = 86400.0
 NEWCOMBE = [
@@ -86,6 +88,56 @@ def test_an_event_based_budget_counts_events() -> None:
 def test_burn_factors(share: float, long_h: float, days: float, factor: float) -> None:
     """SRE Workbook ch. 5 for 30 days; Sloth getBurnRateFactor for 28 and 7."""
     assert burn_factor(share, days * DAY, long_h * 3600) == pytest.approx(factor, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("days", "shares", "factors"),
+    [
+        (30, None, (14.4, 6, 3, 1)),
+        (28, None, (13.44, 5.6, 2.8, 0.9333)),
+        (7, SLOTH_WEEK_SHARES, (13.44, 3.5, 1.4, 0.98)),
+        (90, None, (43.2, 18, 9, 3)),
+    ],
+)
+def test_rules_for_slo_periods(
+    days: float, shares: tuple[float, float, float, float] | None, factors: tuple[float, ...]
+) -> None:
+    """SRE Workbook table 5-8 (30 d); Sloth google-28d.yaml and its AlertWindows of 7 d; 90 d by the formula."""
+    rules = budget_windows(days * DAY) if shares is None else budget_windows(days * DAY, shares)
+    assert [w.factor for w in rules] == pytest.approx(factors, abs=1e-4)
+    assert [(w.severity, w.long_s / 3600, w.short_s / 60) for w in rules] == [
+        ("page", 1, 5), ("page", 6, 30), ("ticket", 24, 120), ("ticket", 72, 360),
+    ]  # fmt: skip
+
+
+def test_rules_of_the_workbook_are_those_of_30_days() -> None:
+    for rule, default in zip(budget_windows(30 * DAY), DEFAULT_WINDOWS, strict=True):
+        assert (rule.severity, rule.long_s, rule.short_s) == (default.severity, default.long_s, default.short_s)
+        assert rule.factor == pytest.approx(default.factor)
+
+
+@pytest.mark.parametrize(
+    ("days", "minutes"),
+    [
+        (28, [(60, 5, 2), (360, 30, 15), (1440, 120, 60), (5760, 360, 180)]),
+        (14, [(30, 3, 1), (180, 15, 8), (720, 60, 30), (2880, 180, 90)]),
+        (7, [(15, 1, 1), (90, 8, 4), (360, 30, 15), (1440, 90, 45)]),
+        (30, [(64, 5, 2), (386, 32, 16), (1543, 129, 64), (6171, 386, 193)]),
+    ],
+)
+def test_rules_of_pyrra(days: float, minutes: list[tuple[int, int, int]]) -> None:
+    """pyrra slo/rules.go, Windows: factors 14, 7, 2, 1; window / (28 d / w), rounded to minutes, half up."""
+    rules = pyrra_windows(days * DAY)
+    assert [w.factor for w in rules] == [14, 7, 2, 1]
+    assert [(w.long_s / 60, w.short_s / 60, w.for_s / 60) for w in rules] == minutes
+
+
+def test_time_slices_of_two_weeks() -> None:
+    """OpenSLO Timeslices over 2 w of 1 m: 20,160 slices, and at 95 % 16 h 48 m of bad ones."""
+    assert slices_in(14 * DAY) == 20_160
+    assert bad_time_s(0.95, 14 * DAY) == pytest.approx(16 * 3600 + 48 * 60)
+    all_of_it = timeslice_budget(np.ones(1008), np.ones(1008), 0.95, 14 * DAY, slice_target=0.95)
+    assert all_of_it.budget.consumed == pytest.approx(1.0)
 
 
 def test_default_windows_are_those_of_the_workbook() -> None:
