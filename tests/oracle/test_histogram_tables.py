@@ -8,9 +8,10 @@ import pytest
 from faultload_analysis.histogram import Histogram
 from faultload_analysis.latency import quantile
 from faultload_analysis.omission import correct_omission, corrected_chunks
+from faultload_analysis.population import Population
 
 # HdrHistogram, HistogramDataAccessTest.java: 10,000 values of 1,000 us, then one of 100,000,000 us, expected
-# interval 10,000 us. Its assertions allow 0.1 % (and 0.01 % of the percentage for percentiles).
+# interval 10,000 us. Its assertions allow 0.1 % of a value, and 0.0001 of a percentage.
 RAW = np.array([1000.0] * 10_000 + [100_000_000.0])
 INTERVAL = 10_000.0
 RAW_QUANTILES = [(0.30, 1000), (0.99, 1000), (0.9999, 1000), (0.99999, 1e8), (1.0, 1e8)]
@@ -45,7 +46,7 @@ def test_corrected_quantiles(p: float, value: float) -> None:
 
 
 def test_counts_and_means() -> None:
-    """Mean (10000 * 1000 + 1e8) / 10001 raw; (1000 + 50,005,000) / 2 corrected, where half stands still."""
+    """testGetTotalCount, testGetMean: (10000 * 1000 + 1e8) / 10001 raw; (1000 + 5e7) / 2 corrected."""
     corrected = correct_omission(RAW, interval=INTERVAL)
     folded = correct_omission(RAW, interval=INTERVAL, keep=1000)
     assert (RAW.size, corrected.values.n, folded.values.n) == (10_001, 20_000, 20_000)
@@ -56,10 +57,27 @@ def test_counts_and_means() -> None:
         assert population.histogram().mean == pytest.approx(25_000_500, rel=1e-3)
 
 
-def test_shares_below_a_value() -> None:
-    """getPercentileAtOrBelowValue: 99.99 % of the raw values lie at or below 5,000 us, 50 % of the corrected
-    (75 % at or below 50,000,000 us)."""
+def test_standard_deviations() -> None:
+    """testGetStdDeviation: about those means, over 10,001 raw and 20,000 corrected values."""
+    raw = np.sqrt((10_000 * (1000 - 10_998.9) ** 2 + (1e8 - 10_998.9) ** 2) / 10_001)
+    held_up = np.arange(10_000.0, 100_000_001.0, 10_000.0)
+    expected = np.sqrt((10_000 * (1000 - 25_000_500) ** 2 + ((held_up - 25_000_500) ** 2).sum()) / 20_000)
+    for keep in (1000, 100_000):
+        assert Population(RAW, keep=keep).variance == pytest.approx(raw**2, rel=2e-3)
+        corrected = correct_omission(RAW, interval=INTERVAL, keep=keep).values
+        assert corrected.variance == pytest.approx(expected**2, rel=2e-3)
+
+
+def test_shares_at_or_below_a_value() -> None:
+    """testGetPercentileAtOrBelowValue: 99.99 % of the raw values by 5 ms, 50 % of the corrected, all by 100 s."""
     raw, corrected = Histogram(RAW), correct_omission(RAW, interval=INTERVAL, keep=1000).values
-    assert 1 - raw.count_above(5000.0) / raw.n == pytest.approx(0.9999, abs=1e-4)
-    assert 1 - corrected.count_above(5000.0) / corrected.n == pytest.approx(0.5, abs=1e-4)
-    assert 1 - corrected.count_above(5e7) / corrected.n == pytest.approx(0.75, abs=1e-3)
+    assert 100 - 100 * raw.count_above(5000.0) / raw.n == pytest.approx(99.99, abs=1e-4)
+    assert 100 - 100 * corrected.count_above(5000.0) / corrected.n == pytest.approx(50.0, abs=1e-4)
+    assert raw.count_above(1e8) == corrected.count_above(1e8) == 0
+
+
+def test_counts_between_values() -> None:
+    """testGetCountBetweenValues: between 5 ms and 150 s lie 1 raw value and 10,000 corrected ones."""
+    raw, corrected = Histogram(RAW), correct_omission(RAW, interval=INTERVAL, keep=1000).values
+    assert raw.count_above(5000.0) - raw.count_above(150_000_000.0) == 1
+    assert corrected.count_above(5000.0) - corrected.count_above(150_000_000.0) == 10_000
