@@ -17,7 +17,6 @@ Counts = npt.NDArray[np.int64]
 
 BINS = 512  # bins an octave, one page
 _PAGE = 9  # 2**9 bins
-RELATIVE_ERROR = 1.0 / 1024.0
 PIECE = 1 << 18
 
 _SHIFT = 43  # a float64 without its last 43 bits: exponent and 9 bits of mantissa

@@ -15,6 +15,7 @@ from .histogram import Array, Counts, Histogram, checked, checked_targets
 
 KEEP = 2_000_000
 MAX_BATCHES = 128
+_LARGE = 1 << 16  # smaller chunks wait for one another before they are folded
 
 
 class Population:
@@ -34,6 +35,7 @@ class Population:
         self.keep = keep
         self.n = 0
         self._chunks: list[Array] = []
+        self._waiting = 0  # values in chunks
         self._blocks: Blocks | None = None
         self._sorted: Array | None = None
         self._histogram: Histogram | None = None
@@ -47,7 +49,7 @@ class Population:
             return values
         array = checked(values)
         made = cls(keep=max(KEEP, array.size))
-        made._chunks, made.n = [array], array.size
+        made._chunks, made.n, made._waiting = [array], array.size, array.size
         return made
 
     def add(self, values: npt.ArrayLike) -> None:
@@ -57,10 +59,17 @@ class Population:
             return
         self._sorted, self._histogram, self._n_failed = None, None, None
         self.n += array.size
-        if self._blocks is None and self.n <= self.keep:
+        if self.n <= self.keep or array.size < _LARGE:
             self._chunks.append(np.array(array))
+            self._waiting += array.size
+        if self.n <= self.keep:
             return
-        self._fold().add(array)
+        if self._blocks is None:
+            self._blocks = Blocks(self.targets, self.keep)
+        if self._waiting >= _LARGE or array.size >= _LARGE:
+            self._folded()
+        if array.size >= _LARGE:
+            self._blocks.add(array)
 
     def then(self, later: Population) -> Population:
         """These values and after them those of `later`, as a new population. ValueError when targets differ."""
@@ -69,12 +78,13 @@ class Population:
         made = Population(targets=self.targets, keep=max(self.keep, later.keep))
         made.n = self.n + later.n
         if self.exact and later.exact and made.n <= made.keep:
-            made._chunks = [*self._chunks, *later._chunks]
+            made._chunks, made._waiting = [*self._chunks, *later._chunks], made.n
             return made
         made._blocks = Blocks(self.targets, min((p.keep for p in (self, later) if not p.exact), default=made.keep))
         for part in (self, later):
-            if part._blocks is not None:
-                made._blocks.extend(part._blocks)
+            blocks = part._folded()
+            if blocks is not None:
+                made._blocks.extend(blocks)
             for chunk in part._chunks:
                 made._blocks.add(chunk)
         return made
@@ -117,9 +127,10 @@ class Population:
         """The variance of the finite values (divisor their number - 1); None when there are fewer than two."""
         if self.n - self.n_failed < 2:
             return None
-        if self._blocks is None:
+        blocks = self._folded()
+        if blocks is None:
             return float(self._finite().var(ddof=1))
-        count, _, squares = self._blocks.moments
+        count, _, squares = blocks.moments
         return squares / (count - 1)
 
     @property
@@ -180,15 +191,16 @@ class Population:
         are the nearest block edges. A +inf exceeds every finite level; "not ok" is any level from the largest
         finite value on. ValueError for a NaN level or batches outside 1..128.
         """
-        if self._blocks is None:
+        blocks = self._folded()
+        if blocks is None:
             if math.isnan(level):
                 raise ValueError("the level is not a number")
             edges = self._edges(batches)
             above = [np.count_nonzero(part > level) for part in np.split(self.values, edges[1:-1])]
             return np.array(above, dtype=np.int64), np.diff(edges)
         if level == math.inf:
-            return self._per_batch(np.zeros_like(self._blocks.ends), batches)
-        return self._per_batch(self._blocks.above(*self._total().cut(level)), batches)
+            return self._per_batch(blocks, np.zeros_like(blocks.ends), batches)
+        return self._per_batch(blocks, blocks.above(*self._total().cut(level)), batches)
 
     def failures(self, batches: int) -> tuple[Counts, Counts]:
         """How many values are +inf in each of `batches` consecutive batches, and sizes, as `counts_above`."""
@@ -199,16 +211,18 @@ class Population:
 
         Sizes count failed values too. Batches as in `counts_above`.
         """
-        if self._blocks is None:
+        blocks = self._folded()
+        if blocks is None:
             edges = self._edges(batches)
             parts = np.split(self.values, edges[1:-1])
             return np.array([float(p.sum(where=p < np.inf)) for p in parts]), np.diff(edges)
-        return self._per_batch(self._blocks.sums[: self._blocks.ends.size], batches)
+        return self._per_batch(blocks, blocks.sums[: blocks.ends.size], batches)
 
-    def _per_batch(self, per_block: npt.NDArray[Any], batches: int) -> tuple[npt.NDArray[Any], Counts]:
+    def _per_batch(
+        self, blocks: Blocks, per_block: npt.NDArray[Any], batches: int
+    ) -> tuple[npt.NDArray[Any], Counts]:
         """Sums of `per_block` and sizes over batches cut at the nearest block edges."""
-        assert self._blocks is not None
-        bounds = np.concatenate(([0], self._blocks.ends))
+        bounds = np.concatenate(([0], blocks.ends))
         wanted = self._edges(batches)
         right = np.clip(np.searchsorted(bounds, wanted), 1, bounds.size - 1)
         nearest = right - (wanted - bounds[right - 1] < bounds[right] - wanted)
@@ -223,18 +237,18 @@ class Population:
     def _finite(self) -> Array:
         return self.values if self.n_failed == 0 else self.values[self.values < np.inf]
 
-    def _fold(self) -> Blocks:
-        if self._blocks is None:
-            self._blocks = Blocks(self.targets, self.keep)
-            for chunk in self._chunks:
-                self._blocks.add(chunk)
-            self._chunks = []
+    def _folded(self) -> Blocks | None:
+        """The blocks with all values in them; None while everything is kept."""
+        if self._blocks is not None and self._chunks:
+            self._blocks.add(np.concatenate(self._chunks))
+            self._chunks, self._waiting = [], 0
         return self._blocks
 
     def _total(self) -> Histogram:
-        assert self._blocks is not None
+        blocks = self._folded()
+        assert blocks is not None
         if self._histogram is None:
-            self._histogram = self._blocks.total()
+            self._histogram = blocks.total()
         return self._histogram
 
     def _need_values(self) -> None:

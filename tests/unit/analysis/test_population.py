@@ -16,7 +16,7 @@ from faultload_analysis.population import Population
 
 Array = npt.NDArray[np.float64]
 TARGETS = (0.05, 0.1)
-QUICK = settings(max_examples=12, deadline=None)
+QUICK = settings(max_examples=12, deadline=None, derandomize=True)
 
 
 def latencies(n: int, seed: int = 0) -> Array:
@@ -92,11 +92,12 @@ def test_how_the_values_are_cut_into_chunks_does_not_matter(cuts: list[int], kee
 @pytest.mark.parametrize("keep", [0, 1000])
 def test_there_are_512_to_1024_blocks_of_one_size_but_the_last(n: int, keep: int) -> None:
     population = Population(latencies(n), keep=keep)
-    assert population._blocks is not None
-    sizes = np.diff(population._blocks.ends, prepend=0)
+    blocks = population._folded()
+    assert blocks is not None
+    sizes = np.diff(blocks.ends, prepend=0)
     assert FEWEST_BLOCKS <= sizes.size <= MOST_BLOCKS
     assert sizes.sum() == n
-    assert set(sizes[:-1].tolist()) == {population._blocks.size} and sizes[-1] <= population._blocks.size
+    assert set(sizes[:-1].tolist()) == {blocks.size} and sizes[-1] <= blocks.size
 
 
 @pytest.mark.parametrize("batches", [1, 2, 20, 40, 128])
@@ -161,6 +162,19 @@ def test_chunks_may_be_overwritten_by_their_owner_after_they_were_added() -> Non
     population.add(buffer)
     assert population.values.tolist() == [1.0, 2.0, 9.0, 9.0]
     assert population.maximum == 9.0
+
+
+def test_small_chunks_are_seen_whether_or_not_they_were_folded_yet() -> None:
+    x = latencies(200_000)
+    population = Population(targets=TARGETS, keep=1000)
+    for part in np.array_split(x, 400):
+        population.add(part)
+    whole = Population(x, targets=TARGETS, keep=1000)
+    assert population.n == whole.n == x.size
+    assert population.count_above(0.05) == np.count_nonzero(x > 0.05)
+    assert population.counts_above(0.08, 20)[0].tolist() == whole.counts_above(0.08, 20)[0].tolist()
+    assert population.order_statistic(150_000) == whole.order_statistic(150_000)
+    assert population.variance == pytest.approx(whole.variance, rel=1e-9)
 
 
 def test_answers_follow_values_that_are_added_after_they_were_asked_for() -> None:
