@@ -19,16 +19,12 @@ from faultload.units import Quantity
 from faultload_analysis import recovery as recovery_analysis
 from faultload_analysis import slo as slo_analysis
 from faultload_analysis.latency import mean_estimate, quantile_estimate
+from faultload_analysis.overload import recovery_after_overload_estimate
 from faultload_analysis.population import Population
+from faultload_analysis.repeats import mtbf_estimate
 from faultload_analysis.slo import Budget
 from faultload_analysis.trend import slope_estimate
 from faultload_analysis.verdict import Estimate, exact, no_data
-
-NEEDS_ANOTHER_COMMAND = {
-    "capacity": "a plain run does not search for capacity",
-    "recovery_after_overload": "a plain run does not search for overload",
-    "mtbf": "MTBF needs a declared rate of faults in production; how often a test injects them says nothing of it",
-}
 
 
 def estimate(evidence: Evidence, objective: Objective) -> Estimate:
@@ -40,8 +36,6 @@ def estimate(evidence: Evidence, objective: Objective) -> Estimate:
 
 
 def _estimate(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
-    if term.name in NEEDS_ANOTHER_COMMAND:
-        return no_data(NEEDS_ANOTHER_COMMAND[term.name])
     if term.name in _OF_RUN:
         return _OF_RUN[term.name](evidence, term, phase, target)
     if term.subject in LATENCIES:
@@ -218,6 +212,32 @@ def _mttr(evidence: Evidence, term: Term, phase: str | None, target: float | Non
     return recovery_analysis.mttr([one for _, one in found], confidence=evidence.confidence)
 
 
+def _mtbf(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
+    """Mean time between failures that users notice, from the declared failure rates and the faults absorbed."""
+    impacts: dict[str, tuple[int, int]] = {}
+    for name in evidence.failure_rates:
+        seen = [one for _, one in by_fault(evidence.recoveries, name) if one.measurable]
+        impacts[name] = (sum(not one.absorbed for one in seen), len(seen))
+    return mtbf_estimate(evidence.failure_rates, impacts, confidence=evidence.confidence)
+
+
+def _recovery_after_overload(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
+    """The slowest return after a surge of the load."""
+    if not evidence.overloads:
+        return no_data("the load has no surge to recover from, such as {surge: 3x, for: 30s}")
+    found = [recovery_after_overload_estimate(one) for one in evidence.overloads.values()]
+    unknown = next((one for one in found if one.value is None), None)
+    known = [one for one in found if one.value is not None]
+    worst = max(known, key=lambda one: one.value or 0.0, default=None)
+    if worst is None or (unknown is not None and not (target is not None and worst.low and worst.low > target)):
+        return found[0] if unknown is None else unknown
+    return worst if len(found) == 1 else replace(worst, n=len(found), why=f"the worst of {len(found)}: {worst.why}")
+
+
+def _capacity(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
+    return no_data("capacity is read from the steps of a whole run")
+
+
 def _not_injected(faults: Sequence[FaultTimes], name: str) -> str:
     held = [fault for fault in faults if fault.gate is False and name in ("", fault.fault)]
     if held:
@@ -324,4 +344,7 @@ _OF_RUN: Mapping[str, Callable[[Evidence, Term, str | None, float | None], Estim
     "budget": _budget,
     "burn_rate": _burn_rate,
     "ratio": _ratio,
+    "mtbf": _mtbf,
+    "recovery_after_overload": _recovery_after_overload,
+    "capacity": _capacity,
 }

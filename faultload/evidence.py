@@ -12,7 +12,8 @@ from faultload.objective import LATENCIES, Objective, Term
 from faultload.phases import Phases
 from faultload.rows import Mask, Samples
 from faultload_analysis.generator import Spoiled
-from faultload_analysis.population import Population
+from faultload_analysis.overload import Overload
+from faultload_analysis.population import KEEP, Population
 from faultload_analysis.recovery import Recovery
 from faultload_analysis.throughput import RateCounter
 
@@ -61,13 +62,19 @@ Reader = Callable[[Samples], None]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that an objective may read. What was not gathered ahead is gathered when it is asked for."""
+    """Everything that an objective may read. What was not gathered ahead is gathered when it is asked for.
+
+    `recoveries` by fault label, `overloads` by surge; `failure_rates`: failures per second in production, by
+    fault, as the scenario declares them.
+    """
 
     measured: Measured
     phases: Phases
     recoveries: Mapping[str, Recovery]
     spoiled: Spoiled | None = None
     confidence: float = 0.95
+    overloads: Mapping[str, Overload] = field(default_factory=dict)
+    failure_rates: Mapping[str, float] = field(default_factory=dict)
     _populations: dict[Selection, Population] = field(default_factory=dict, repr=False)
     _rates: dict[Completions, RateCounter] = field(default_factory=dict, repr=False)
 
@@ -97,6 +104,10 @@ class Evidence:
             self._pass({selection: set() if target is None else {target}}, set(), ())
         return self._populations[selection]
 
+    def requests(self, phase: str | None) -> int:
+        """How many requests a phase has, without spoiled seconds."""
+        return self.population(Selection("latency", phase=phase)).n
+
     def rate(self, completions: Completions) -> RateCounter:
         if completions not in self._rates:
             self._pass({}, {completions}, ())
@@ -109,7 +120,7 @@ class Evidence:
         readers: Sequence[Reader],
     ) -> None:
         populations = {
-            one: Population(targets=sorted(targets))
+            one: Population(targets=sorted(targets), keep=KEEP)
             for one, targets in wanted.items()
             if one not in self._populations
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,16 +18,18 @@ from faultload.objective import Objective
 from faultload.overview import Offered, Overview, OverviewBuilder
 from faultload.phases import Phases, phases_of
 from faultload.record import RunDirectory
-from faultload.recoveries import recoveries_of
+from faultload.recoveries import overloads_of, recoveries_of
 from faultload.scenario import ObjectiveSpec, scenario_from_run
-from faultload.spoilage import spoilage
+from faultload.spoilage import SPOILED_SHARE, spoilage
+from faultload.steps import Capacity, capacity_of, slo_of, step_objectives, with_steps
 from faultload.units import Quantity
+from faultload_analysis.capacity import capacity_estimate
 from faultload_analysis.generator import Spoiled, offered_achieved
 from faultload_analysis.latency import summary
+from faultload_analysis.overload import Overload
 from faultload_analysis.recovery import Recovery
-from faultload_analysis.verdict import Verdict, decide, worst
+from faultload_analysis.verdict import Verdict, decide, no_data, worst
 
-SPOILED_SHARE = 0.05
 _EXIT = {
     Verdict.PASS: ExitCode.PASS,
     Verdict.FAIL: ExitCode.FAIL,
@@ -46,6 +48,7 @@ class Judgement:
     recoveries: Mapping[str, Recovery]
     spoiled: Spoiled
     overview: Overview
+    capacity: Capacity | None = None
 
     @property
     def exit_code(self) -> ExitCode:
@@ -59,16 +62,26 @@ def judge(run: RunDirectory) -> Judgement:
     profile = str(measured.info.get("profile", "full"))
     specs = scenario.objectives_in(profile)
     recoveries = recoveries_of(measured, scenario, profile)
-    phases = phases_of(measured, recoveries)
+    phases = with_steps(measured, phases_of(measured, recoveries))
     glance = OverviewBuilder(measured, phases)
     offered = glance.read_iterations()
     parsed = [spec.parsed for spec in specs]
     spoiled = spoilage(measured, offered.slips, parsed, phases, declared_limits(scenario, profile)[0])
-    evidence = Evidence(measured, phases, recoveries, spoiled)
-    evidence.gather(parsed, readers=[glance.add])
+    evidence = Evidence(
+        measured,
+        phases,
+        recoveries,
+        spoiled,
+        overloads=overloads_of(measured, scenario, profile),
+        failure_rates={one.name: one.failure_rate for one in scenario.faults if one.failure_rate is not None},
+    )
+    slos = {spec.objective: slo_of(spec, specs) for spec in specs if spec.parsed.term.name == "capacity"}
+    stepped = [one for slo in slos.values() for one in step_objectives(phases, slo)]
+    evidence.gather([*parsed, *stepped], readers=[glance.add])
     overview = glance.finish()
+    capacities = {text: capacity_of(evidence, slo) for text, slo in slos.items()}
     ran = offered.begun > 0 or bool(measured.health)
-    objectives = [_objective(evidence, spec, ran=ran) for spec in specs]
+    objectives = [_objective(evidence, spec, capacities.get(spec.objective), ran=ran) for spec in specs]
     invalid = invalid_reasons(measured, begun=offered.begun, dropped=overview.dropped)
     partial = _cut_short(measured)
     verdict = worst(Verdict(one["verdict"]) for one in objectives)
@@ -85,18 +98,26 @@ def judge(run: RunDirectory) -> Judgement:
         "reasons": [*invalid, *([partial] if partial else [])],
         "objectives": objectives,
         "faults": [_fault(fault, recoveries.get(fault.label)) for fault in measured.faults],
+        "overloads": [_overload(name, one) for name, one in evidence.overloads.items()],
         "budgets": _budgets(evidence, specs),
         "writes": _writes(measured),
         "generator": _generator(measured, spoiled, offered, overview.dropped),
         "requests": _requests(overview),
+        **_capacity(capacities.values()),
     }
-    return Judgement(result, measured, phases, recoveries, spoiled, overview)
+    found = next((one for one in capacities.values() if isinstance(one, Capacity)), None)
+    return Judgement(result, measured, phases, recoveries, spoiled, overview, found)
 
 
-def _objective(evidence: Evidence, spec: ObjectiveSpec, *, ran: bool) -> dict[str, Any]:
+def _objective(
+    evidence: Evidence, spec: ObjectiveSpec, capacity: Capacity | str | None, *, ran: bool
+) -> dict[str, Any]:
     objective = spec.parsed
     unit = objective.target
-    found = estimate(evidence, objective)
+    if capacity is None:
+        found = estimate(evidence, objective)
+    else:
+        found = no_data(capacity) if isinstance(capacity, str) else capacity_estimate(capacity.bracket)
     decision = decide(objective.operator, unit.value, found, fmt=unit.format, subject=_subject(objective))
     verdict, why = decision.verdict, decision.why
     spoiled = _spoiled_why(evidence, objective) if ran else "the load did not run"
@@ -152,8 +173,8 @@ def _spoiled_why(evidence: Evidence, objective: Objective) -> str | None:
                 return f"the load generator was the limit while {label} had its impact ({_causes(spoiled)})"
         return None
     seconds = evidence.phases.seconds(objective.phase)
-    if not seconds.size:
-        return None
+    if objective.term.name == "capacity" or not seconds.size:
+        return None  # each step of a capacity is judged by itself
     share = float(np.mean(spoiled.at(seconds)))
     if share <= SPOILED_SHARE:
         return None
@@ -247,6 +268,17 @@ def _fault(fault: FaultTimes, recovery: Recovery | None) -> dict[str, Any]:
     }
 
 
+def _overload(name: str, overload: Overload) -> dict[str, Any]:
+    return {
+        "surge": name,
+        "state": str(overload.state.value),
+        "recover_s": overload.recover_s,
+        "recover_between_s": [overload.low_s, overload.high_s],
+        "watched_s": overload.watched_s,
+        "why": overload.why,
+    }
+
+
 def _budgets(evidence: Evidence, specs: Sequence[ObjectiveSpec]) -> list[dict[str, Any]]:
     """Budget and burn rate for each budget objective, over the phase that it reads."""
     found = []
@@ -263,6 +295,12 @@ def _budgets(evidence: Evidence, specs: Sequence[ObjectiveSpec]) -> list[dict[st
                 }
             )
     return found
+
+
+def _capacity(found: Iterable[Capacity | str]) -> dict[str, Any]:
+    """`capacity` where there was one; of several objectives the first that could be told."""
+    known = next((one for one in found if isinstance(one, Capacity)), None)
+    return {} if known is None else {"capacity": known.to_json()}
 
 
 def _writes(measured: Measured) -> dict[str, Any]:

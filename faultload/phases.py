@@ -27,12 +27,16 @@ class Span:
 
 @dataclass(frozen=True)
 class Phases:
-    """The spans of a run that are not baseline; baseline is every other moment of the load."""
+    """The spans of a run that are not baseline; baseline is every other moment of the load.
+
+    `steps`: further stretches with a name, which may lie in any phase.
+    """
 
     spans: Sequence[Span]
     start_s: float
     end_s: float
     stage_names: frozenset[str]
+    steps: Sequence[Span] = ()
 
     def spans_of(self, phase: str | None) -> list[Span]:
         """The spans that a `during` selects; None is all but warm-up and cool-down. Not defined for baseline."""
@@ -40,7 +44,7 @@ class Phases:
             return [span for span in self.spans if span.name.startswith(f"{phase}:")]
         return [
             span
-            for span in self.spans
+            for span in (*self.spans, *self.steps)
             if span.name == phase or (phase is not None and span.name.rpartition("#")[0] == phase)
         ]
 

@@ -73,11 +73,12 @@ def chunks(
     table: str,
     columns: Sequence[str],
     *,
-    rows: int = CHUNK_ROWS,
+    rows: int | None = None,
     since: int | None = None,
     until: int | None = None,
 ) -> Iterator[pa.Table]:
-    """The rows of a table over all its workers in order of time, about `rows` at a time.
+    """The rows of a table over all its workers in order of time, about `rows` at a time
+    (a million by default).
 
     Time is the table's first column, which `columns` must begin with; [`since`, `until`) bounds it, in its own
     unit. Texts come as dictionaries. Raises OSError or pyarrow.ArrowInvalid when a sealed file is damaged,
@@ -89,7 +90,8 @@ def chunks(
         raise ValueError(f"the columns of {table} begin with {order}")
     span = (-_NEVER if since is None else since, _NEVER if until is None else until)
     found = files(folder, table)
-    feeds = [_within(_feed(path, columns, schema, rows // len(found), span), order, span) for path in found]
+    share = (CHUNK_ROWS if rows is None else rows) // max(len(found), 1)
+    feeds = [_within(_feed(path, columns, schema, share, span), order, span) for path in found]
     return _merged(feeds, order) if len(feeds) > 1 else iter(feeds[0]) if feeds else iter(())
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from faultload.limits import declared_limits, declared_slo
 from faultload.measured import FaultTimes, Measured
@@ -11,19 +14,23 @@ from faultload.rows import Floats, Samples, joined
 from faultload.scenario import Scenario
 from faultload.vocabulary import FAULTS
 from faultload_analysis import recovery as analysis
+from faultload_analysis.alerts import AlertReplay
+from faultload_analysis.overload import Overload, overload_recovery
 from faultload_analysis.recovery import Recovery, SliceRule, Slices
 from faultload_analysis.slices import SliceBuilder
-from faultload_analysis.slo import burn_alerts
 
 BASELINE_ROWS = 1_000_000
 """A baseline this long says all that it can about what is normal."""
 
 
 def baseline(measured: Measured) -> Samples:
-    """The requests between warm-up and the first fault; of a very long baseline the last ones."""
+    """The requests between warm-up and the first fault or surge; of a very long baseline the last ones."""
     first = min(
-        (fault.injected_at for fault in measured.faults if fault.injected_at is not None),
-        default=measured.cooldown_start_s,
+        [
+            measured.cooldown_start_s,
+            *(fault.injected_at for fault in measured.faults if fault.injected_at is not None),
+            *(start for start, _ in surges(measured).values()),
+        ]
     )
     kept: deque[Samples] = deque()
     for part in measured.record.samples(measured.warmup_end_s, first):
@@ -33,8 +40,18 @@ def baseline(measured: Measured) -> Samples:
     return joined(kept)
 
 
+def surges(measured: Measured) -> dict[str, tuple[float, float]]:
+    """The overloads that the load brings itself, by name: when each starts and ends on the run's clock."""
+    start = measured.load_start_s
+    return {
+        stage.phase or f"stage {index}": (start + stage.start_s, min(start + stage.end_s, measured.load_end_s))
+        for index, stage in enumerate(measured.stages, start=1)
+        if stage.kind == "surge" and start + stage.start_s < measured.load_end_s
+    }
+
+
 def slice_rule(measured: Measured, scenario: Scenario, profile: str) -> SliceRule | None:
-    """When a slice is bad: from the requests between warm-up and the first fault; None without any."""
+    """When a slice is bad: from the requests between warm-up and the first disturbance; None without any."""
     before = baseline(measured)
     limit, quantile, share = declared_limits(scenario, profile)
     try:
@@ -123,9 +140,47 @@ def _not_measurable(why: str) -> Recovery:
 
 def alert_times(measured: Measured, slo: float) -> list[float]:
     """When burn-rate alerts would have fired, replayed over the outcomes as they became known."""
-    whole = joined(measured.record.samples())
-    start, end = measured.load_start_s, max(measured.load_end_s, measured.load_start_s + 1.0)
-    return [a.start_s for a in burn_alerts(whole.ended_s, ~whole.ok, slo, start_s=start, end_s=end)]
+    start = math.floor(measured.load_start_s)
+    seconds = max(1, math.ceil(measured.load_end_s) - start)
+    total, failed = np.zeros(seconds, dtype=np.int64), np.zeros(seconds, dtype=np.int64)
+    for part in measured.record.samples():
+        second = np.floor(part.ended_s).astype(np.int64) - start
+        inside = (second >= 0) & (second < seconds)
+        total += np.bincount(second[inside], minlength=seconds)
+        failed += np.bincount(second[inside & ~part.ok], minlength=seconds)
+    replay = AlertReplay(slo, start_s=float(start))
+    replay.add(total, failed)
+    return [alert.start_s for alert in replay.finish()]
+
+
+def overloads_of(measured: Measured, scenario: Scenario, profile: str) -> dict[str, Overload]:
+    """What followed each surge of the load, by its name, until the next one or a fault."""
+    found: dict[str, Overload] = {}
+    spans = surges(measured)
+    rule = slice_rule(measured, scenario, profile) if spans else None
+    cut = None if rule is None else cut_slices(measured, scenario, rule)
+    if rule is None or cut is None:
+        return found
+    bad = cut.over(rule.latency_limit_s)
+    injected = [fault.injected_at for fault in measured.faults if fault.injected_at is not None]
+    for name, (start, end) in spans.items():
+        next_ones = [at for at in (*injected, *(other for other, _ in spans.values())) if at > start]
+        until = min([measured.cooldown_start_s, *next_ones])
+        earlier = [other_end for other, other_end in spans.values() if other < start]
+        first = max(earlier, default=cut.start_s)
+        seen = (cut.starts >= first) & (cut.starts + cut.width_s <= until + 1e-9)
+        found[name] = overload_recovery(
+            cut.starts[seen],
+            cut.total[seen],
+            bad[seen],
+            width_s=cut.width_s,
+            trigger_start_s=start,
+            trigger_end_s=end,
+            max_bad_share=rule.max_bad_share,
+            hold_s=scenario.recovery.hold,
+            latency_s=cut.p50[seen],
+        )
+    return found
 
 
 def by_fault(recoveries: Mapping[str, Recovery], name: str) -> list[tuple[str, Recovery]]:

@@ -232,8 +232,9 @@ class ObjectiveSpec(Model):
 
     @model_validator(mode="after")
     def _parses(self) -> ObjectiveSpec:
-        if self.slo is not None and self.parsed.term.name != "capacity":
-            raise MistakeAt(("slo",), f"{self.parsed.term.name} takes no slo: only capacity does")
+        name = self.parsed.term.name
+        if self.slo is not None and name != "capacity":
+            raise MistakeAt(("slo",), f"{name} takes no slo: only capacity does")
         for index, text in enumerate(self.slo or ()):
             try:
                 one = parse_objective(text)

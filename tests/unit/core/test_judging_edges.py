@@ -81,3 +81,29 @@ def test_secrets_are_expanded_for_use_only_where_they_are_named(monkeypatch: pyt
     monkeypatch.delenv("DB_PASSWORD")
     with pytest.raises(InvalidInput, match="DB_PASSWORD"):
         expand_secrets(target)
+
+
+def test_a_run_too_long_to_keep_gets_the_same_verdict(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = judge(run)
+    monkeypatch.setattr("faultload.rows.KEPT_ROWS", 0)
+    monkeypatch.setattr("faultload.record_sealed.CHUNK_ROWS", 137)
+    chunked = judge(run)
+    assert chunked.verdict == whole.verdict
+    assert chunked.overview.timeline.total.tolist() == whole.overview.timeline.total.tolist()
+    assert chunked.overview.count == whole.overview.count > 40 * 137
+
+
+def test_a_run_too_long_for_exact_quantiles_differs_by_a_thousandth_at_most(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = judge(run)
+    monkeypatch.setattr("faultload_analysis.population.KEEP", 100)
+    monkeypatch.setattr("faultload.overview.MOST_KEPT", 100)
+    monkeypatch.setattr("faultload.evidence.KEEP", 100)
+    folded = judge(run)
+    for exact, near in zip(whole.verdict["objectives"], folded.verdict["objectives"], strict=True):
+        assert near["verdict"] == exact["verdict"]
+        assert near["estimate"] == pytest.approx(exact["estimate"], rel=1e-3)
+        assert near["n"] == exact["n"]
+    for exact, near in zip(whole.verdict["requests"], folded.verdict["requests"], strict=True):
+        assert near == pytest.approx(exact, rel=1e-3)
