@@ -1,4 +1,4 @@
-"""Impact, detection and recovery of a fault as the users saw them, and what repeats say together."""
+"""Impact, detection and recovery of a fault as the users saw them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from .dependence import Array, Mask
+from .durability import lost_writes
 from .incidents import Incidents, impact_bounds, recovery_bounds
+from .production import availability_from
+from .repeats import exponential_bounds, mttr
 from .slice_rule import SliceRule, baseline_rule
 from .slices import Counts, SliceBuilder, Slices, slices
 from .verdict import Estimate, exact, no_data
@@ -246,80 +248,3 @@ def ttr_estimate(recovery: Recovery) -> Estimate:
     return Estimate(
         recovery.recover_s, recovery.low_s, recovery.high_s, 1, None, "seen between requests", recovery.why
     )
-
-
-def exponential_bounds(
-    total_s: float, events: int, *, confidence: float = 0.95, censored: bool = False
-) -> tuple[float, float]:
-    """Two one-sided bounds on the mean of an exponential time seen `events` times in `total_s`.
-
-    [2T / chi2_c(2r), 2T / chi2_1-c(2r)]; time-censored: 2r + 2 degrees of freedom below (NIST/SEMATECH
-    e-Handbook 8.4.5.1). For a two-sided 95 % interval ask for 0.975. No events: (total / ln(1 / α), inf).
-    """
-    if events < 0 or total_s < 0:
-        raise ValueError(f"not a time on test: {events} events in {total_s} s")
-    extra = 2 if censored or events == 0 else 0
-    low = 2.0 * total_s / float(stats.chi2.ppf(confidence, 2 * events + extra))
-    high = 2.0 * total_s / float(stats.chi2.ppf(1.0 - confidence, 2 * events)) if events else math.inf
-    return low, high
-
-
-def mttr(recoveries: Sequence[Recovery], *, confidence: float = 0.95) -> Estimate:
-    """The mean time to recovery over repeats, `n` of them with a measured impact.
-
-    Absorbed faults are left out, and `why` says how many; so are those that could not be measured. All
-    recovered: mean with exponential bounds, T/r times 2r/chi2 (conservative where times vary less than
-    that). One that never recovered leaves the mean without an upper bound: it can fail, never pass; `why`
-    gives the Kaplan-Meier median where it exists. Fewer than 2: bounds open. None: value None.
-    """
-    seen = [r for r in recoveries if r.measurable and not r.absorbed]
-    notes = []
-    if absorbed := sum(r.absorbed for r in recoveries):
-        notes.append(f"{absorbed} absorbed left out")
-    if unknown := sum(not r.measurable for r in recoveries):
-        notes.append(f"{unknown} not measurable left out")
-    if not seen:
-        return no_data("; ".join(["no fault with an impact to average", *notes]))
-    done = [r.recover_s for r in seen if r.recovered and r.recover_s is not None]
-    cut_off = [r.censored_s for r in seen if not r.recovered and r.censored_s is not None]
-    total = float(sum(done) + sum(cut_off))
-    value = total / len(done) if done else math.inf
-    low: float | None
-    high: float | None
-    low, high = exponential_bounds(total, len(done), confidence=confidence, censored=bool(cut_off))
-    if cut_off:
-        high = None
-        notes.append(f"{len(cut_off)} of {len(seen)} never recovered, {_median_text(done, cut_off)}")
-    if len(seen) < 2:
-        low = high = None
-        notes.append("one recovery bounds no mean: repeat the fault")
-    return Estimate(value, low, high, len(seen), float(len(done)), "exponential, chi-square", "; ".join(notes))
-
-
-def _median_text(done: list[float], cut_off: list[float]) -> str:
-    survival = stats.ecdf(stats.CensoredData(uncensored=done, right=cut_off)).sf
-    below = np.flatnonzero(survival.probabilities <= 0.5)
-    return f"the median is {survival.quantiles[below[0]]:.2f} s" if below.size else "so the median is not known"
-
-
-def lost_writes(acknowledged: int, lost: int, indeterminate: int, verified: bool) -> Estimate:
-    """The exact count of acknowledged writes that are gone; `n` is the acknowledged ones.
-
-    Indeterminate writes (no answer came) may be there or not and count neither way. Not read back, or
-    nothing acknowledged: value None, since zero lost of zero proves nothing (Jepsen set-full says unknown).
-    ValueError for negative counts or more lost than acknowledged.
-    """
-    if min(acknowledged, lost, indeterminate) < 0 or lost > acknowledged:
-        raise ValueError(f"{lost} of {acknowledged} lost, {indeterminate} indeterminate: not counts")
-    if not verified:
-        return no_data("the writes were not read back", n=acknowledged)
-    if acknowledged == 0:
-        return no_data("no write was acknowledged, so none could be lost")
-    return exact(float(lost), acknowledged, why=f"{indeterminate} indeterminate left out" if indeterminate else "")
-
-
-def availability_from(mtbf_s: float, mttr_s: float) -> float:
-    """MTBF / (MTBF + MTTR). MTBF is a declared production fault rate, never the injection rate."""
-    if not (mtbf_s > 0 and mttr_s >= 0):
-        raise ValueError(f"MTBF {mtbf_s} must be above 0 and MTTR {mttr_s} not negative")
-    return 1.0 if math.isinf(mtbf_s) else mtbf_s / (mtbf_s + mttr_s)

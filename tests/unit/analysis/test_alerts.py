@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -37,7 +38,7 @@ def test_chunks_of_seconds_replay_as_the_requests_do(total: list[int], seed: int
     replay = AlertReplay(0.99, FAST)
     wrong = np.bincount(times[bad].astype(int), minlength=counts.size)
     edges = [0, *sorted(min(c, counts.size) for c in cuts), counts.size]
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in itertools.pairwise(edges):
         replay.add(counts[a:b], wrong[a:b])
     assert replay.finish() == whole
     shuffled = rng.permutation(times.size)
