@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
 from faultload.evidence import Completions, Evidence, Selection
-from faultload.measured import FaultTimes, Measured
+from faultload.measured import FaultTimes
 from faultload.objective import LATENCIES, METRICS, Objective, Term
 from faultload.recoveries import by_fault
 from faultload.rows import Floats
 from faultload.units import Quantity
+from faultload.writes import write_counts
 from faultload_analysis import recovery as recovery_analysis
 from faultload_analysis import slo as slo_analysis
 from faultload_analysis.latency import mean_estimate, quantile_estimate
 from faultload_analysis.overload import recovery_after_overload_estimate
 from faultload_analysis.population import Population
-from faultload_analysis.repeats import mtbf_estimate
+from faultload_analysis.production import mtbf_estimate
 from faultload_analysis.slo import Budget
 from faultload_analysis.trend import slope_estimate
 from faultload_analysis.verdict import Estimate, exact, no_data
@@ -214,6 +215,10 @@ def _mttr(evidence: Evidence, term: Term, phase: str | None, target: float | Non
 
 def _mtbf(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
     """Mean time between failures that users notice, from the declared failure rates and the faults absorbed."""
+    if not evidence.failure_rates:
+        return no_data(
+            "MTBF needs the `failure_rate` of its faults in production; how often they are injected says nothing"
+        )
     impacts: dict[str, tuple[int, int]] = {}
     for name in evidence.failure_rates:
         seen = [one for _, one in by_fault(evidence.recoveries, name) if one.measurable]
@@ -251,40 +256,6 @@ def _lost_writes(evidence: Evidence, term: Term, phase: str | None, target: floa
         return no_data("no journey acknowledged a write, or the writes were not read back")
     found = recovery_analysis.lost_writes(counts.acknowledged, counts.lost, counts.indeterminate, counts.verified)
     return replace(found, why="; ".join(filter(None, [found.why, counts.problem])))
-
-
-@dataclass(frozen=True, slots=True)
-class WriteCounts:
-    """The write ledger after it was read back."""
-
-    acknowledged: int
-    lost: int
-    indeterminate: int
-    verified: bool
-    problem: str
-
-
-def write_counts(measured: Measured) -> WriteCounts | None:
-    """Lost writes: acknowledged keys that a verifier did not find, the most that any of them missed."""
-    checks = measured.write_checks
-    if checks is None:
-        return None
-    parts = list(checks.get("checks", []))
-    broken = [f"{one['name']} could not read the writes back: {one['error']}" for one in parts if one.get("error")]
-    missing = [int(one.get("missing_count", 0)) for one in parts]
-    named = [
-        f"{one['name']} misses {one['missing_count']}, such as {', '.join(one.get('missing', [])[:3])}"
-        for one in parts
-        if one.get("missing_count")
-    ]
-    lost = max(missing, default=0)
-    return WriteCounts(
-        acknowledged=int(checks.get("acknowledged", 0)),
-        lost=lost,
-        indeterminate=int(checks.get("indeterminate", 0)),
-        verified=bool(parts) and (not broken or lost > 0),
-        problem="; ".join([*named, *broken]),
-    )
 
 
 def _budget(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:

@@ -10,23 +10,25 @@ from typing import Any
 import numpy as np
 
 from faultload.errors import ExitCode
-from faultload.evaluate import budget_of, estimate, write_counts
+from faultload.evaluate import budget_of, estimate
 from faultload.evidence import Evidence
 from faultload.limits import declared_limits
 from faultload.measured import FaultTimes, Measured, read_measured
-from faultload.objective import Objective
+from faultload.objective import Objective, parse_objective
 from faultload.overview import Offered, Overview, OverviewBuilder
 from faultload.phases import Phases, phases_of
 from faultload.record import RunDirectory
-from faultload.recoveries import overloads_of, recoveries_of
+from faultload.recoveries import by_fault, overloads_of, recoveries_of
 from faultload.scenario import ObjectiveSpec, scenario_from_run
 from faultload.spoilage import SPOILED_SHARE, spoilage
 from faultload.steps import Capacity, capacity_of, slo_of, step_objectives, with_steps
 from faultload.units import Quantity
+from faultload.writes import recovery_points, write_counts
 from faultload_analysis.capacity import capacity_estimate
 from faultload_analysis.generator import Spoiled, offered_achieved
 from faultload_analysis.latency import summary
 from faultload_analysis.overload import Overload
+from faultload_analysis.production import availability_estimate
 from faultload_analysis.recovery import Recovery
 from faultload_analysis.verdict import Verdict, decide, no_data, worst
 
@@ -82,6 +84,7 @@ def judge(run: RunDirectory) -> Judgement:
     capacities = {text: capacity_of(evidence, slo) for text, slo in slos.items()}
     ran = offered.begun > 0 or bool(measured.health)
     objectives = [_objective(evidence, spec, capacities.get(spec.objective), ran=ran) for spec in specs]
+    points = recovery_points(run, measured)
     invalid = invalid_reasons(measured, begun=offered.begun, dropped=overview.dropped)
     partial = _cut_short(measured)
     verdict = worst(Verdict(one["verdict"]) for one in objectives)
@@ -97,13 +100,16 @@ def judge(run: RunDirectory) -> Judgement:
         "scaled": measured.info.get("scaled", {}),
         "reasons": [*invalid, *([partial] if partial else [])],
         "objectives": objectives,
-        "faults": [_fault(fault, recoveries.get(fault.label)) for fault in measured.faults],
+        "faults": [
+            _fault(fault, recoveries.get(fault.label), points.get(fault.label)) for fault in measured.faults
+        ],
         "overloads": [_overload(name, one) for name, one in evidence.overloads.items()],
         "budgets": _budgets(evidence, specs),
         "writes": _writes(measured),
         "generator": _generator(measured, spoiled, offered, overview.dropped),
         "requests": _requests(overview),
         **_capacity(capacities.values()),
+        **_production(evidence),
     }
     found = next((one for one in capacities.values() if isinstance(one, Capacity)), None)
     return Judgement(result, measured, phases, recoveries, spoiled, overview, found)
@@ -243,7 +249,7 @@ def _exit_code(measured: Measured, verdict: Verdict) -> ExitCode:
     return _EXIT[verdict]
 
 
-def _fault(fault: FaultTimes, recovery: Recovery | None) -> dict[str, Any]:
+def _fault(fault: FaultTimes, recovery: Recovery | None, rpo_s: float | None) -> dict[str, Any]:
     return {
         "fault": fault.fault,
         "k": fault.k,
@@ -261,6 +267,7 @@ def _fault(fault: FaultTimes, recovery: Recovery | None) -> dict[str, Any]:
         "recover_s": None if recovery is None else recovery.recover_s,
         "recover_between_s": None if recovery is None else [recovery.low_s, recovery.high_s],
         "censored_s": None if recovery is None else recovery.censored_s,
+        "rpo_s": rpo_s,
         "worst_bad_share": None if recovery is None else recovery.worst_bad_share,
         "absorbed": recovery is not None and recovery.absorbed,
         "recovered": recovery is not None and recovery.recovered,
@@ -301,6 +308,24 @@ def _capacity(found: Iterable[Capacity | str]) -> dict[str, Any]:
     """`capacity` where there was one; of several objectives the first that could be told."""
     known = next((one for one in found if isinstance(one, Capacity)), None)
     return {} if known is None else {"capacity": known.to_json()}
+
+
+def _production(evidence: Evidence) -> dict[str, Any]:
+    """MTBF and availability in production, where the scenario declares how often its faults strike there."""
+    rates = evidence.failure_rates
+    if not rates:
+        return {}
+    found = {name: [one for _, one in by_fault(evidence.recoveries, name)] for name in rates}
+    availability = availability_estimate(rates, found)
+    mtbf = estimate(evidence, parse_objective("mtbf >= 1h"))
+    return {
+        "production": {
+            "failure_rates_per_s": dict(rates),
+            "mtbf_s": [mtbf.value, mtbf.low, mtbf.high],
+            "availability": [availability.value, availability.low, availability.high],
+            "why": "; ".join(filter(None, [mtbf.why, availability.why])),
+        }
+    }
 
 
 def _writes(measured: Measured) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,12 @@ def check(
     indeterminate: Sequence[str],
     target: dict[str, Any],
     retry_s: float = _RETRY_S,
+    acknowledged_s: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """What one verifier finds: acknowledged keys that are missing, and indeterminate ones that are there.
 
-    When it cannot look (`error`), the keys counted are those it had looked for by then.
+    `acknowledged_s`: when each key was acknowledged, on the run's clock. When it cannot look (`error`), the keys
+    counted are those it had looked for by then.
     """
     missing: list[str] = []
     checked = present = 0
@@ -54,6 +56,7 @@ def check(
         "checked": checked,
         "missing": missing[:_SHOWN],
         "missing_count": len(missing),
+        "missing_acknowledged_s": sorted((acknowledged_s or {})[key] for key in missing if acknowledged_s),
         "indeterminate_present": present,
         "error": error,
     }
@@ -76,25 +79,29 @@ def _chunks(keys: Sequence[str]) -> Iterator[list[str]]:
         yield list(keys[start : start + _CHUNK])
 
 
-def ledger(run: RunDirectory) -> tuple[list[str], list[str], float]:
-    """Acknowledged keys, keys only attempted (their fate is open), and the last acknowledgement in seconds."""
+def ledger(run: RunDirectory) -> tuple[dict[str, float], list[str]]:
+    """When each acknowledged key was, on the run's clock, and keys only attempted: their fate is open."""
     table = read(run.path, "writes")
     keys, states, times = table["key"].to_pylist(), table["state"].to_pylist(), numbers(table["t_ns"])
-    acknowledged = {key: t for key, state, t in zip(keys, states, times, strict=True) if state == "acknowledged"}
+    found = zip(keys, states, (times / 1e9).tolist(), strict=True)
+    acknowledged = {key: t for key, state, t in found if state == "acknowledged"}
     indeterminate = list(dict.fromkeys(key for key in keys if key not in acknowledged))
-    return list(acknowledged), indeterminate, max(acknowledged.values(), default=0) / 1e9
+    return acknowledged, indeterminate
 
 
 def verify(run: RunDirectory, retry_s: float = _RETRY_S) -> dict[str, Any]:
     """Run the journey file's verifiers on the write ledger and write what they found. Raises InvalidInput."""
-    acknowledged, indeterminate, last_s = ledger(run)
+    acknowledged, indeterminate = ledger(run)
+    last_s = max(acknowledged.values(), default=0.0)
     checks = []
     if acknowledged or indeterminate:
         locustfile.import_file(Plan.of_run(run, 0).journeys)
         target = _target()
         for verifier in sorted(words.verifiers(), key=lambda verifier: verifier.after_s):
             time.sleep(max(0.0, last_s + verifier.after_s - run.clock.now()))
-            checks.append(check(verifier, acknowledged, indeterminate, target, retry_s))
+            begun = run.clock.now()
+            found = check(verifier, list(acknowledged), indeterminate, target, retry_s, acknowledged)
+            checks.append({**found, "began_s": begun})
     result = {"acknowledged": len(acknowledged), "indeterminate": len(indeterminate), "checks": checks}
     write_json(run.write_checks_path, result, mode=0o644)
     return result

@@ -16,7 +16,7 @@ from synthetic_run import HOLD_S, INJECTED_S, OUTAGE_S, RAMP_S, RATE, REQUESTS, 
 
 from faultload import record_tables as tables
 from faultload.errors import ExitCode
-from faultload.evaluate import estimate, write_counts
+from faultload.evaluate import estimate
 from faultload.evidence import Evidence
 from faultload.judge import invalid_reasons, judge, worst_exit
 from faultload.limits import declared_limits, declared_slo
@@ -29,6 +29,7 @@ from faultload.recoveries import by_fault, recoveries_of, slice_rule
 from faultload.rows import InMemory, Labels, Samples, joined
 from faultload.scenario import Scenario, scenario_from_run
 from faultload.spoilage import spoilage
+from faultload.writes import write_counts
 from faultload_analysis.generator import Slips
 from faultload_analysis.recovery import Recovery
 from faultload_analysis.verdict import Estimate

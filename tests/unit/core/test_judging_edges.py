@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_run import write_run
+from synthetic_run import INJECTED_S, write_run
 
+from faultload import record_tables as tables
 from faultload.errors import ExitCode, InvalidInput
 from faultload.evaluate import estimate
 from faultload.evidence import Evidence
@@ -107,3 +108,32 @@ def test_a_run_too_long_for_exact_quantiles_differs_by_a_thousandth_at_most(
         assert near["n"] == exact["n"]
     for exact, near in zip(whole.verdict["requests"], folded.verdict["requests"], strict=True):
         assert near == pytest.approx(exact, rel=1e-3)
+
+
+def with_ledger(run: RunDirectory, lost_s: list[float]) -> None:
+    """A write every 100 ms, acknowledged at once; the read-back after the load misses those of some moments."""
+    times = np.round(np.arange(10.0, 50.0, 0.1), 1)
+    writer = tables.TableWriter(run.path, "writes")
+    writer.write({"t_ns": (times * 1e9).round().astype(np.int64), "key": [str(t) for t in times],
+                  "state": ["acknowledged"] * times.size})  # fmt: skip
+    writer.close()
+    check = {"name": "api", "missing_count": len(lost_s), "missing": [], "missing_acknowledged_s": lost_s}
+    checks = {"acknowledged": times.size, "indeterminate": 0, "checks": [{**check, "began_s": 70.0, "error": None}]}
+    run.write_checks_path.write_text(json.dumps(checks))
+
+
+@pytest.mark.parametrize(
+    ("lost_s", "rpo_s", "count"),
+    [([], 0.0, 0), ([31.7, 31.8, 31.9], INJECTED_S - 31.7, 3), ([40.0], 0.0, 1), ([30.0, 40.0], 2.0, 2)],
+)
+def test_how_far_back_a_fault_reached_into_the_acknowledged_writes(
+    run: RunDirectory, lost_s: list[float], rpo_s: float, count: int
+) -> None:
+    with_ledger(run, lost_s)
+    verdict = judge(run).verdict
+    assert verdict["faults"][0]["rpo_s"] == pytest.approx(rpo_s)
+    assert verdict["writes"]["lost"] == count
+
+
+def test_without_a_read_back_the_recovery_point_is_unknown(run: RunDirectory) -> None:
+    assert judge(run).verdict["faults"][0]["rpo_s"] is None
