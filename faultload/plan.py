@@ -180,8 +180,15 @@ def _need(objective: Objective, planned: float | None) -> str:
 
 
 def undecidable(prepared: Prepared) -> Iterator[str]:
-    """The objectives that a profile plans too few requests for, with the figures."""
+    """The objectives that a profile cannot decide: too few requests, no steps, no surge; with the figures."""
+    stages = prepared.scenario.load.stages
     for spec in prepared.scenario.objectives_in(prepared.profile):
+        name = spec.parsed.term.name
+        levels = {stage.low for stage in stages if stage.kind in ("hold", "step") and stage.low == stage.high > 0}
+        if name == "capacity" and len(levels) < 2:
+            yield f"{spec.objective}: needs two or more steps of constant load, such as {{step: 100/s, for: 60s}}"
+        if name == "recovery_after_overload" and not any(stage.kind == "surge" for stage in stages):
+            yield f"{spec.objective}: needs a surge in the load, such as {{surge: 3x, for: 30s}}"
         needed, planned = requests_needed(spec.parsed), planned_requests(prepared, spec.parsed)
         if needed is not None and planned is not None and planned < needed:
             yield f"{spec.objective}: needs {needed} requests at least, about {planned:.0f} are planned"

@@ -142,6 +142,9 @@ def _objective_problems(
         yield f"{term}: there is no fault '{term.subject}'", _near(term.subject, faults)
     if term.name in ("ttr", "ttd", "mttr") and not faults:
         yield f"{term}: this scenario has no fault", None
+    if term.name == "mtbf" and all(fault.failure_rate is None for fault in scenario.faults):
+        hint = "such as `failure_rate: 1/720h`: how often it strikes in production, not how often it is injected"
+        yield "mtbf: no fault has a failure_rate", hint
     yield from _phase_problems(objective, scenario, faults)
     for part in (term, *(arg for arg in term.args if isinstance(arg, Term))):
         yield from _term_problems(part, scenario, journeys, known)

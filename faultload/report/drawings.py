@@ -42,11 +42,11 @@ class Drawing:
 
 
 def drawings(judgement: Judgement) -> dict[str, Drawing]:
-    """Every figure of a report by name: timeline, recoveries, quantiles, instances."""
+    """Every figure of a report by name: timeline, recoveries, quantiles, instances, and capacity if asked for."""
     measured = judgement.measured
     scenario = scenario_from_run(measured.info)
     limit, quantile, _ = declared_limits(scenario, str(measured.info.get("profile", "full")))
-    return {
+    found = {
         "timeline": _draw(
             "timeline",
             "Requests on the run's clock: offered and achieved iterations, latency from the intended start, "
@@ -71,6 +71,14 @@ def drawings(judgement: Judgement) -> dict[str, Drawing]:
             lambda: _instances(judgement),
         ),
     }
+    if judgement.capacity is not None:
+        found["capacity"] = _draw(
+            "capacity",
+            "What came back and how slowly at each offered rate; shaded: between the highest rate that passed "
+            "and the lowest that failed. Beside it throughput by concurrency, with the fitted curve.",
+            lambda: _capacity(judgement),
+        )
+    return found
 
 
 class Missing(Exception):
@@ -203,6 +211,14 @@ def _quantiles(judgement: Judgement, limit_s: float | None, quantile: float) -> 
         series += [QuantileSeries(_short(name), by_request[name]) for name in often[:MOST_REQUESTS]]
     declared = None if limit_s is None else quantile
     return latency_by_quantile(series, limit_s=limit_s, limit_quantile=declared)
+
+
+def _capacity(judgement: Judgement) -> Figure:
+    from faultload_analysis.figures import capacity
+
+    found = judgement.capacity
+    assert found is not None
+    return capacity(found.bracket, limit_s=found.limit_s, usl=found.usl)
 
 
 def _short(name: str) -> str:

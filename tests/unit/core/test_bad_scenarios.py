@@ -81,6 +81,37 @@ BAD = {
     "filter that would do nothing": Bad(
         "p99(latency)", "p99(latency, service=web)", "service=web", "objectives[0]", "takes no filter 'service'"
     ),
+    "mtbf without a failure rate": Bad(
+        "mean(cache_hit) >= 0.9", "mtbf >= 720h", "mtbf", "objectives[1]", "no fault has a failure_rate"
+    ),
+    "failure rate of nothing": Bad(
+        "    experiment: experiments/pause_store.yaml",
+        "    experiment: experiments/pause_store.yaml\n    failure_rate: 0/h",
+        "failure_rate",
+        "faults[0].failure_rate",
+        "above 0",
+    ),
+    "slo where there is no capacity": Bad(
+        "  - mean(cache_hit) >= 0.9",
+        "  - {objective: mean(cache_hit) >= 0.9, slo: [error_rate <= 1%]}",
+        "slo:",
+        "objectives[1].slo",
+        "only capacity does",
+    ),
+    "slo that is no objective": Bad(
+        "  - mean(cache_hit) >= 0.9",
+        "  - {objective: capacity >= 9/s, slo: [p99(latency) <= 9/s]}",
+        "slo:",
+        "objectives[1].slo[0]",
+        "is compared with a time",
+    ),
+    "slo of something else": Bad(
+        "  - mean(cache_hit) >= 0.9",
+        "  - {objective: capacity >= 9/s, slo: [lost_writes == 0]}",
+        "slo:",
+        "objectives[1].slo[0]",
+        "wanted latency, availability or error rate",
+    ),
     "unknown journey in a filter": Bad(
         "p99(latency)",
         "p99(latency, journey=Bay)",

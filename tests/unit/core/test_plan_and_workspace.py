@@ -10,7 +10,7 @@ import pytest
 from small_workspace import SmallWorkspace
 
 from faultload.objective import parse_objective
-from faultload.plan import plan_lines, planned_requests, requests_needed
+from faultload.plan import plan_lines, planned_requests, requests_needed, undecidable
 from faultload.run import Prepared, Wishes, find_scenarios, prepare
 from faultload.workspace import find, packs, packs_root, runs_folder, scenario_files, workspace_of
 
@@ -137,3 +137,17 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert "click" in imported
     assert imported.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("objective", "why"),
+    [("capacity >= 9/s", "two or more steps"), ("recovery_after_overload <= 9s", "needs a surge")],
+)
+def test_what_a_load_cannot_answer_is_said_before_the_run(
+    workspace: SmallWorkspace, objective: str, why: str
+) -> None:
+    workspace.replace(workspace.scenario, "mean(cache_hit) >= 0.9", objective)
+    assert any(why in text for text in undecidable(prepare(workspace.scenario, Wishes())))
+    load = "{hold: 60s}\n    - {surge: 3x, for: 10s}\n    - {step: 30/s, for: 9s}"
+    workspace.replace(workspace.scenario, "{hold: 60s}", load)
+    assert not any(why in text for text in undecidable(prepare(workspace.scenario, Wishes())))
