@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,21 @@ import numpy.typing as npt
 from scipy import special, stats
 
 Array = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 BATCHES = 20
+BATCHES_TO_MEASURE = 64
 MIN_TO_BATCH = 60
-SHORT = 2000
 _CHI2_LEVEL = 0.2
+_MOST_AUTOCORRELATION = 0.95
+_MOST_ERROR = 2.5
+_FEW_BATCHES = 10
+_MEAN_WIDENED = 0.3
+
+# Standard errors of the measured inflation that are added to it: for a bound that may pass, for what the judged and
+# the measured count share, and for a bound that may fail. Chosen on simulated M/M/1 queues (docs/calibration.md).
+_PASS, _PASS_SHARED, _FAIL = 0.35, 1.4, 0.3
 
 
 def batch_edges(n: int, batches: int) -> npt.NDArray[np.int64]:
@@ -25,58 +34,212 @@ def batch_edges(n: int, batches: int) -> npt.NDArray[np.int64]:
     return (np.arange(batches + 1, dtype=np.int64) * n) // batches
 
 
+def batch_counts(indicator: npt.NDArray[Any], batches: int) -> tuple[Counts, Counts]:
+    """Events in each of `batches` consecutive batches of a 0/1 series, shape (n,), n >= batches; and sizes."""
+    edges = batch_edges(indicator.shape[0], batches)
+    return np.add.reduceat(indicator, edges[:-1], dtype=np.int64), np.diff(edges)
+
+
 def uncertainty(batches: int) -> float:
     """(B-1)/chi2_0.2(B-1): from the variance of B batch means to its 80 % upper confidence bound."""
     return float((batches - 1) / stats.chi2.ppf(_CHI2_LEVEL, batches - 1))
 
 
-def variance_inflation(indicator: npt.NDArray[Any], batches: int = BATCHES) -> float:
+@dataclass(frozen=True, slots=True)
+class Dependence:
+    """How much dependence inflates the variance of the share of events among n samples, measured from batches.
+
+    `inflation`: at least 1. `error`: the standard error of its logarithm. `share`: of samples that are events.
+    """
+
+    inflation: float
+    error: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Batches:
+    """Batch sums less their share of the total, each over the root of its size: equal variances, sum about 0."""
+
+    off: Array
+    sizes: Counts
+
+    @classmethod
+    def of(cls, sums: Array | Counts, sizes: Counts) -> _Batches:
+        some = sizes > 0
+        sums, sizes = np.asarray(sums[some], dtype=np.float64), sizes[some]
+        return cls((sums - sums.sum() / sizes.sum() * sizes) / np.sqrt(sizes), sizes)
+
+    @property
+    def squares(self) -> float:
+        return float(self.off @ self.off)
+
+    @property
+    def autocorrelation(self) -> float:
+        """Of lag 1, bias-corrected: (B r + 1)/(B - 4) (Marriott & Pope 1954), in [0, 0.95]."""
+        batches, lag1 = self.off.size, float(self.off[1:] @ self.off[:-1]) / self.squares
+        return min(max((batches * lag1 + 1.0) / (batches - 4.0), 0.0), _MOST_AUTOCORRELATION)
+
+
+def measured(events: Counts, sizes: Counts) -> Dependence | None:
+    """Measure the dependence of events from their counts in consecutive batches.
+
+    `events`, `sizes`: shape (B,). The variance of the batch shares over what independent samples would have, times
+    (1 + r)/(1 - r) for their lag-1 autocorrelation r, so that batches may be shorter than the dependence lasts
+    (Tafazzoli, Steiger & Wilson 2011, N-Skart). Squared error of its logarithm: (6 + 2 r^2)/(B (1 - r^2)) for
+    variance and r (Bartlett), plus 3 (g - 1)/events: the variance of the variance of a compound Poisson count
+    whose clusters have exponential sizes and inflate by g. Nothing but events, none, or B < 10: None.
+    """
+    total, n = int(events.sum()), int(sizes.sum())
+    if total in (0, n):
+        return None
+    batch = _Batches.of(events, sizes)
+    batches, share, squares = batch.off.size, total / n, batch.squares
+    if batches < _FEW_BATCHES:
+        return None
+    if squares == 0.0:  # the same number of events in every batch
+        return Dependence(1.0, math.sqrt(6.0 / batches), share)
+    r = batch.autocorrelation
+    inflation = max(1.0, squares / (batches - 1) / (share * (1.0 - share)) * (1.0 + r) / (1.0 - r))
+    of_clusters = 3.0 * (inflation - 1.0) / (total * (1.0 - share))
+    return Dependence(inflation, min(math.sqrt(_of_variance(batches, r) + of_clusters), _MOST_ERROR), share)
+
+
+def _of_variance(batches: int, r: float) -> float:
+    """Squared relative error of a variance of batch means corrected by (1 + r)/(1 - r), both from the batches."""
+    return (6.0 + 2.0 * r * r) / (batches * (1.0 - r * r))
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMeans:
+    """A mean by batch means: its standard error, that error's own (of the logarithm of the variance), how many
+    independent batches they are worth, and the skewness of the batch means."""
+
+    error: float
+    error_of_variance: float
+    worth: float
+    skewness: float
+
+    def margins(self, confidence: float) -> tuple[float, float]:
+        """How far below and above the mean its bounds lie: Student's t, shifted for skewness.
+
+        (1/2b) ((1 + 6 b (t - b))^(1/3) - 1), b = skewness / (6 √batches) (Willink 2005, as in N-Skart), with 2/e^2
+        degrees of freedom, e the relative error of the variance. Towards the long tail b is doubled.
+        """
+        t = float(stats.t.ppf(confidence, max(2.0 / self.error_of_variance**2, 2.0)))
+        b = self.skewness / (6.0 * math.sqrt(self.worth))
+        widened = self.error * math.exp(_MEAN_WIDENED * self.error_of_variance)
+        return widened * _skewed(t, min(b, 2.0 * b)), -widened * _skewed(-t, max(b, 2.0 * b))
+
+
+def _skewed(t: float, b: float) -> float:
+    return t if abs(b) < 1e-6 else (math.cbrt(1.0 + 6.0 * b * (t - b)) - 1.0) / (2.0 * b)
+
+
+def batch_means(sums: Array, sizes: Counts) -> BatchMeans | None:
+    """Batch means from the sums and sizes of consecutive batches, shape (B,), B >= 10; None: they do not vary."""
+    batch = _Batches.of(sums, sizes)
+    batches, squares = batch.off.size, batch.squares
+    if batches < _FEW_BATCHES or squares == 0.0:
+        return None
+    r = batch.autocorrelation
+    lasting = (1.0 + r) / (1.0 - r)
+    standard = batch.off / math.sqrt(squares / batches)
+    tails = max(float(np.mean(standard**4)) - 3.0, 0.0) / batches * lasting
+    return BatchMeans(
+        math.sqrt(squares / (batches - 1) / float(batch.sizes.sum()) * lasting),
+        math.sqrt(_of_variance(batches, r) + tails),
+        batches / lasting,
+        float(np.mean(standard**3)),
+    )
+
+
+def variance_inflation(indicator: npt.NDArray[Any]) -> float:
     """By how much dependence inflates the variance of the mean of a 0/1 series; at least 1.
 
-    `indicator`: shape (n,), bool, in time order. The variance of the batch means over what independent
-    samples would have, times (B-1)/chi2_0.2(B-1): an 80 % upper confidence bound, because an inflation
-    read from 20 batches is itself uncertain (docs/analysis.md). A series without variation
-    gives 1. Fewer than 2 samples a batch: ValueError.
+    `indicator`: shape (n,), bool, in time order. See `measured`; a series without variation gives 1. Fewer than
+    60 samples: ValueError.
     """
     n = int(indicator.shape[0])
-    if batches < 2 or n < 2 * batches:
-        raise ValueError(f"{n} samples are too few for {batches} batches")
-    edges = batch_edges(n, batches)
-    counts = np.array([np.count_nonzero(indicator[a:b]) for a, b in itertools.pairwise(edges)])
-    share = float(counts.sum()) / n
-    if share <= 0.0 or share >= 1.0:
-        return 1.0
-    means = counts / np.diff(edges)
-    raw = float(np.var(means, ddof=1)) * (n / batches) / (share * (1.0 - share))
-    return max(1.0, raw * uncertainty(batches))
+    if n < MIN_TO_BATCH:
+        raise ValueError(f"{n} samples are too few to measure their dependence")
+    found = measured(*batch_counts(indicator, batches_for(n)))
+    return 1.0 if found is None else found.inflation
 
 
-def inflation_of(indicators: Iterable[npt.NDArray[Any]], n: int) -> tuple[float, str]:
-    """The largest inflation over several 0/1 series of length n, and the name of the method.
+def batches_for(n: int) -> int:
+    """Into how many batches n samples are cut to measure dependence: 64, or fewer with two samples in each."""
+    return min(BATCHES_TO_MEASURE, n // 2)
 
-    Below 60 samples dependence cannot be measured: every √n neighbours are then counted as one sample
-    (n_eff = floor(√n)), which no run that short can prove anything demanding with. Below 2000 samples 20
-    batches may be shorter than the dependence, so 10 batches are looked at too (M/M/1, utilisation 0.9, median
-    at the truth, n = 500: PASS .075 instead of .15, measured over 200 runs).
+
+@dataclass(frozen=True, slots=True)
+class Inflation:
+    """By what to divide counts before an exact binomial bound.
+
+    `seen`: as measured, for n_eff. `passing`, `failing`: with the error of the measurement added, for the upper
+    bound on a share (which can make it pass) and for the lower one. `method` names how.
+    """
+
+    seen: float
+    passing: float
+    failing: float
+    method: str
+
+    @classmethod
+    def none(cls) -> Inflation:
+        return cls(1.0, 1.0, 1.0, "exact binomial")
+
+
+def inflation_of(n: int, share: float, kinds: Sequence[Dependence | None], *, growth: float = 1.0) -> Inflation:
+    """The inflation to judge by whether a `share` of n samples is exceeded: the largest of several kinds of events.
+
+    `kinds`: as `measured`; the first that could be also tells how wrong the measurement may be (e, the standard
+    error of its logarithm). `passing` is the largest times growth times exp((0.35 + 1.4 rho) e), `failing` the
+    largest times exp(0.3 e). rho is the correlation that the judged and the measured count have when samples are
+    independent: a lucky run has few events *and* looks too independent, which is when a PASS would be wrong; for
+    a FAIL the two errors cancel. `growth`, at least 1: how much more rarer events may cluster than those measured.
+    Nothing measured: 1. Below 60 samples dependence cannot be measured: every √n neighbours count as one.
     """
     if n < MIN_TO_BATCH:
-        return n / max(1, math.isqrt(n)), "exact binomial, every √n neighbours counted as one sample"
-    counts = (BATCHES, BATCHES // 2) if n < SHORT else (BATCHES,)
-    largest = max((variance_inflation(i, b) for i in indicators for b in counts), default=1.0)
-    return largest, f"exact binomial on n / variance inflation ({' and '.join(map(str, counts))} batch means)"
+        root = n / max(1, math.isqrt(n))
+        return Inflation(root, root, root, "exact binomial, every √n neighbours counted as one sample")
+    found = [kind for kind in kinds if kind is not None]
+    if not found:
+        return Inflation.none()
+    largest, first = max(kind.inflation for kind in found), found[0]
+    few, many = sorted((share, first.share))
+    shared = math.sqrt(few * (1.0 - many) / (many * (1.0 - few)))
+    return Inflation(
+        largest,
+        largest * growth * math.exp((_PASS + _PASS_SHARED * shared) * first.error),
+        largest * math.exp(_FAIL * first.error),
+        f"exact binomial on n / variance inflation ({batches_for(n)} autocorrelated batch means)",
+    )
+
+
+def _upper_shape(k: float, n: float, inflation: float) -> tuple[float, float]:
+    """Beta parameters of the upper bound: k + 1 and n - k (Clopper-Pearson) for independent samples, towards
+    k + 1/2 and n - k + 1/2 (Jeffreys) the more they cluster.
+
+    A whole unit too many is a whole cluster too many: of clusters with exponential sizes none is seen with
+    probability exp(-2 n q / g), not exp(-n q / g), because E[S^2]/E[S] = 2 E[S].
+    """
+    extra = 0.5 + 0.5 / inflation
+    return k / inflation + extra, (n - k) / inflation + 1.0 - extra
 
 
 def share_bounds(k: float, n: float, *, inflation: float = 1.0, confidence: float = 0.95) -> tuple[float, float]:
-    """Two one-sided bounds on a share seen k times in n, Clopper-Pearson on k and n over `inflation`.
+    """Two one-sided bounds on a share seen k times in n, by the beta distribution on k and n over `inflation`.
 
-    Returns (low, high), each holding with `confidence`. With inflation 1 these are the exact bounds.
-    ValueError unless 0 <= k <= n, n > 0, inflation >= 1.
+    Returns (low, high), each holding with `confidence`. With inflation 1 these are the exact bounds of Clopper
+    and Pearson. ValueError unless 0 <= k <= n, n > 0, inflation >= 1.
     """
     if not (0 <= k <= n and n > 0 and inflation >= 1.0):
         raise ValueError(f"not a share: {k} of {n}, inflation {inflation}")
-    hits, rest = k / inflation, (n - k) / inflation
-    low = 0.0 if k == 0 else float(special.betaincinv(hits, rest + 1.0, 1.0 - confidence))
-    high = 1.0 if k == n else float(special.betaincinv(hits + 1.0, rest, confidence))
+    low = 0.0
+    if k > 0:
+        low = float(special.betaincinv(k / inflation, (n - k) / inflation + 1.0, 1.0 - confidence))
+    high = 1.0 if k == n else float(special.betaincinv(*_upper_shape(k, n, inflation), confidence))
     return low, high
 
 
@@ -84,7 +247,7 @@ def largest_passing(n: int, allowed: float, *, inflation: float = 1.0, confidenc
     """The largest count k of n whose upper bound is still <= `allowed`; None when even k = 0 is not."""
 
     def passes(k: int) -> bool:
-        return k < n and bool(special.betainc(k / inflation + 1.0, (n - k) / inflation, allowed) >= confidence)
+        return k < n and bool(special.betainc(*_upper_shape(k, n, inflation), allowed) >= confidence)
 
     if n < 1 or not passes(0):
         return None
@@ -118,10 +281,25 @@ def more_to_decide(k: int, n: int, allowed: float, *, inflation: float = 1.0) ->
     if n < 1:
         return None
     share = k / n
-    size = float(n)
-    while size <= 1e9:
+
+    def decides(size: float) -> bool:
         low, high = share_bounds(share * size, size, inflation=inflation)
-        if high <= allowed or low > allowed:
+        return high <= allowed or low > allowed
+
+    size = float(n)
+    while size <= 1e9 and not decides(2.0 * size):
+        size *= 2.0
+    while size <= 1e9:
+        if decides(size):
             return max(1, math.ceil(size - n))
         size *= 1.1
     return None
+
+
+def load_to_decide(k: int, n: int, allowed: float, inflation: Inflation) -> str:
+    """The sentence for an undecided share: how many more samples like these would decide."""
+    towards = inflation.passing if k / n <= allowed else inflation.failing
+    more = more_to_decide(k, n, allowed, inflation=towards)
+    return (
+        "no feasible load would decide" if more is None else f"about {more} more requests like these would decide"
+    )

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
 from .dependence import (
-    BATCHES,
     MIN_TO_BATCH,
     Array,
-    batch_edges,
+    Dependence,
+    Inflation,
+    batch_means,
+    batches_for,
     inflation_of,
     largest_passing,
-    more_to_decide,
+    load_to_decide,
+    measured,
     share_bounds,
     smallest_failing,
     uncertainty,
     variance_inflation,
 )
+from .histogram import Histogram
+from .population import Population
 from .verdict import Estimate, no_data
 
 __all__ = [
@@ -41,9 +44,11 @@ __all__ = [
     "variance_inflation",
 ]
 
-_LEVELS = (Fraction(9, 10), Fraction(95, 100), Fraction(99, 100))
+_OFTEN, _OFTENER, _RARE = Fraction(9, 10), Fraction(8, 10), Fraction(95, 100)
+_GROWTH_KEPT = 0.5
 
 Probability = float | Fraction | Decimal
+Values = npt.ArrayLike | Population
 
 
 def _exact(p: Probability) -> Fraction:
@@ -100,104 +105,127 @@ def lower_rank(n: int, p: Probability, *, inflation: float = 1.0, confidence: fl
 
 
 def quantile_estimate(
-    values: npt.ArrayLike, p: Probability, *, target: float | None = None, confidence: float = 0.95
+    values: Values, p: Probability, *, target: float | None = None, confidence: float = 0.95
 ) -> Estimate:
     """The p-quantile with one-sided bounds that hold for dependent requests.
 
-    `values`: shape (n,), seconds, in time order of intended start, +inf for failed. `target`: the declared
-    limit T, whose exceedances then also tell the dependence and, when undecided, how much more load would
-    decide. The bounds are order statistics by the exact binomial on n / inflation; inflation is the largest
-    variance inflation of the exceedances of the quantiles p, 0.9, 0.95, 0.99, of T and of failing itself
-    (docs/analysis.md). Below 60 samples every √n neighbours count as one. No samples: value
-    None. O(n log n) time, O(n) memory. ValueError on NaN.
+    `values`: shape (n,), seconds, in time order of intended start, +inf for failed; or a `Population`. `target`:
+    the declared limit T, whose exceedances then also tell the dependence and, when undecided, how much more load
+    would decide. The bounds are order statistics by the exact binomial on n / inflation (`inflation_of`), the
+    largest variance inflation of exceeding the quantiles 0.9, 0.8 and p, and T, and of failing. Beyond 0.95 it is
+    also taken to grow as from 0.8 to 0.95, by half on a logarithmic scale. How often the bounds are wrong:
+    docs/calibration.md. Below 60 samples every √n neighbours count as one. No samples: value None. O(n log n)
+    time, O(n) memory. ValueError on NaN or -inf.
     """
-    array = _checked(values)
-    exact_p = _exact(p)
-    n = array.size
+    population, exact_p = Population.of(values), _exact(p)
+    n = population.n
     if n == 0:
         return no_data("no requests to judge")
-    ordered = np.sort(array)
-    if np.isnan(ordered[-1]):
-        raise ValueError("values hold NaN")
-    inflation, method = inflation_of(_exceedances(array, ordered, exact_p, target), n)
-    upper = upper_rank(n, exact_p, inflation=inflation, confidence=confidence)
-    lower = lower_rank(n, exact_p, inflation=inflation, confidence=confidence)
-    high = None if upper is None else float(ordered[upper - 1])
-    low = None if lower is None else float(ordered[lower - 1])
+    at = rank(n, exact_p)
+    allowed = float(1 - exact_p)
+    inflation = _exceedance_inflation(population, exact_p, target)
+    upper = upper_rank(n, exact_p, inflation=inflation.passing, confidence=confidence)
+    lower = lower_rank(n, exact_p, inflation=inflation.failing, confidence=confidence)
+    # Where a run is worth less than a few samples the ranks may cross the value's own.
+    high = None if upper is None else population.order_statistic(max(upper, at))
+    low = None if lower is None else population.order_statistic(min(lower, at))
     why = ""
     if target is not None and not (high is not None and high <= target) and not (low is not None and low > target):
-        over = n - int(np.searchsorted(ordered, target, side="right"))
-        more = more_to_decide(over, n, float(1 - exact_p), inflation=inflation)
-        why = (
-            "no feasible load would decide"
-            if more is None
-            else f"about {more} more requests like these would decide"
-        )
+        why = load_to_decide(population.count_above(target), n, allowed, inflation)
     return Estimate(
-        float(ordered[rank(n, exact_p) - 1]), low, high, n, n / inflation, f"order statistic, {method}", why
+        population.order_statistic(at),
+        low,
+        high,
+        n,
+        n / inflation.seen,
+        f"order statistic, {inflation.method}",
+        why,
     )
 
 
-def _exceedances(
-    values: Array, ordered: Array, p: Fraction, target: float | None
-) -> Iterator[npt.NDArray[np.bool_]]:
-    """The 0/1 series whose dependence matters, one at a time to keep memory at O(n)."""
-    n = ordered.size
-    levels = {float(ordered[rank(n, level) - 1]) for level in (*_LEVELS, p)}
-    if target is not None:
-        levels.add(target)
-    for level in sorted(x for x in levels if math.isfinite(x)):
-        yield values > level
-    if math.isinf(ordered[-1]):
-        yield np.isposinf(values)
+def _exceedance_inflation(population: Population, p: Fraction, target: float | None) -> Inflation:
+    """The inflation of the 0/1 series whose dependence matters."""
+    n, share = population.n, float(1 - p)
+    if n < MIN_TO_BATCH:
+        return inflation_of(n, share, [])
+
+    def exceeding(level: float) -> Dependence | None:
+        return measured(*population.counts_above(level, batches_for(n))) if math.isfinite(level) else None
+
+    def at(q: Fraction) -> float:
+        return population.order_statistic(rank(n, q))
+
+    levels = dict.fromkeys([at(_OFTEN), at(_OFTENER), at(p), *([] if target is None else [target])])
+    kinds = [exceeding(level) for level in levels]
+    if population.n_failed:
+        kinds.append(measured(*population.failures(batches_for(n))))
+    rare, often = (exceeding(at(_RARE)), exceeding(at(_OFTENER))) if p > _RARE else (None, None)
+    growth = 1.0
+    if rare is not None and often is not None and rare.inflation > often.inflation and p < 1:
+        per_log_share = math.log(rare.inflation / often.inflation) / math.log((1 - _OFTENER) / (1 - _RARE))
+        growth = math.exp(_GROWTH_KEPT * per_log_share * math.log(float(1 - _RARE) / share))
+    return inflation_of(n, share, kinds, growth=growth)
 
 
-def mean_estimate(values: npt.ArrayLike, *, confidence: float = 0.95) -> Estimate:
-    """The mean with one-sided bounds, for observations in time order, shape (n,).
+def mean_estimate(values: Values, *, confidence: float = 0.95) -> Estimate:
+    """The mean with one-sided bounds, for observations in time order, shape (n,), or a `Population`.
 
     0/1 values: exact binomial on n / variance inflation, so that data without variation is never certain.
-    Others: batch means with Student's t, the widest of 20, 10 and 5 batches (below 60 samples floor(√n)
-    batches, and no narrower than with every √n neighbours counted as one; below 4 the bounds are open), their
-    variance at its 80 % upper bound: M/M/1, utilisation 0.8, mean at the truth: PASS .027 for n = 20 000 and
-    .053 for 2000 (20 plain batches: .103 and .157, measured over 300 runs); shorter than that the mean of
-    such a queue stays optimistic. Values that never vary bound nothing below 60 samples. A +inf makes the
-    mean +inf. ValueError on NaN or -inf. Source: Law & Kelton, Simulation Modeling and Analysis, batch means.
+    Others: Student's t on 64 batch means (n/2 when fewer), adjusted for their autocorrelation and skewness
+    (Tafazzoli, Steiger & Wilson 2011, N-Skart), the skewness doubled towards the long tail, of which a short run
+    shows too little (docs/calibration.md). Batches that depend so much that they are worth less than a quarter of
+    their number: open.
+    Below 60 samples floor(√n) batches, and no narrower than with every √n neighbours counted as one; below 4,
+    or without variation, open. A +inf makes the mean +inf. ValueError on NaN or -inf.
     """
-    array = _checked(values)
-    n = array.size
+    population = Population.of(values)
+    n = population.n
     if n == 0:
         return no_data("nothing was observed")
-    if np.isnan(array).any() or np.isneginf(array).any():
-        raise ValueError("values hold NaN or -inf")
-    if np.isposinf(array[np.argmax(array)]):
+    if population.n_failed:
         return Estimate(math.inf, math.inf, None, n, None, "mean", "an infinite value was observed")
-    mean = float(array.mean())
-    if ((array == 0.0) | (array == 1.0)).all():
-        hits = int(np.count_nonzero(array))
-        # One success or one failure beside none says nothing of dependence: inflation 1, as for availability.
-        inflation, method = (1.0, "exact binomial") if hits in (0, n) else inflation_of([array > 0.5], n)
-        low, high = share_bounds(hits, n, inflation=inflation, confidence=confidence)
-        return Estimate(mean, low, high, n, n / inflation, method)
-    counts = (BATCHES, BATCHES // 2, BATCHES // 4) if n >= MIN_TO_BATCH else (math.isqrt(n),)
-    method = f"widest of {', '.join(map(str, counts))} batch means, Student t"
-    if counts[-1] < 2:
-        return Estimate(mean, None, None, n, None, method, "too few observations for bounds")
-    errors = [(_batch_error(array, batches), batches) for batches in counts]
+    if population.is_binary:
+        return _share_of_ones(population, confidence)
     if n < MIN_TO_BATCH:
-        errors.append((float(array.std(ddof=1)) / math.sqrt(counts[0]), counts[0]))
-    se = max(error for error, _ in errors)
-    if se == 0.0 and n < MIN_TO_BATCH:
+        return _mean_of_few(population, confidence)
+    batches = batches_for(n)
+    mean = population.mean or 0.0
+    method = f"{batches} batch means, Student t adjusted for autocorrelation and skewness"
+    means = batch_means(*population.sums(batches))
+    if means is None:
+        return Estimate(mean, mean, mean, n, float(n), method)
+    n_eff = min(float(n), (population.variance or 0.0) / means.error**2)
+    if means.worth < batches / 4:
+        why = "the observations depend on each other for longer than a run of this length can tell"
+        return Estimate(mean, None, None, n, n_eff, method, why)
+    below, above = means.margins(confidence)
+    return Estimate(mean, mean - below, mean + above, n, n_eff, method)
+
+
+def _share_of_ones(population: Population, confidence: float) -> Estimate:
+    n, hits = population.n, population.count_above(0.5)
+    # One success or one failure beside none says nothing of dependence: inflation 1, as for availability.
+    kinds = [] if n < MIN_TO_BATCH else [measured(*population.counts_above(0.5, batches_for(n)))]
+    share = hits / n
+    inflation = Inflation.none() if hits in (0, n) else inflation_of(n, share, kinds)
+    low, high = share_bounds(hits, n, inflation=inflation.passing, confidence=confidence)
+    return Estimate(share, low, high, n, n / inflation.seen, inflation.method)
+
+
+def _mean_of_few(population: Population, confidence: float) -> Estimate:
+    """Student's t on floor(√n) batch means, their variance at its 80 % upper bound."""
+    n, batches, mean = population.n, math.isqrt(population.n), population.mean or 0.0
+    method = f"{batches} batch means, Student t"
+    if batches < 2:
+        return Estimate(mean, None, None, n, None, method, "too few observations for bounds")
+    sums, sizes = population.sums(batches)
+    spread = float(np.var(sums / sizes, ddof=1)) * uncertainty(batches)
+    variance = max(spread, population.variance or 0.0)
+    if variance == 0.0:
         return Estimate(mean, None, None, n, None, method, "the observations do not vary and are few")
-    half = max(float(stats.t.ppf(confidence, batches - 1)) * error for error, batches in errors)
-    n_eff = float(n) if se == 0.0 else min(float(n), float(array.var(ddof=1)) / se**2)
+    half = float(stats.t.ppf(confidence, batches - 1)) * math.sqrt(variance / batches)
+    n_eff = min(float(n), (population.variance or 0.0) * batches / variance)
     return Estimate(mean, mean - half, mean + half, n, n_eff, method)
-
-
-def _batch_error(values: Array, batches: int) -> float:
-    """Standard error of the mean by batch means, its variance at the 80 % upper bound as in `dependence`."""
-    edges = batch_edges(values.size, batches)
-    means = np.add.reduceat(values, edges[:-1]) / np.diff(edges)
-    return math.sqrt(float(np.var(means, ddof=1)) / batches * uncertainty(batches))
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,32 +250,31 @@ class LatencySummary:
     ok_max: float | None
 
 
-def summary(values: npt.ArrayLike) -> LatencySummary:
-    """Describe latencies, shape (n,), seconds, +inf for failed; `mean` is over ok only. ValueError on NaN."""
-    ordered = np.sort(_checked(values))
-    n = ordered.size
-    if n and np.isnan(ordered[-1]):
-        raise ValueError("values hold NaN")
-    ok = ordered[: int(np.searchsorted(ordered, np.inf, side="left"))]
+def summary(values: Values | Histogram) -> LatencySummary:
+    """Describe latencies, shape (n,), seconds, +inf for failed, or a `Population`, or a `Histogram`.
 
-    def at(sorted_values: npt.NDArray[Any], p: float) -> float | None:
-        size = sorted_values.size
-        return float(sorted_values[rank(size, p) - 1]) if size else None
+    `mean` is over ok only. ValueError on NaN or -inf.
+    """
+    population = values if isinstance(values, Histogram) else Population.of(values)
+    n, ok = population.n, population.n - population.n_failed
+
+    def at(p: float, size: int = n) -> float | None:
+        return population.order_statistic(rank(size, p)) if size else None
 
     return LatencySummary(
         n=n,
-        n_failed=n - ok.size,
-        p50=at(ordered, 0.5),
-        p90=at(ordered, 0.9),
-        p95=at(ordered, 0.95),
-        p99=at(ordered, 0.99),
-        p99_9=at(ordered, 0.999),
-        max=at(ordered, 1.0),
-        mean=float(ok.mean()) if ok.size else None,
-        ok_p50=at(ok, 0.5),
-        ok_p95=at(ok, 0.95),
-        ok_p99=at(ok, 0.99),
-        ok_max=at(ok, 1.0),
+        n_failed=population.n_failed,
+        p50=at(0.5),
+        p90=at(0.9),
+        p95=at(0.95),
+        p99=at(0.99),
+        p99_9=at(0.999),
+        max=population.maximum if n else None,
+        mean=population.mean,
+        ok_p50=at(0.5, ok),
+        ok_p95=at(0.95, ok),
+        ok_p99=at(0.99, ok),
+        ok_max=at(1.0, ok),
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,17 @@ from scipy import stats
 
 from .alerts import DEFAULT_WINDOWS, Alert, AlertReplay, BurnWindow, burn_alerts, burn_factor, detection_time_s
 from .budget import Budget, allowed_share, budget_spent, burn_rate
-from .dependence import Mask, inflation_of, more_to_decide, share_bounds
+from .dependence import (
+    MIN_TO_BATCH,
+    Inflation,
+    Mask,
+    batch_counts,
+    batches_for,
+    inflation_of,
+    load_to_decide,
+    measured,
+    share_bounds,
+)
 from .population import Population
 from .verdict import Estimate, no_data
 
@@ -45,14 +56,14 @@ def _mask(bad: npt.ArrayLike) -> Mask:
 
 
 def proportion_estimate(
-    bad: npt.ArrayLike, *, confidence: float = 0.95, slo: float | None = None, of_run: bool = False
+    bad: npt.ArrayLike | Population, *, confidence: float = 0.95, slo: float | None = None, of_run: bool = False
 ) -> Estimate:
     """The share of GOOD requests (availability), with one-sided bounds that hold for clustered failures.
 
-    `bad`: shape (n,), bool, in time order of intended start. Clopper-Pearson on counts over the variance
-    inflation of the failures (batch means, docs/analysis.md); without a single failure
-    (or success) the inflation is 1, so the bound speaks of the run: see `largest_unseen_outage`. Below 60
-    samples with failures every √n neighbours count as one.
+    `bad`: shape (n,), bool, in time order of intended start; or a `Population` of latencies, whose +inf are bad.
+    Exact binomial bounds on counts over the variance inflation of the failures (`inflation_of`,
+    docs/calibration.md); without a single failure (or success) the inflation is 1, so the bound speaks of the run:
+    see `largest_unseen_outage`. Below 60 samples with failures every √n neighbours count as one.
 
     `of_run` False: both bounds are about the system in the long run, of which one outage is a single event:
     10 s down in 600 s do not yet disprove 99.9 %. `of_run` True: the upper bound is about this run alone, the
@@ -61,25 +72,25 @@ def proportion_estimate(
 
     With `slo`, `why` says how much more load would decide. No samples: value None.
     """
-    array = _mask(bad)
-    n = int(array.size)
+    if isinstance(bad, Population):
+        n, k, counts = bad.n, bad.n_failed, bad.failures
+    else:
+        array = _mask(bad)
+        n, k, counts = int(array.size), int(np.count_nonzero(array)), partial(batch_counts, array)
     if n == 0:
         return no_data("no requests to judge")
-    k = int(np.count_nonzero(array))
-    inflation, method = (1.0, "exact binomial") if k in (0, n) else inflation_of([array], n)
-    low_bad, high_bad = share_bounds(k, n, inflation=inflation, confidence=confidence)
+    inflation = Inflation.none()
+    if 0 < k < n:
+        kinds = [] if n < MIN_TO_BATCH else [measured(*counts(batches_for(n)))]
+        inflation = inflation_of(n, k / n, kinds)
     if of_run:
-        low_bad, _ = share_bounds(k, n, confidence=confidence)
-        method = f"{method}; upper bound of this run"
-    why = ""
-    if slo is not None and low_bad <= allowed_share(slo) < high_bad:
-        more = more_to_decide(k, n, allowed_share(slo), inflation=inflation)
-        why = (
-            "no feasible load would decide"
-            if more is None
-            else f"about {more} more requests like these would decide"
-        )
-    return Estimate(1.0 - k / n, 1.0 - high_bad, 1.0 - low_bad, n, n / inflation, method, why)
+        inflation = replace(inflation, failing=1.0)
+    _, high_bad = share_bounds(k, n, inflation=inflation.passing, confidence=confidence)
+    low_bad, _ = share_bounds(k, n, inflation=inflation.failing, confidence=confidence)
+    method = f"{inflation.method}; upper bound of this run" if of_run else inflation.method
+    undecided = slo is not None and low_bad <= allowed_share(slo) < high_bad
+    why = load_to_decide(k, n, allowed_share(slo), inflation) if slo is not None and undecided else ""
+    return Estimate(1.0 - k / n, 1.0 - high_bad, 1.0 - low_bad, n, n / inflation.seen, method, why)
 
 
 def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
