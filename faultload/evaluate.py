@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -299,7 +300,7 @@ def _ratio(evidence: Evidence, term: Term, phase: str | None, target: float | No
     if statistics[0].name != statistics[1].name:
         return no_data("a ratio compares the same statistic on both sides")
     quantile = "0.5" if statistics[0].name == "median" else statistics[0].quantile
-    statistic = "mean" if quantile is None else Fraction(quantile)
+    statistic: Fraction | Literal["mean"] = "mean" if quantile is None else Fraction(quantile)
     return ratio_estimate(parts[0], parts[1], statistic, confidence=evidence.confidence)
 
 

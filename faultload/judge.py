@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from faultload.errors import ExitCode
 from faultload.evaluate import budget_of, estimate
 from faultload.evidence import Evidence
@@ -20,7 +18,7 @@ from faultload.phases import Phases, phases_of
 from faultload.record import RunDirectory
 from faultload.recoveries import by_fault, overloads_of, recoveries_of
 from faultload.scenario import ObjectiveSpec, scenario_from_run
-from faultload.spoilage import SPOILED_SHARE, spoilage
+from faultload.spoilage import spoilage
 from faultload.steps import Capacity, capacity_of, slo_of, step_objectives, with_steps
 from faultload.units import Quantity
 from faultload.writes import recovery_points, write_counts
@@ -124,21 +122,25 @@ def _objective(
         found = estimate(evidence, objective)
     else:
         found = no_data(capacity) if isinstance(capacity, str) else capacity_estimate(capacity.bracket)
-    decision = decide(objective.operator, unit.value, found, fmt=unit.format, subject=_subject(objective))
-    verdict, why = decision.verdict, decision.why
-    spoiled = _spoiled_why(evidence, objective) if ran else "the load did not run"
-    if spoiled and objective.term.name != "lost_writes":
-        verdict, why = Verdict.INVALID, f"{spoiled}; {why}"
+    untrusted = _untrusted(evidence, objective) if ran else "the load did not run"
+    decision = decide(
+        objective.operator,
+        unit.value,
+        found,
+        fmt=unit.format,
+        subject=_subject(objective),
+        untrusted="" if objective.term.name == "lost_writes" else untrusted,
+    )
     return {
         "objective": spec.objective,
-        "verdict": str(verdict),
+        "verdict": str(decision.verdict),
         "estimate": _shown(unit, found.value),
         "interval": [_shown(unit, found.low), _shown(unit, found.high)],
         "unit": unit.unit,
         "n": found.n,
         "n_eff": None if found.n_eff is None else round(found.n_eff, 1),
         "phase": objective.phase,
-        "why": why,
+        "why": decision.why,
         "method": found.method,
         "target": _shown(unit, unit.value),
         "operator": objective.operator,
@@ -162,33 +164,22 @@ def _subject(objective: Objective) -> str:
     return text if objective.phase is None else f"{text} during {objective.phase}"
 
 
-def _spoiled_why(evidence: Evidence, objective: Objective) -> str | None:
-    """Why the generator makes this objective unfit to be judged, or None."""
+def _untrusted(evidence: Evidence, objective: Objective) -> str:
+    """Why the generator makes this objective unfit to be judged; empty when it is fit."""
     spoiled = evidence.spoiled
-    if spoiled is None:
-        return None
-    if objective.term.name in ("ttr", "ttd", "mttr"):
-        for label, one in evidence.recoveries.items():
-            named = objective.term.subject in ("", label.rpartition("#")[0])
-            if not named or one.impact_at_s is None:
-                continue
-            end = (
-                one.recovered_at_s if one.recovered_at_s is not None else one.impact_at_s + (one.censored_s or 0.0)
-            )
-            if spoiled.any_in(one.impact_at_s, end):
-                return f"the load generator was the limit while {label} had its impact ({_causes(spoiled)})"
-        return None
-    seconds = evidence.phases.seconds(objective.phase)
-    if objective.term.name == "capacity" or not seconds.size:
-        return None  # each step of a capacity is judged by itself
-    share = float(np.mean(spoiled.at(seconds)))
-    if share <= SPOILED_SHARE:
-        return None
-    return f"the load generator was the limit in {share:.0%} of this phase ({_causes(spoiled)})"
-
-
-def _causes(spoiled: Spoiled) -> str:
-    return "; ".join(spoiled.reasons)
+    if spoiled is None or objective.term.name == "capacity":
+        return ""  # each step of a capacity is judged by itself
+    if objective.term.name not in ("ttr", "ttd", "mttr"):
+        return spoiled.unfit(evidence.phases.seconds(objective.phase))
+    for label, one in evidence.recoveries.items():
+        named = objective.term.subject in ("", label.rpartition("#")[0])
+        if not named or one.impact_at_s is None:
+            continue
+        end = one.recovered_at_s if one.recovered_at_s is not None else one.impact_at_s + (one.censored_s or 0.0)
+        if spoiled.any_in(one.impact_at_s, end):
+            causes = "; ".join(spoiled.reasons)
+            return f"the load generator was the limit while {label} had its impact ({causes})"
+    return ""
 
 
 def invalid_reasons(measured: Measured, *, begun: int, dropped: int) -> list[str]:

@@ -13,9 +13,6 @@ from faultload.objective import LATENCIES, Objective
 from faultload.phases import Phases
 from faultload_analysis.generator import Slips, Spoiled, limit_for, spoiled_seconds, union
 
-SPOILED_SHARE = 0.05
-"""What is read over a stretch of which more than this is spoiled is INVALID."""
-
 
 def spoilage(
     measured: Measured,

@@ -14,7 +14,6 @@ from faultload.measured import Measured
 from faultload.objective import LATENCIES, Objective
 from faultload.phases import Phases, Span
 from faultload.scenario import ObjectiveSpec
-from faultload.spoilage import SPOILED_SHARE
 from faultload_analysis.capacity import Bracket, Step, capacity_bracket
 from faultload_analysis.usl import UslFit, usl_fit
 from faultload_analysis.verdict import Estimate, Verdict, decide, worst
@@ -126,7 +125,7 @@ def capacity_of(evidence: Evidence, slo: Sequence[Objective]) -> Capacity | str:
         verdict = worst(decision.verdict for decision in decisions)
         open_model = evidence.measured.info.get("load", {}).get("model") != "closed"
         seconds = evidence.phases.seconds(span.name)
-        spoiled = evidence.spoiled is not None and float(np.mean(evidence.spoiled.at(seconds))) > SPOILED_SHARE
+        spoiled = evidence.spoiled is not None and evidence.spoiled.unfit(seconds) != ""
         latency = _latency(evidence, slo, span)
         steps.append(
             Step(

@@ -18,6 +18,7 @@ MIN_LIMIT_S = 0.010
 LIMIT_SHARE = 0.05
 LATENCY_SHARE = 0.1
 CPU_LIMIT_PERCENT = 95.0
+SPOILED_SHARE = 0.05
 
 
 def limit_for(bound_s: float | None) -> float:
@@ -58,6 +59,16 @@ class Spoiled:
     def any_in(self, start_s: float, end_s: float) -> bool:
         """Whether a second that touches [start_s, end_s) is spoiled."""
         return bool(self._slice(start_s, end_s).any())
+
+    def unfit(self, times_s: npt.ArrayLike) -> str:
+        """Why a stretch cannot be judged: more than 5 % of its seconds are spoiled; empty when it can.
+
+        `times_s`: shape (n,), a moment in each second of the stretch.
+        """
+        share = float(np.mean(self.at(times_s))) if np.size(times_s) else 0.0
+        if share <= SPOILED_SHARE:
+            return ""
+        return f"the load generator was the limit in {share:.0%} of this phase ({'; '.join(self.reasons)})"
 
     def at(self, times_s: npt.ArrayLike) -> Mask:
         """Shape (n,): whether each moment lies in a spoiled second; False outside of the judged time."""

@@ -96,16 +96,24 @@ def decide(
     *,
     fmt: Callable[[float], str],
     subject: str = "the value",
+    untrusted: str = "",
 ) -> Decision:
     """Judge `estimate` against `operator target` from its bounds.
 
-    PASS when the bound on the bad side meets the target, FAIL when the bound on the good side misses it,
-    INCONCLUSIVE in between, and always INCONCLUSIVE without data. `==` is for exact counts: PASS only when
-    both bounds are the value and it equals the target. `fmt` prints a value with its unit, `subject` names
-    what was measured ("P99 of latency").
+    INVALID when the measurement cannot be trusted, for the reason in `untrusted`. Else PASS when the bound on the
+    bad side meets the target, FAIL when the bound on the good side misses it, INCONCLUSIVE in between, and
+    always INCONCLUSIVE without data. `==` is for exact counts: PASS only when both bounds are the value and it
+    equals the target. `fmt` prints a value with its unit, `subject` names what was measured ("P99 of latency").
 
     Raises ValueError for an unknown operator or a NaN target.
     """
+    decision = _decide(operator, target, estimate, fmt, subject)
+    return Decision(Verdict.INVALID, f"{untrusted}; {decision.why}") if untrusted else decision
+
+
+def _decide(
+    operator: str, target: float, estimate: Estimate, fmt: Callable[[float], str], subject: str
+) -> Decision:
     if operator not in OPERATORS:
         raise ValueError(f"unknown operator {operator!r}: one of {', '.join(OPERATORS)}")
     if math.isnan(target):

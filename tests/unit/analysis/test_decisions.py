@@ -89,3 +89,10 @@ def test_complement_and_scale_move_the_bounds_along() -> None:
     assert estimate(0.1, 0.2, 0.3).scaled(10).high == 3.0
     with pytest.raises(ValueError, match="above 0"):
         estimate(0.1, 0.2, 0.3).scaled(-1)
+
+
+def test_a_measurement_that_cannot_be_trusted_is_invalid_whatever_it_says() -> None:
+    for value in (1.0, 9.0):
+        decision = decide("<=", 5.0, exact(value, 3), fmt=str, untrusted="the clock stood still")
+        assert decision.verdict is Verdict.INVALID
+        assert decision.why.startswith("the clock stood still; the value is ")

@@ -112,3 +112,9 @@ def test_only_what_the_generator_owes_counts_against_it() -> None:
     assert offered_achieved(0, 0, 0, 0, duration_s=10).share is None
     with pytest.raises(ValueError, match="not counts"):
         offered_achieved(10, 5, 6, 0, duration_s=10)
+
+
+def test_a_stretch_is_unfit_when_more_than_a_twentieth_of_it_is_spoiled() -> None:
+    health = judged(lag={5: 0.3})
+    assert health.unfit(np.arange(10) + 0.5).startswith("the load generator was the limit in 10% of this phase")
+    assert health.unfit([0.5, 1.5]) == health.unfit([]) == ""
