@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .dependence import Array, Mask
-from .slice_rule import SliceRule, noise
+from .slice_rule import SliceRule
 from .slices import Slices
 
 
@@ -69,7 +69,7 @@ class Incidents:
         """Whether the failures of slices j to k together are noise, and there were requests to tell."""
         total, failed = int(self.cut.total[j : k + 1].sum()), int(self.cut.failed[j : k + 1].sum())
         enough = self.sparse_total is None or total >= 0.5 * self.sparse_total * (k + 1 - j)
-        return enough and failed <= max(1, noise(total, max(self.rule.max_bad_share, 1e-3)))
+        return enough and failed <= max(1, self.rule.noise(total, max(self.rule.max_bad_share, 1e-3)))
 
     def count_from(self, i: int) -> int:
         """How many incidents begin from slice i on."""

@@ -96,10 +96,11 @@ def recover(
     requests, or so bad that it counts alone; backdated to its first bad request. Recovery: the first good
     slice of the first run of good slices that lasts `hold_s`; a bad slice inside is the same incident.
     Empty slices are neither good nor bad; they count towards the hold only where the baseline had fewer
-    than 3 requests a slice. The failures of the hold together must be noise too. `max_duration_s`, for
-    one-shot faults that the tool mends after that time: recovery must begin before it. Never recovered:
-    censored. `alerts_s`: replayed alert times, for detection. `undone_s` only tells, in `why`, whether
-    recovery came before it, and how long the fault must be watched to be called absorbed.
+    than 3 requests a slice. The failures of the hold together must be noise too. Absorbed: no impact, watched
+    for the hold and half of the time at least, and fewer than half of all requests bad; else not measurable.
+    `max_duration_s`, for one-shot faults that the tool mends after that time: recovery must begin before it.
+    Never recovered: censored. `alerts_s`: replayed alert times, for detection. `undone_s` only tells, in `why`,
+    whether recovery came before it, and how long the fault must be watched to be called absorbed.
     ValueError when until_s <= injected_s or hold_s <= 0.
     """
     if not (until_s > injected_s and hold_s > 0):
@@ -118,7 +119,7 @@ def recover(
     incidents = Incidents(cut, rule, bad, alone, hold_s, until_s, last, sparse)
     start = incidents.first_from(first)
     if start is None:
-        return _unimpaired(cut, first, injected_s, until_s, hold_s, undone_s, sparse is not None)
+        return _unimpaired(cut, over, first, injected_s, until_s, hold_s, undone_s, sparse)
     shares = _shares(cut, over)
     impact_low, impact_at = impact_bounds(cut, rule.latency_limit_s, start, injected_s)
     latest = until_s if max_duration_s is None else min(until_s, injected_s + max_duration_s)
@@ -191,21 +192,26 @@ def _baseline_problem(cut: Slices, bad: Mask, alone: Mask, before: slice, hold_s
 
 def _unimpaired(
     cut: Slices,
+    over: Counts,
     first: int,
     injected_s: float,
     until_s: float,
     hold_s: float,
     undone_s: float | None,
-    sparse: bool,
+    sparse: float | None,
 ) -> Recovery:
-    """No incident: absorbed when it was watched long enough to say so."""
+    """No incident: absorbed when it was watched long enough to say so, and few enough requests were bad."""
     ends = np.minimum(cut.starts + cut.width_s, min(until_s, cut.end_s))
     spans = np.maximum(0.0, ends - np.maximum(cut.starts, injected_s))[first:]
-    counted = spans if sparse else spans[cut.total[first:] > 0]
+    counted = spans[cut.total[first:] > 0] if sparse is None else spans
     seen, all_of_it = float(counted.sum()), float(spans.sum())
     watched = cut.total[first:][spans > 0].any() and seen >= max(hold_s, 0.5 * all_of_it) - 1e-6
     if not watched or (undone_s is not None and min(until_s, cut.end_s) < undone_s - 1e-6):
         return _unknown(f"no impact seen, but requests were watched for {seen:.1f} s only", baseline_ok=True)
+    after = slice(first, first + int(np.count_nonzero(spans)))
+    total, bad = int(cut.total[after].sum()), int(over[after].sum())
+    if 2 * bad >= total or (sparse is not None and total < 0.5 * sparse * np.count_nonzero(spans)):
+        return _unknown(f"no impact for certain: {bad} of only {total} requests were bad", baseline_ok=True)
     return Recovery(
         None,
         None,

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faultload_analysis.budget import allowed_share, budget_spent, burn_down, burn_rate
+from faultload_analysis.population import Population
 from faultload_analysis.slices import slices
 from faultload_analysis.slo import error_budget, more_needed, samples_needed_availability
 from faultload_analysis.timeslices import bad_time_s, ratio_timeslice_budget, slices_in, timeslice_budget
@@ -118,7 +119,8 @@ def test_a_slice_is_good_from_its_target_on() -> None:
 def test_the_three_budgeting_methods_weigh_a_busy_slice_differently() -> None:
     """11 slices with 1 of 2 good and one with 1000 of 1000: 0.989, 1/12 and 6.5/12 good."""
     total, bad = [2] * 11 + [1000], [1] * 11 + [0]
-    by_events = error_budget((np.arange(1022), np.arange(1022) < 11), 0.9, DAY, 720)
+    by_events = error_budget(Population([np.inf] * 11 + [0.1] * 1011), 0.9, DAY, 720)
+    assert by_events == error_budget((np.arange(1022), np.arange(1022) < 11), 0.9, DAY, 720)
     assert by_events.burn_rate == pytest.approx((11 / 1022) / 0.1)
     assert timeslice_budget(total, bad, 0.9, DAY, slice_target=0.99).budget.burn_rate == pytest.approx(110 / 12)
     assert ratio_timeslice_budget(total, bad, 0.9, DAY).burn_rate == pytest.approx(55 / 12)

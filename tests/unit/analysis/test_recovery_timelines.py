@@ -261,3 +261,86 @@ def test_lost_writes_are_an_exact_count_or_nothing() -> None:
     assert decide("==", 0, lost_writes(0, 0, 5, True), fmt=str).verdict is Verdict.INCONCLUSIVE
     with pytest.raises(ValueError, match="not counts"):
         lost_writes(1, 2, 0, True)
+
+
+def test_of_two_overlapping_faults_each_is_timed_from_its_own_injection() -> None:
+    """The first slows answers from 45 to 70, the second fails all from 60 to 80: users see 45 to 80."""
+    times, latency = timeline(100, seed=6)
+    slow = np.where((times >= 45) & (times < 70), latency + 1.0, latency)
+    hit = outage(times, slow, (60, 80))
+    first = judge(times, hit)
+    assert first.impact_s == pytest.approx(5.0, abs=1.0) and first.recover_s == pytest.approx(35.0, abs=1.0)
+    assert first.recovered_at_s == pytest.approx(80.0, abs=1.0) and first.incidents == 1
+    second = judge(times, hit, injected_s=60.0)
+    assert not second.baseline_ok and not second.measurable
+    assert second.why == "an incident was already on in the 10 s before the injection"
+
+
+def test_two_overlapping_faults_with_impacts_apart_are_two_incidents() -> None:
+    """Injected at 40 and 55, both held until 100: out from 42 to 47 and from 75 to 85."""
+    times, latency = timeline(100, seed=7)
+    hit = outage(times, latency, (42, 47), (75, 85))
+    first, second = judge(times, hit, undone_s=100.0), judge(times, hit, injected_s=60.0, undone_s=100.0)
+    assert (first.impact_s, first.recover_s) == (pytest.approx(2, abs=0.2), pytest.approx(5, abs=0.2))
+    assert first.incidents == 2 and "1 more incident" in first.why
+    assert (second.impact_s, second.recover_s) == (pytest.approx(15, abs=0.2), pytest.approx(10, abs=0.2))
+    assert second.incidents == 1 and "before the fault was undone" in second.why
+
+
+def test_the_three_odd_ones_are_called_by_their_names() -> None:
+    times, latency = timeline()
+    assert "absorbed" in judge(times, latency).why
+    assert judge(times, outage(times, latency, (42, END))).why == "not recovered within 98.0 s of impact"
+    failing = outage(times, latency, (0, END))
+    rule = baseline_rule(failing[times < INJECTED], latency_limit_s=0.3, max_bad_share=0.001)
+    cut = slices(times, failing, start_s=0, end_s=END)
+    r = recover(cut, rule, injected_s=INJECTED, until_s=END)
+    assert r.why.startswith("the baseline was bad: 100.00% of the baseline failed") and not r.measurable
+
+
+@pytest.mark.parametrize("ramp_s", [5.0, 20.0])
+def test_a_ramp_up_of_errors_is_dated_to_where_errors_are_no_noise_any_more(ramp_s: float) -> None:
+    times, latency = timeline(200, seed=8)
+    share = np.clip((times - 45) / ramp_s, 0, 1) * (times < 80)
+    hit = np.random.default_rng(3).random(times.size) < share
+    r = judge(times, np.where(hit, np.inf, latency))
+    assert r.impact_at_s is not None and 45.0 <= r.impact_at_s <= 45.0 + 0.05 * ramp_s + 1.0
+    assert r.recovered_at_s == pytest.approx(80.0, abs=0.1)
+
+
+def test_requests_in_any_order_give_the_same_recovery() -> None:
+    times, latency = timeline()
+    hit = outage(times, latency, (42, 60))
+    order = np.random.default_rng(9).permutation(times.size)
+    rule = baseline_rule(latency[times < INJECTED], latency_limit_s=0.3)
+    watch = {"injected_s": INJECTED, "until_s": END}
+    mixed = recover(slices(times[order], hit[order], start_s=0, end_s=END), rule, **watch)
+    assert mixed == recover(slices(times, hit, start_s=0, end_s=END), rule, **watch) and mixed.recovered
+
+
+def test_nothing_one_request_and_nothing_but_failures_have_an_answer() -> None:
+    rule = SliceRule(0.001, 0.3)
+    watch = {"injected_s": INJECTED, "until_s": END}
+    for times, latency in (([], []), ([50.0], [0.1]), ([50.0], [math.inf])):
+        r = recover(slices(times, latency, start_s=0, end_s=END), rule, **watch)
+        assert not r.measurable and "no requests were seen" in r.why
+        assert ttr_estimate(r).value is None
+    lone = recover(slices([35.0, 50.0], [0.1, math.inf], start_s=0, end_s=END), rule, **watch)
+    assert not lone.measurable and lone.why == "no impact for certain: 1 of only 1 requests were bad"
+    with pytest.raises(ValueError, match="ok requests"):
+        baseline_rule([math.inf] * 50)
+    with pytest.raises(ValueError, match="ok requests"):
+        baseline_rule([])
+    assert not baseline_rule([], latency_limit_s=0.3).baseline_ok
+    assert not baseline_rule([math.inf], latency_limit_s=0.3).baseline_ok
+
+
+def test_what_cannot_be_watched_is_refused() -> None:
+    times, latency = timeline(10)
+    cut = slices(times, latency, start_s=0, end_s=END)
+    for watch in ({"until_s": INJECTED}, {"until_s": 20.0}, {"until_s": END, "hold_s": 0.0}):
+        with pytest.raises(ValueError, match="nothing to watch"):
+            recover(cut, SliceRule(0.001, 0.3), injected_s=INJECTED, **watch)
+    for rule in ((-0.1, 0.3), (0.1, 0.0), (math.nan, 0.3)):
+        with pytest.raises(ValueError, match="not a slice rule"):
+            SliceRule(*rule)

@@ -1,0 +1,164 @@
+"""A busy system's own bursts are no impact, and real outages of it still are."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from faultload_analysis.bursts import burst_level, onset_levels
+from faultload_analysis.recovery import Recovery, SliceRule, baseline_rule, recover, slices
+
+RATE, BASELINE, WATCH = 100.0, 60.0, 90.0
+
+
+def mm1(utilisation: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Arrivals and response times of an M/M/1 queue in steady state (Lindley's recursion)."""
+    end = BASELINE + WATCH
+    times = np.sort(rng.uniform(0, end, rng.poisson(RATE * end)))
+    service = rng.exponential(utilisation / RATE, times.size)
+    first = rng.exponential(1 / (RATE / utilisation - RATE)) if rng.random() < utilisation else 0.0
+    walk = np.cumsum(np.concatenate(([first], service[:-1] - np.diff(times))))
+    return times, walk - np.minimum(np.minimum.accumulate(walk), 0.0) + service
+
+
+def watch(times: np.ndarray, latency: np.ndarray, *, bursts: bool = True) -> Recovery:
+    before = times < BASELINE
+    known = {"times_s": times[before], "watch_s": WATCH} if bursts else {}
+    rule = baseline_rule(latency[before], **known)
+    cut = slices(times, latency, start_s=0.0, end_s=BASELINE + WATCH)
+    return recover(cut, rule, injected_s=BASELINE, until_s=BASELINE + WATCH)
+
+
+def has_impact(found: Recovery) -> bool:
+    return found.measurable and not found.absorbed
+
+
+@pytest.mark.parametrize("utilisation", [0.5, 0.8, 0.9])
+def test_natural_bursts_are_an_impact_in_at_most_one_watch_in_twenty(utilisation: float) -> None:
+    rng = np.random.default_rng(17)
+    runs = [mm1(utilisation, rng) for _ in range(160)]
+    assert np.mean([has_impact(watch(*run)) for run in runs]) <= 0.05
+    if utilisation == 0.9:
+        assert np.mean([has_impact(watch(*run, bursts=False)) for run in runs]) > 0.15
+
+
+@pytest.mark.parametrize("utilisation", [0.5, 0.8, 0.9])
+@pytest.mark.parametrize(("lasts", "share"), [(1.0, 1.0), (3.0, 1.0), (3.0, 0.3)])
+def test_failing_requests_of_a_busy_system_are_found_from_end_to_end(
+    utilisation: float, lasts: float, share: float
+) -> None:
+    rng = np.random.default_rng(23)
+    exact = 0
+    for _ in range(25):
+        times, latency = mm1(utilisation, rng)
+        hit = (times >= 62.3) & (times < 62.3 + lasts) & (rng.random(times.size) < share)
+        r = watch(times, np.where(hit, np.inf, latency))
+        exact += (
+            r.impact_s == pytest.approx(2.3, abs=1.0)
+            and r.recovered_at_s is not None
+            and r.recovered_at_s == pytest.approx(62.3 + lasts, abs=1.0)
+        )
+    assert exact >= 24
+
+
+def test_slow_answers_of_a_calm_system_are_still_found() -> None:
+    rng = np.random.default_rng(29)
+    found = 0
+    for _ in range(20):
+        times = np.sort(rng.uniform(0, BASELINE + WATCH, 60_000))
+        latency = rng.exponential(0.02, times.size)
+        latency[(times >= 70) & (times < 75)] *= 3.0
+        r = watch(times, latency)
+        found += r.impact_at_s == pytest.approx(70, abs=1) and r.recovered_at_s == pytest.approx(75, abs=1)
+    assert found == 20
+
+
+def test_a_baseline_that_fails_in_bursts_expects_bursts() -> None:
+    rng = np.random.default_rng(31)
+    false, false_without = 0, 0
+    for _ in range(40):
+        times = np.sort(rng.uniform(0, BASELINE + WATCH, 15_000))
+        latency = rng.exponential(0.02, times.size)
+        for start in rng.uniform(0, BASELINE + WATCH, rng.poisson(12)):
+            latency[(times >= start) & (times < start + 1.5) & (rng.random(times.size) < 0.15)] = np.inf
+        false += has_impact(watch(times, latency))
+        false_without += has_impact(watch(times, latency, bursts=False))
+    assert false_without > 20 and false <= 6
+    rule = baseline_rule(latency[times < 60], times_s=times[times < 60])
+    assert rule.inflation > 3
+    assert rule.noise(100, 0.01) > SliceRule(0.01, 1.0).noise(100, 0.01)
+    assert baseline_rule(rng.exponential(0.02, 6000), times_s=np.arange(6000) / 100).inflation == 1.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    levels=st.lists(st.floats(0.001, 10), min_size=3, max_size=80),
+    scale=st.floats(0.1, 100),
+    watched=st.floats(1, 1000),
+)
+def test_a_burst_level_scales_with_the_latencies_and_grows_with_the_watch(
+    levels: list[float], scale: float, watched: float
+) -> None:
+    z = np.array(levels)
+    level = burst_level(z, watched)
+    assert level >= np.median(z)
+    assert burst_level(z * scale, watched) == pytest.approx(level * scale)
+    assert burst_level(z, 2 * watched) >= level
+
+
+@pytest.mark.parametrize("peaks", [3, 10, 40])
+def test_a_burst_level_is_passed_as_rarely_as_it_says(peaks: int) -> None:
+    """Exponential peaks apart from each other: the prediction is exact, but for the sum over future peaks."""
+    rng = np.random.default_rng(37)
+    passed = 0
+    for _ in range(4000):
+        levels = np.zeros(2 * peaks + 1)
+        levels[1::2] = rng.exponential(1, peaks)
+        passed += rng.exponential(1, 30).max() > burst_level(levels, 30 * levels.size / peaks)
+    assert 0.015 <= passed / 4000 <= 0.045
+
+
+def test_a_burst_level_of_nearly_nothing_is_what_was_seen() -> None:
+    assert burst_level([], 90) == 0.0
+    assert burst_level([0.1, 0.3], 90) == 0.3
+    assert burst_level([0.2] * 30, 90) == 0.2
+
+
+def test_an_incident_begins_exactly_above_its_onset_level() -> None:
+    rng = np.random.default_rng(41)
+    rule = SliceRule(0.0, 1.0)
+    for _ in range(60):
+        parts = [rng.exponential(1, int(rng.integers(1, 40))) for _ in range(12)]
+        times = np.concatenate([i + np.linspace(0, 0.9, p.size) for i, p in enumerate(parts)])
+        bad = [min(rule.noise(p.size, 0.01) + 1, -(-p.size // 2)) for p in parts]
+        alone = [max(rule.noise(p.size, 0.01, 1e-4) + 1, -(-p.size // 2)) for p in parts]
+        highest = onset_levels(parts, bad, alone).max()
+        for limit, begins in ((highest * (1 + 1e-9), False), (highest * (1 - 1e-9), True)):
+            cut = slices(times, np.concatenate(parts), start_s=0, end_s=12)
+            mask, single, _ = SliceRule(0.0, limit).judge(cut)
+            onset = any(mask[i] and (single[i] or mask[i + 1 : i + 3].any()) for i in range(12))
+            assert onset is begins
+
+
+def test_times_in_any_order_give_the_same_rule_and_wrong_ones_are_refused() -> None:
+    rng = np.random.default_rng(43)
+    times, latency = np.sort(rng.uniform(0, 60, 3000)), rng.exponential(0.02, 3000)
+    rule = baseline_rule(latency, times_s=times)
+    order = rng.permutation(3000)
+    assert baseline_rule(latency[order], times_s=times[order]) == rule
+    assert rule.latency_limit_s >= rule.burst_s > 0
+    assert baseline_rule(latency, times_s=times, latency_limit_s=5.0).latency_limit_s == 5.0
+    for bad in (times[:-1], np.where(times < 1, np.nan, times)):
+        with pytest.raises(ValueError, match="one shape"):
+            baseline_rule(latency, times_s=bad)
+    with pytest.raises(ValueError, match="NaN"):
+        baseline_rule([0.1, math.nan])
+    for a, b in itertools.pairwise((15.0, 30.0, 60.0)):
+        assert baseline_rule(latency[times < a], times_s=times[times < a]).burst_s * 1.5 > (
+            baseline_rule(latency[times < b], times_s=times[times < b]).burst_s
+        )
