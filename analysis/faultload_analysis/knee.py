@@ -45,9 +45,10 @@ def find_knee(x: npt.ArrayLike, y: npt.ArrayLike, *, alpha: float = 0.05, confid
     Hudson's method (1966). The F statistic against the line is compared with its distribution under
     normal noise at these x, drawn 1999 times with a fixed seed: k exists only under the alternative, so the F
     table rejects too often (Davies 1987; measured with 20 even points: 6.7 % at a nominal 5 %, this one 4.8 %). Not
-    rejected at `alpha`: no knee. Bounds on k: all values that cost no more than S(k) - S = s^2 t^2_{n - 4}
-    (profile; the same 20 points, a knee at 0.6: 6 and 8 % miss it on either side where 5 % may); one that reaches
-    the second level from an end is open. Fewer than 6 levels of x: no knee can be told.
+    rejected at `alpha`: no knee. Bounds on k: all values with S(k) - S <= c^2 s^2, c for each side from 1999 wild
+    bootstrap draws (Wu 1986; noise may grow with the rate) and at least t_{n - 4}; a bound that the data do not
+    reach is open. Measured with 12, 20 and 30 points, even or growing noise, 300 times: 2 to 5 % miss the knee on
+    either side (by t alone 12 % with growing noise). Fewer than 6 levels of x: no knee can be told.
     ValueError for differing shapes, NaN or infinite values.
     """
     xs, ys = _checked(x, y)
@@ -64,7 +65,7 @@ def find_knee(x: npt.ArrayLike, y: npt.ArrayLike, *, alpha: float = 0.05, confid
     inner = (levels[1:-1] - shift) / scale
     at = line.best_hinge(inner)
     cost, before, after = line.hinge(at)
-    df = n - 4
+
     perfect = cost <= _EXACT * total
     p_value = 0.0 if perfect else line.p_value(inner, (line.cost - cost) / cost)
     if p_value > alpha:
@@ -74,13 +75,14 @@ def find_knee(x: npt.ArrayLike, y: npt.ArrayLike, *, alpha: float = 0.05, confid
     low = high = None
     why = "the data lie on two lines exactly, so nothing tells their noise" if perfect else ""
     if not perfect:
-        t = float(stats.t.ppf(confidence, df))
-        low, high = line.interval(inner, at, cost * (1.0 + t * t / df))
+        low, high = line.interval(inner, at, confidence)
 
     def back(k: float | None) -> float | None:
         return None if k is None else shift + scale * k
 
-    found = Estimate(back(at), back(low), back(high), n, None, "segmented regression, profile with Student t", why)
+    found = Estimate(
+        back(at), back(low), back(high), n, None, "segmented regression, profile with wild bootstrap", why
+    )
     return Knee(found, before / scale, after / scale, p_value)
 
 
@@ -134,20 +136,44 @@ class _Line:
         ratio = gained / (np.einsum("ij,ij->j", noise, noise) - gained)
         return float((1 + np.count_nonzero(ratio >= seen)) / (1 + _NULL_DRAWS))
 
-    def interval(self, inner: Array, at: float, allowed: float) -> tuple[float | None, float | None]:
+    def interval(self, inner: Array, at: float, confidence: float) -> tuple[float | None, float | None]:
         """The outermost k on either side that cost no more than allowed; None: the data end first."""
         ks = np.unique(np.append(_fine(inner), at))
-        fits = self.costs(ks) <= allowed
-        fits[np.searchsorted(ks, at)] = True
-        first, last = int(np.argmax(fits)), ks.size - 1 - int(np.argmax(fits[::-1]))
+        best, df = int(np.searchsorted(ks, at)), self.u.size - 4
+        cost, costs = self.hinge(at)[0], self.costs(ks)
 
-        def edge(inside: int, outside: int) -> float | None:
+        def edge(critical: float, step: int) -> float | None:
+            allowed = cost * (1.0 + critical**2 / df)
+            fits = np.flatnonzero(costs <= allowed)
+            inside = max(best, int(fits[-1])) if step > 0 else min(best, int(fits[0]))
+            outside = inside + step
             if not 0 <= outside < ks.size:
                 return None
             a, b = sorted((float(ks[inside]), float(ks[outside])))
             return float(optimize.brentq(lambda k: float(self.costs(np.array([k]))[0]) - allowed, a, b, xtol=1e-12))
 
-        return edge(first, first - 1), edge(last, last + 1)
+        below, above = self._critical(ks, best, confidence)
+        return edge(below, -1), edge(above, 1)
+
+    def _critical(self, ks: Array, best: int, confidence: float) -> tuple[float, float]:
+        """How far the signed root of the profile strays to either side by a wild bootstrap; at least Student t."""
+        k, df = float(ks[best]), self.u.size - 4
+        past = self.u > k
+        design = np.column_stack((np.ones_like(self.u), self.u, np.maximum(self.u - k, 0.0), past.astype(float)))
+        q = np.linalg.qr(design)[0]
+        leverage = np.minimum(np.einsum("ij,ij->i", q, q), 0.95)
+        solution = np.linalg.lstsq(design[:, :3], self.y)[0]
+        fitted = design[:, :3] @ solution
+        signs = np.random.default_rng(1).choice((-1.0, 1.0), (self.u.size, _NULL_DRAWS))
+        drawn = fitted[:, None] + signs * ((self.y - fitted) / (1.0 - leverage))[:, None]
+        drawn -= self.basis @ (self.basis.T @ drawn)
+        gains = (self.directions(ks) @ drawn) ** 2
+        top = gains.argmax(axis=0)
+        most = gains[top, np.arange(_NULL_DRAWS)]
+        left = np.einsum("ij,ij->i", drawn.T, drawn.T) - most
+        root = np.sqrt((most - gains[best]) / np.maximum(left, 1e-300) * df) * np.sign(top - best)
+        t = float(stats.t.ppf(confidence, df))
+        return max(t, float(np.quantile(root, confidence))), max(t, float(np.quantile(-root, confidence)))
 
 
 def _fine(inner: Array) -> Array:

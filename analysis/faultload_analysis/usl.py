@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
 
-from .dependence import Array
+from .dependence import Array, Mask
 from .verdict import Estimate
 
 Name = Literal["alpha", "beta", "gamma"]
@@ -225,27 +226,7 @@ def usl_fit(concurrency: npt.ArrayLike, throughput_per_s: npt.ArrayLike) -> UslF
             f"a scalability curve needs at least {FEWEST_POINTS} points at 3 levels of concurrency, "
             f"not {n.size} at {different}"
         )
-    span, height = float(n.max()), float(np.max(x / n))
-
-    def residuals(p: Array) -> Array:
-        return np.asarray(p[2] * height * _shape(n, p[0] / span, p[1] / span**2) - x)
-
-    def jacobian(p: Array) -> Array:
-        scale = np.array([1.0 / span, 1.0 / span**2, height])
-        return np.asarray(_gradient(n, p[0] / span, p[1] / span**2, p[2] * height) * scale)
-
-    tops = np.array([span, span**2, np.inf])
-    # Several starts, and the best end: on few points the surface has a second valley at beta = 0.
-    starts = [(0.01 * span, 1e-4 * span**2, 1.0), (0.3 * span, 0.0, 1.0), (0.0, 1e-2, 1.0), (0.9 * span, 0.0, 1.0)]
-    fits = [
-        optimize.least_squares(
-            residuals, np.minimum(start, tops * (1 - 1e-9)), jac=jacobian, bounds=(np.zeros(3), tops),
-            xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=2000,
-        )
-        for start in starts
-    ]  # fmt: skip
-    best = min(fits, key=lambda fit: float(fit.cost))
-    alpha, beta, gamma = _snapped(n, x, float(best.x[0]) / span, float(best.x[1]) / span**2)
+    alpha, beta, gamma = _fitted(n, x)
     left = x - gamma * _shape(n, alpha, beta)
     df = n.size - 3
     rse = math.sqrt(float(left @ left) / df)
@@ -282,7 +263,7 @@ def _projected(n: Array, x: Array, alpha: npt.ArrayLike, beta: npt.ArrayLike) ->
 
 def _least(cost: Callable[[Array], Array], scale: float) -> float:
     """The least of `cost` over [0, 1]: a grid that is fine around `scale`, then Brent between its neighbours."""
-    grid = np.concatenate(([0.0], np.geomspace(1e-4 * scale, 1.0, 160)))
+    grid = np.concatenate(([0.0], np.geomspace(1e-4 * scale, 1.0, 64)))
     values = cost(grid)
     i = int(np.argmin(values))
     around = (float(grid[max(i - 1, 0)]), float(grid[min(i + 1, grid.size - 1)]))
@@ -290,23 +271,58 @@ def _least(cost: Callable[[Array], Array], scale: float) -> float:
         lambda v: float(cost(np.array([v]))[0]),
         bounds=around,
         method="bounded",
-        options={"xatol": 1e-9 * around[1]},
+        options={"xatol": 1e-7 * around[1]},
     )
     return min(float(values[i]), float(refined.fun))
 
 
-def _snapped(n: Array, x: Array, alpha: float, beta: float) -> tuple[float, float, float]:
-    """alpha and beta on their bound where they are so near that it costs nothing, and the gamma of both."""
-    span = float(n.max())
-    cost = float(_projected(n, x, alpha, beta)[0])
-    slack = cost * (1.0 + 1e-9) + 1e-24 * float(x @ x)
-    for bound in (0.0, 1.0):
-        if abs(alpha - bound) * span < 1e-3 and float(_projected(n, x, bound, beta)[0]) <= slack:
-            alpha = bound
-        if abs(beta - bound) * span**2 < 1e-3 and float(_projected(n, x, alpha, bound)[0]) <= slack:
-            beta = bound
-    shape = _shape(n, alpha, beta)
-    return alpha, beta, float(shape @ x / (shape @ shape))
+def _fitted(n: Array, x: Array) -> tuple[float, float, float]:
+    """The least squares fit: of alpha and beta each free, at 0 and at 1, the best that stays within [0, 1].
+
+    Each from the best point of a grid, so that no start has to be guessed; a fit at a bound is preferred to one
+    that is no better (1e-9), because there rounding decides.
+    """
+    span, height = float(n.max()), float(np.max(x / n))
+    alphas = np.concatenate(([0.0], np.geomspace(1e-4 / span, 1.0, 40)))
+    betas = np.concatenate(([0.0], np.geomspace(1e-4 / span**2, 1.0, 40)))
+    costs = _projected(n, x, np.repeat(alphas, betas.size), np.tile(betas, alphas.size))
+    costs = costs.reshape(alphas.size, betas.size)
+    ends: list[tuple[float, int, tuple[float, float, float]]] = []
+    for rows, cols in itertools.product((slice(None), slice(0, 1), slice(-1, None)), repeat=2):
+        part = costs[rows, cols]
+        row, col = np.unravel_index(int(part.argmin()), part.shape)
+        start = np.array([alphas[rows][row] * span, betas[cols][col] * span**2, 1.0])
+        free = np.array([rows == slice(None), cols == slice(None), True])
+        alpha, beta = _polished(n, x, start, free, np.array([1.0 / span, 1.0 / span**2, height]))
+        if 0.0 <= alpha <= 1.0 and 0.0 <= beta <= 1.0:
+            shape = _shape(n, alpha, beta)
+            cost = float(_projected(n, x, alpha, beta)[0])
+            ends.append((cost, int(free.sum()), (alpha, beta, float(shape @ x / (shape @ shape)))))
+    enough = min(cost for cost, _, _ in ends) * (1.0 + 1e-9) + 1e-24 * float(x @ x)
+    return min((end for end in ends if end[0] <= enough), key=lambda end: end[1])[2]
+
+
+def _polished(n: Array, x: Array, start: Array, free: Mask, scale: Array) -> tuple[float, float]:
+    """alpha and beta after Levenberg-Marquardt on the free parameters, gamma always among them."""
+
+    def whole(p: Array) -> Array:
+        full = start.copy()
+        full[free] = p
+        return np.asarray(full * scale)
+
+    def residuals(p: Array) -> Array:
+        alpha, beta, gamma = whole(p)
+        return np.asarray(gamma * _shape(n, alpha, beta) - x)
+
+    def jacobian(p: Array) -> Array:
+        return np.asarray((_gradient(n, *whole(p)) * scale)[:, free])
+
+    with np.errstate(all="ignore"):
+        found = optimize.least_squares(
+            residuals, start[free], jac=jacobian, method="lm", xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=400
+        )
+    alpha, beta, _ = whole(found.x)
+    return float(alpha), float(beta)
 
 
 def _covariance(n: Array, alpha: float, beta: float, gamma: float, rse: float) -> Array:
