@@ -9,7 +9,7 @@ import numpy as np
 
 from .dependence import Array, Mask
 from .slice_rule import SliceRule
-from .slices import Slices
+from .slices import Counts, Slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,27 @@ class Incidents:
         """Slice i is bad and so is one of the next two that hold requests; or it is bad enough alone."""
         if not self.bad[i]:
             return False
-        following = np.flatnonzero(self.cut.total[i + 1 : self.last + 1])[:2] + i + 1
-        return bool(self.alone[i] or self.bad[following].any())
+        first = self._next(self.cut.total, i + 1)
+        second = self._next(self.cut.total, first + 1)
+        return any(self.bad[j] for j in (first, second) if j <= self.last) or bool(self.alone[i])
 
     def first_from(self, i: int) -> int | None:
-        return next(
-            (int(j) for j in np.flatnonzero(self.bad[: self.last + 1]) if j >= i and self.begins_at(int(j))), None
-        )
+        """The first slice from i on in which an incident begins; None: none does."""
+        while (i := self._next(self.bad, i)) <= self.last:
+            if self.begins_at(i):
+                return i
+            i += 1
+        return None
+
+    def _next(self, flags: Counts | Mask, i: int) -> int:
+        """The first slice from i on whose flag is not zero; beyond the last one when there is none."""
+        block = 64
+        while i <= self.last:
+            found = np.flatnonzero(flags[i : min(i + block, self.last + 1)])
+            if found.size:
+                return i + int(found[0])
+            i, block = i + block, 4 * block
+        return self.last + 1
 
     def recovered_from(self, start: int) -> int | None:
         """The first good slice after `start` whose run of good slices lasts the hold; None: none does."""

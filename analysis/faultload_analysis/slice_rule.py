@@ -59,15 +59,21 @@ class SliceRule:
         over = cut.over(self.latency_limit_s)
         failed_share = max(self.max_bad_share, _MIN_SHARE)
         slow_share = max(1.0 - self.quantile, failed_share)
-        bad = np.zeros(cut.total.size, dtype=np.bool_)
-        alone = np.zeros(cut.total.size, dtype=np.bool_)
-        for i in np.flatnonzero(over):
-            n, k = int(cut.total[i]), int(over[i])
-            half = 2 * k >= n and slow_share <= _MAX_SHARE
-            explained = k <= self.noise(n, slow_share) and int(cut.failed[i]) <= self.noise(n, failed_share)
-            bad[i] = half or not explained
-            alone[i] = 2 * k >= n and k > self.noise(n, slow_share, NOISE_ALONE)
+        half = 2 * over >= np.maximum(cut.total, 1)
+        certain = half & (slow_share <= _MAX_SHARE)
+        bad = (
+            certain
+            | (over > self._limits(cut.total, slow_share))
+            | (cut.failed > self._limits(cut.total, failed_share))
+        )
+        alone = half & (over > self._limits(cut.total, slow_share, NOISE_ALONE))
         return bad, alone, over
+
+    def _limits(self, total: Counts, share: float, probability: float = NOISE) -> Counts:
+        """`noise` of each slice, shape (k,)."""
+        sizes, which = np.unique(total, return_inverse=True)
+        each = [self.noise(int(n), share, probability) if n else 0 for n in sizes]
+        return np.array(each, dtype=np.int64)[which]
 
     def noise(self, n: int, share: float, probability: float = NOISE) -> int:
         """`noise` with every `inflation` of the n requests counted as one."""
