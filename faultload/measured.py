@@ -61,7 +61,7 @@ class Measured:
         noted = self.info.get("load_start_s")
         if noted is not None:
             return float(noted)
-        first = next(self.record.samples(), None)
+        first = next(self.record.times(), None)
         return 0.0 if first is None else float(first.intended_s[0])
 
     @cached_property
@@ -72,7 +72,7 @@ class Measured:
         if cut is not None:
             return min(planned, float(cut))
         if self.info.get("ended") is None:
-            ends = [float(part.ended_s.max()) for part in self.record.samples() if len(part)]
+            ends = [float(part.ended_s.max()) for part in self.record.times() if len(part)]
             return min(planned, max(ends)) if ends else planned
         return planned
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from faultload.record_tables import SCHEMAS, TableTail, files, numbers
+from faultload.record_tables import SCHEMAS, TableTail, files, numbers, texts
 
 CHUNK_ROWS = 1_000_000
 _NEVER = np.iinfo(np.int64).max
@@ -68,21 +69,45 @@ def _write(stream: Path, schema: pa.Schema, target: Path) -> None:
             enough = max(CHUNK_ROWS, 2 * rows)
 
 
+Columns = dict[str, npt.NDArray[Any]]
+"""A chunk of a table: one array a column, texts as int32 codes into a `Vocabulary`, -1 for none."""
+
+
+class Vocabulary:
+    """The texts of a table's columns; a text has the same code in every chunk."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, list[str | None]] = {}
+
+    def names(self, column: str) -> list[str | None]:
+        """The texts of a column by code; grows while chunks are read."""
+        return self._names.setdefault(column, [])
+
+    def codes(self, name: str, column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
+        found, texts_here = texts(column)
+        known = self.names(name)
+        known += [text for text in dict.fromkeys(texts_here) if text not in known]
+        if known[: len(texts_here)] == texts_here:
+            return found
+        mapped = np.array([*(known.index(text) for text in texts_here), -1], dtype=np.int32)
+        return np.asarray(mapped[found], dtype=np.int32)
+
+
 def chunks(
     folder: Path,
     table: str,
     columns: Sequence[str],
+    vocabulary: Vocabulary | None = None,
     *,
     rows: int | None = None,
     since: int | None = None,
     until: int | None = None,
-) -> Iterator[pa.Table]:
-    """The rows of a table over all its workers in order of time, about `rows` at a time
-    (a million by default).
+) -> Iterator[Columns]:
+    """The rows of a table over all its workers in order of time, about `rows` at a time (a million by default).
 
     Time is the table's first column, which `columns` must begin with; [`since`, `until`) bounds it, in its own
-    unit. Texts come as dictionaries. Raises OSError or pyarrow.ArrowInvalid when a sealed file is damaged,
-    ValueError when one is not in order of time.
+    unit. Raises OSError or pyarrow.ArrowInvalid when a sealed file is damaged, ValueError when one is not in
+    order of time.
     """
     schema = SCHEMAS[table]
     order = schema.names[0]
@@ -90,26 +115,25 @@ def chunks(
         raise ValueError(f"the columns of {table} begin with {order}")
     span = (-_NEVER if since is None else since, _NEVER if until is None else until)
     found = files(folder, table)
-    share = (CHUNK_ROWS if rows is None else rows) // max(len(found), 1)
-    feeds = [_within(_feed(path, columns, schema, share, span), order, span) for path in found]
+    share = max((CHUNK_ROWS if rows is None else rows) // max(len(found), 1), 1)
+    known = Vocabulary() if vocabulary is None else vocabulary
+    feeds = [_within(_feed(path, columns, schema, share, span), order, span, known) for path in found]
     return _merged(feeds, order) if len(feeds) > 1 else iter(feeds[0]) if feeds else iter(())
 
 
 def _feed(
     path: Path, columns: Sequence[str], schema: pa.Schema, rows: int, span: tuple[int, int]
 ) -> Iterator[pa.Table]:
-    texts = [name for name in columns if pa.types.is_string(schema.field(name).type)]
     if path.suffix == ".arrows":
         found = [part for batch in TableTail(path).batches() if (part := _inside(batch, columns, span)).num_rows]
         live = pa.Table.from_batches(found, pa.schema([schema.field(name) for name in columns]))
-        for name in texts:
-            live = live.set_column(live.schema.get_field_index(name), name, live[name].dictionary_encode())
         yield live.sort_by(columns[0])
         return
-    with pq.ParquetFile(path, read_dictionary=texts) as file:
+    wanted = [name for name in columns if pa.types.is_string(schema.field(name).type)]
+    with pq.ParquetFile(path, read_dictionary=wanted) as file:
         groups = [i for i in range(file.num_row_groups) if _touches(file.metadata.row_group(i), columns[0], span)]
-        for batch in file.iter_batches(max(rows, 1), row_groups=groups, columns=list(columns)):
-            yield pa.Table.from_batches([batch]).select(list(columns))
+        for batch in file.iter_batches(rows, row_groups=groups, columns=list(columns)):
+            yield pa.Table.from_batches([batch])
 
 
 def _inside(batch: pa.RecordBatch, columns: Sequence[str], span: tuple[int, int]) -> pa.RecordBatch:
@@ -126,35 +150,45 @@ def _touches(group: Any, order: str, span: tuple[int, int]) -> bool:
     return bool(known.max >= span[0] and known.min < span[1])
 
 
-def _within(feed: Iterator[pa.Table], order: str, span: tuple[int, int]) -> Iterator[pa.Table]:
-    """Only the rows inside the span, checked to be in order of time."""
+def _within(
+    feed: Iterator[pa.Table], order: str, span: tuple[int, int], vocabulary: Vocabulary
+) -> Iterator[Columns]:
+    """Only the rows inside the span, as arrays, checked to be in order of time."""
     last = -_NEVER
     for table in feed:
         if not table.num_rows:
             continue
         times = numbers(table[order])
-        if times[0] < last or (np.diff(times) < 0).any():
+        if times[0] < last or (times[1:] < times[:-1]).any():
             raise ValueError(f"{order} goes backward: the table is not in order of time")
         last = int(times[-1])
         begin, end = np.searchsorted(times, span)
         if end > begin:
-            yield table.slice(int(begin), int(end - begin))
+            inside = table.slice(int(begin), int(end - begin))
+            yield {name: _array(name, inside[name], vocabulary) for name in inside.column_names}
 
 
-def _merged(feeds: Sequence[Iterator[pa.Table]], order: str) -> Iterator[pa.Table]:
+def _array(name: str, column: pa.ChunkedArray, vocabulary: Vocabulary) -> npt.NDArray[Any]:
+    text = pa.types.is_string(column.type) or pa.types.is_dictionary(column.type)
+    return vocabulary.codes(name, column) if text else numbers(column)
+
+
+def _merged(feeds: Sequence[Iterator[Columns]], order: str) -> Iterator[Columns]:
     """Several feeds as one: what all of them have reached is given out together."""
-    heads: list[pa.Table | None] = [next(feed, None) for feed in feeds]
-    while any(head is not None for head in heads):
-        reached = min(int(numbers(head[order])[-1]) for head in heads if head is not None)
-        parts = []
+    heads = [next(feed, None) for feed in feeds]
+    while held := [head for head in heads if head is not None]:
+        reached = min(int(head[order][-1]) for head in held)
+        parts: list[Columns] = []
         for i, head in enumerate(heads):
             if head is None:
                 continue
-            ready = int(np.searchsorted(numbers(head[order]), reached, side="right"))
-            parts.append(head.slice(0, ready))
-            rest = head.slice(ready)
-            heads[i] = rest if rest.num_rows else next(feeds[i], None)
-        yield pa.concat_tables([part for part in parts if part.num_rows]).sort_by(order)
+            ready = int(np.searchsorted(head[order], reached, side="right"))
+            parts.append({name: values[:ready] for name, values in head.items()})
+            rest = {name: values[ready:] for name, values in head.items()}
+            heads[i] = rest if rest[order].size else next(feeds[i], None)
+        together = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        by_time = np.argsort(together[order], kind="stable")
+        yield {name: values[by_time] for name, values in together.items()}
 
 
 def row_count(folder: Path, table: str) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from faultload.limits import declared_limits, declared_slo
 from faultload.measured import FaultTimes, Measured
-from faultload.rows import Floats, Samples, joined
+from faultload.rows import Floats, Times, joined_times
 from faultload.scenario import Scenario
 from faultload.vocabulary import FAULTS
 from faultload_analysis import recovery as analysis
@@ -23,7 +23,7 @@ BASELINE_ROWS = 1_000_000
 """A baseline this long says all that it can about what is normal."""
 
 
-def baseline(measured: Measured) -> Samples:
+def baseline(measured: Measured) -> Times:
     """The requests between warm-up and the first fault or surge; of a very long baseline the last ones."""
     first = min(
         [
@@ -32,12 +32,12 @@ def baseline(measured: Measured) -> Samples:
             *(start for start, _ in surges(measured).values()),
         ]
     )
-    kept: deque[Samples] = deque()
-    for part in measured.record.samples(measured.warmup_end_s, first):
+    kept: deque[Times] = deque()
+    for part in measured.record.times(measured.warmup_end_s, first):
         kept.append(part)
         while sum(map(len, kept)) - len(kept[0]) >= BASELINE_ROWS:
             kept.popleft()
-    return joined(kept)
+    return joined_times(kept)
 
 
 def surges(measured: Measured) -> dict[str, tuple[float, float]]:
@@ -68,17 +68,21 @@ def slice_rule(measured: Measured, scenario: Scenario, profile: str) -> SliceRul
         return None
 
 
-def cut_slices(measured: Measured, scenario: Scenario, rule: SliceRule) -> Slices | None:
-    """The load from the end of warm-up in slices; None when there was no such time."""
+def cut_slices(
+    measured: Measured, scenario: Scenario, rule: SliceRule, also: Callable[[Times], None] | None = None
+) -> Slices | None:
+    """The load from the end of warm-up in slices; None when there was no such time. `also` sees all requests."""
     start, end = measured.warmup_end_s, measured.load_end_s
     if end - start < scenario.recovery.slice:
         return None
     builder = SliceBuilder(start, end, scenario.recovery.slice, limit_s=rule.latency_limit_s)
-    for part in measured.record.samples(start, end):
+    for part in measured.record.times():
         builder.add(part.intended_s, part.latency_s)
+        if also is not None:
+            also(part)
 
     def fetch(since_s: float, until_s: float) -> tuple[Floats, Floats]:
-        found = joined(measured.record.samples(since_s, until_s))
+        found = joined_times(measured.record.times(since_s, until_s))
         return found.intended_s, found.latency_s
 
     return builder.finish(fetch)
@@ -90,8 +94,9 @@ def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[
     if not injected:
         return {}
     rule = slice_rule(measured, scenario, profile)
-    cut = None if rule is None else cut_slices(measured, scenario, rule)
-    alerts = alert_times(measured, declared_slo(scenario, profile))
+    outcomes = Outcomes(measured)
+    cut = None if rule is None else cut_slices(measured, scenario, rule, outcomes.add)
+    alerts = outcomes.alert_times(declared_slo(scenario, profile))
     found = {}
     for fault in injected:
         assert fault.injected_at is not None
@@ -138,19 +143,25 @@ def _not_measurable(why: str) -> Recovery:
     return Recovery(None, None, None, None, False, False, None, None, False, why)
 
 
-def alert_times(measured: Measured, slo: float) -> list[float]:
-    """When burn-rate alerts would have fired, replayed over the outcomes as they became known."""
-    start = math.floor(measured.load_start_s)
-    seconds = max(1, math.ceil(measured.load_end_s) - start)
-    total, failed = np.zeros(seconds, dtype=np.int64), np.zeros(seconds, dtype=np.int64)
-    for part in measured.record.samples():
-        second = np.floor(part.ended_s).astype(np.int64) - start
-        inside = (second >= 0) & (second < seconds)
-        total += np.bincount(second[inside], minlength=seconds)
-        failed += np.bincount(second[inside & ~part.ok], minlength=seconds)
-    replay = AlertReplay(slo, start_s=float(start))
-    replay.add(total, failed)
-    return [alert.start_s for alert in replay.finish()]
+class Outcomes:
+    """Requests and failures by the second in which they became known, over the load."""
+
+    def __init__(self, measured: Measured) -> None:
+        self._start = math.floor(measured.load_start_s)
+        seconds = max(1, math.ceil(measured.load_end_s) - self._start)
+        self._total, self._failed = np.zeros(seconds, dtype=np.int64), np.zeros(seconds, dtype=np.int64)
+
+    def add(self, part: Times) -> None:
+        second = np.floor(part.ended_s).astype(np.int64) - self._start
+        inside = (second >= 0) & (second < self._total.size)
+        self._total += np.bincount(second[inside], minlength=self._total.size)
+        self._failed += np.bincount(second[inside & ~part.ok], minlength=self._total.size)
+
+    def alert_times(self, slo: float) -> list[float]:
+        """When burn-rate alerts would have fired, replayed over the outcomes as they became known."""
+        replay = AlertReplay(slo, start_s=float(self._start))
+        replay.add(self._total, self._failed)
+        return [alert.start_s for alert in replay.finish()]
 
 
 def overloads_of(measured: Measured, scenario: Scenario, profile: str) -> dict[str, Overload]:

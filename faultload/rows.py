@@ -10,9 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from faultload import record_tables as tables
 from faultload.record import RunDirectory
-from faultload.record_sealed import chunks, row_count
+from faultload.record_sealed import Columns, Vocabulary, chunks, row_count
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]
@@ -116,11 +115,30 @@ class Series:
     labels: Mapping[str, Labels]
 
 
+@dataclass(frozen=True)
+class Times:
+    """Requests in order of intended start, without their names; seconds, `latency_s` +inf for failed."""
+
+    intended_s: Floats
+    ended_s: Floats
+    latency_s: Floats
+
+    @property
+    def ok(self) -> Mask:
+        return self.latency_s < np.inf
+
+    def __len__(self) -> int:
+        return int(self.intended_s.size)
+
+
 class Record(Protocol):
     """What a run recorded: every call begins anew, at the earliest row."""
 
-    def samples(self, since_s: float | None = None, until_s: float | None = None) -> Iterator[Samples]:
-        """Requests whose intended start lies in [since_s, until_s)."""
+    def samples(self) -> Iterator[Samples]:
+        """All requests."""
+
+    def times(self, since_s: float | None = None, until_s: float | None = None) -> Iterator[Times]:
+        """Requests whose intended start lies in [since_s, until_s), without their names."""
 
     def iterations(self) -> Iterator[Iterations]: ...
 
@@ -137,10 +155,14 @@ class InMemory:
 
     requests: Samples
 
-    def samples(self, since_s: float | None = None, until_s: float | None = None) -> Iterator[Samples]:
+    def samples(self) -> Iterator[Samples]:
+        if len(self.requests):
+            yield self.requests
+
+    def times(self, since_s: float | None = None, until_s: float | None = None) -> Iterator[Times]:
         part = _between(self.requests, since_s, until_s)
         if len(part):
-            yield part
+            yield Times(part.intended_s, part.ended_s, part.latency_s)
 
     def iterations(self) -> Iterator[Iterations]:
         return iter(())
@@ -150,7 +172,7 @@ class InMemory:
 
     @cached_property
     def askers(self) -> Askers:
-        return askers_of(self.samples())
+        return askers_of((part.request, part.journey) for part in self.samples())
 
 
 def _between(samples: Samples, since_s: float | None, until_s: float | None) -> Samples:
@@ -179,21 +201,33 @@ def joined(parts: Iterable[Samples]) -> Samples:
     return Samples(**columns)
 
 
-def askers_of(parts: Iterable[Samples]) -> Askers:
-    """Which journeys made each request, dropped slots aside."""
+def joined_times(parts: Iterable[Times]) -> Times:
+    """Consecutive chunks of one record as one."""
+    found = list(parts)
+    nothing = [np.zeros(0)]
+    return Times(
+        np.concatenate([part.intended_s for part in found] or nothing),
+        np.concatenate([part.ended_s for part in found] or nothing),
+        np.concatenate([part.latency_s for part in found] or nothing),
+    )
+
+
+def askers_of(parts: Iterable[tuple[Labels, Labels]]) -> Askers:
+    """Which journeys made each request, from the labels of requests and journeys; dropped slots aside."""
     found: dict[str, set[str]] = {}
-    for part in parts:
-        width = len(part.journey.names) + 1
-        both = part.request.codes.astype(np.int64) * width + part.journey.codes
-        seen = np.bincount(both[(part.request.codes >= 0) & (part.journey.codes >= 0)])
+    for requests, journeys in parts:
+        width = len(journeys.names) + 1
+        both = requests.codes.astype(np.int64) * width + journeys.codes
+        seen = np.bincount(both[(requests.codes >= 0) & (journeys.codes >= 0)])
         for code in np.flatnonzero(seen).tolist():
-            request, journey = part.request.names[code // width], part.journey.names[code % width]
+            request, journey = requests.names[code // width], journeys.names[code % width]
             if request is not None and journey is not None:
                 found.setdefault(request, set()).add(journey)
     return {request: frozenset(journeys) for request, journeys in found.items()}
 
 
-_SAMPLE_COLUMNS = ("intended_ns", "started_ns", "service_us", "request", "journey", "variant", "outcome")
+_TIMES = ("intended_ns", "started_ns", "service_us", "variant", "outcome")
+_NAMES = ("request", "journey")
 _ITERATION_COLUMNS = ("intended_ns", "ended_ns", "waited_us", "slip_us", "journey", "variant", "outcome")
 
 
@@ -203,56 +237,70 @@ class Recorded:
 
     run: RunDirectory
     keep: bool = True
-    _known: dict[tuple[str, str], list[str | None]] = field(default_factory=dict)
-    _kept: Samples | None = None
+    _texts: dict[str, Vocabulary] = field(default_factory=dict)
 
-    def samples(self, since_s: float | None = None, until_s: float | None = None) -> Iterator[Samples]:
-        if self.keep and self._kept is None and row_count(self.run.path, "samples") <= KEPT_ROWS:
-            self._kept = joined(self._read(None, None))
+    @cached_property
+    def _kept(self) -> Samples | None:
+        """All requests, when they are few."""
+        few = self.keep and row_count(self.run.path, "samples") <= KEPT_ROWS
+        return joined(self._samples(None)) if few else None
+
+    def samples(self, since_s: float | None = None) -> Iterator[Samples]:
         if self._kept is not None:
-            yield from InMemory(self._kept).samples(since_s, until_s)
+            yield from InMemory(_between(self._kept, since_s, None)).samples()
         else:
-            yield from self._read(since_s, until_s)
+            yield from self._samples(since_s)
 
-    def _read(self, since_s: float | None, until_s: float | None) -> Iterator[Samples]:
+    def _samples(self, since_s: float | None) -> Iterator[Samples]:
+        known = self._vocabulary("samples")
+        for columns in self._requests((*_TIMES, *_NAMES), since_s, None):
+            intended, ended, latency, ok = _timed(columns, known)
+            service = columns["service_us"] / 1e6
+            service[~ok] = np.inf
+            labels = {
+                name: Labels(columns[name], known.names(name))
+                for name in ("request", "journey", "variant", "outcome")
+            }
+            yield Samples(intended, ended, latency, service, ok, **labels)
+
+    def times(self, since_s: float | None = None, until_s: float | None = None) -> Iterator[Times]:
+        if self._kept is not None:
+            yield from InMemory(self._kept).times(since_s, until_s)
+            return
+        known = self._vocabulary("samples")
+        for columns in self._requests(_TIMES, since_s, until_s):
+            yield Times(*_timed(columns, known)[:3])
+
+    def _requests(self, columns: Sequence[str], since_s: float | None, until_s: float | None) -> Iterator[Columns]:
+        """The columns of requests, without those of set-up."""
         since, until = (None if t is None else round(t * 1e9) for t in (since_s, until_s))
-        for table in chunks(self.run.path, "samples", _SAMPLE_COLUMNS, since=since, until=until):
-            variant = self._labels("samples", table, "variant")
-            intended, started = tables.numbers(table["intended_ns"]), tables.numbers(table["started_ns"])
-            service = tables.numbers(table["service_us"]) * 1000
-            outcome = self._labels("samples", table, "outcome")
-            ok = outcome.equal("ok")
-            ended = started + service
-            latency, service_s = (ended - intended) / 1e9, service / 1e9
-            latency[~ok] = service_s[~ok] = np.inf
-            part = Samples(
-                intended_s=intended / 1e9,
-                ended_s=ended / 1e9,
-                latency_s=latency,
-                service_s=service_s,
-                ok=ok,
-                request=self._labels("samples", table, "request"),
-                journey=self._labels("samples", table, "journey"),
-                variant=variant,
-                outcome=outcome,
-            )
-            setup = variant.equal("setup")
-            yield part[~setup] if setup.any() else part
+        known = self._vocabulary("samples")
+        for part in chunks(self.run.path, "samples", columns, known, since=since, until=until):
+            setup = Labels(part["variant"], known.names("variant")).equal("setup")
+            yield {name: values[~setup] for name, values in part.items()} if setup.any() else part
 
     @cached_property
     def askers(self) -> Askers:
-        return askers_of(self.samples())
+        if self._kept is not None:
+            return InMemory(self._kept).askers
+        known = self._vocabulary("samples")
+        columns = ("intended_ns", "variant", *_NAMES)
+        return askers_of(
+            (Labels(part["request"], known.names("request")), Labels(part["journey"], known.names("journey")))
+            for part in self._requests(columns, None, None)
+        )
 
     def iterations(self) -> Iterator[Iterations]:
-        for table in chunks(self.run.path, "iterations", _ITERATION_COLUMNS):
+        known = self._vocabulary("iterations")
+        for part in chunks(self.run.path, "iterations", _ITERATION_COLUMNS, known):
             yield Iterations(
-                intended_s=tables.numbers(table["intended_ns"]) / 1e9,
-                ended_s=tables.numbers(table["ended_ns"]) / 1e9,
-                waited_s=tables.numbers(table["waited_us"]) / 1e6,
-                slip_s=tables.numbers(table["slip_us"]) / 1e6,
-                journey=self._labels("iterations", table, "journey"),
-                variant=self._labels("iterations", table, "variant"),
-                outcome=self._labels("iterations", table, "outcome"),
+                intended_s=part["intended_ns"] / 1e9,
+                ended_s=part["ended_ns"] / 1e9,
+                waited_s=part["waited_us"] / 1e6,
+                slip_s=part["slip_us"] / 1e6,
+                journey=Labels(part["journey"], known.names("journey")),
+                variant=Labels(part["variant"], known.names("variant")),
+                outcome=Labels(part["outcome"], known.names("outcome")),
             )
 
     def observations(self) -> Iterator[Series]:
@@ -261,36 +309,38 @@ class Recorded:
     def metrics(self) -> Series:
         """The metrics of all instances, whole: one row a second and instance and metric."""
         parts = list(self._series("metrics", ("service", "instance")))
-        empty = Labels(np.zeros(0, dtype=np.int32), [])
-        if not parts:
-            return Series(np.zeros(0), empty, np.zeros(0), {"service": empty, "instance": empty})
+        known = self._vocabulary("metrics")
 
-        def whole(pieces: Iterable[Labels]) -> Labels:
-            found = list(pieces)
-            return Labels(np.concatenate([piece.codes for piece in found]), found[-1].names)
+        def whole(pieces: Iterable[Labels], column: str) -> Labels:
+            codes = [piece.codes for piece in pieces] or [np.zeros(0, dtype=np.int32)]
+            return Labels(np.concatenate(codes), known.names(column))
 
+        nothing = [np.zeros(0)]
         return Series(
-            t_s=np.concatenate([part.t_s for part in parts]),
-            name=whole(part.name for part in parts),
-            value=np.concatenate([part.value for part in parts]),
-            labels={name: whole(part.labels[name] for part in parts) for name in parts[0].labels},
+            t_s=np.concatenate([part.t_s for part in parts] or nothing),
+            name=whole((part.name for part in parts), "name"),
+            value=np.concatenate([part.value for part in parts] or nothing),
+            labels={name: whole((part.labels[name] for part in parts), name) for name in ("service", "instance")},
         )
 
-    def _series(self, table_name: str, labels: Sequence[str]) -> Iterator[Series]:
-        for table in chunks(self.run.path, table_name, ("t_ns", "name", "value", *labels)):
+    def _series(self, table: str, labels: Sequence[str]) -> Iterator[Series]:
+        known = self._vocabulary(table)
+        for part in chunks(self.run.path, table, ("t_ns", "name", "value", *labels), known):
             yield Series(
-                t_s=tables.numbers(table["t_ns"]) / 1e9,
-                name=self._labels(table_name, table, "name"),
-                value=tables.numbers(table["value"]).astype(np.float64),
-                labels={name: self._labels(table_name, table, name) for name in labels},
+                t_s=part["t_ns"] / 1e9,
+                name=Labels(part["name"], known.names("name")),
+                value=part["value"],
+                labels={name: Labels(part[name], known.names(name)) for name in labels},
             )
 
-    def _labels(self, table_name: str, table: Any, column: str) -> Labels:
-        """A text column in codes that are the same in every chunk of a table."""
-        codes, names = tables.texts(table[column])
-        known = self._known.setdefault((table_name, column), [])
-        known += [name for name in dict.fromkeys(names) if name not in known]
-        if known[: len(names)] == names:
-            return Labels(codes, known)
-        mapped = np.array([*(known.index(name) for name in names), -1], dtype=np.int32)
-        return Labels(mapped[codes], known)
+    def _vocabulary(self, table: str) -> Vocabulary:
+        return self._texts.setdefault(table, Vocabulary())
+
+
+def _timed(columns: Columns, known: Vocabulary) -> tuple[Floats, Floats, Floats, Mask]:
+    """Intended start, end and latency in seconds, +inf for failed, and which were ok."""
+    intended, ended = columns["intended_ns"], columns["started_ns"] + 1000 * columns["service_us"]
+    ok = Labels(columns["outcome"], known.names("outcome")).equal("ok")
+    latency = (ended - intended) / 1e9
+    latency[~ok] = np.inf
+    return intended / 1e9, ended / 1e9, latency, ok

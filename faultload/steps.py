@@ -179,7 +179,8 @@ def _iterations_in(measured: Measured, spans: Sequence[Span]) -> tuple[list[int]
 
 def _dropped_in(measured: Measured, spans: Sequence[Span]) -> list[int]:
     dropped = [0] * len(spans)
-    for i, span in enumerate(spans):
-        for part in measured.record.samples(span.start, span.end):
-            dropped[i] += int(np.count_nonzero(part.outcome.equal("dropped")))
+    for part in measured.record.samples():
+        due = part.intended_s[part.outcome.equal("dropped")]
+        for i, span in enumerate(spans):
+            dropped[i] += int(np.count_nonzero((due >= span.start) & (due < span.end)))
     return dropped

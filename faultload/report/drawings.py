@@ -15,7 +15,7 @@ from faultload.judge import Judgement
 from faultload.limits import declared_limits
 from faultload.measured import Measured
 from faultload.phases import Phases
-from faultload.rows import joined
+from faultload.rows import joined_times
 from faultload.scenario import scenario_from_run
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _recoveries(judgement: Judgement, limit_s: float | None) -> Figure:
         following = min((start for start in starts if start > span.injected_s), default=np.inf)
         until = min(after, following - span.injected_s - (limit_s or 0.0))
         record = judgement.measured.record
-        near = joined(record.samples(span.injected_s - _BEFORE_S, span.injected_s + until))
+        near = joined_times(record.times(span.injected_s - _BEFORE_S, span.injected_s + until))
         curves.append(RecoveryCurve(span.name, near.intended_s, near.latency_s, span.injected_s, span.recovered_s))
     return recovery_curves(curves, before_s=_BEFORE_S, after_s=after, limit_s=limit_s)
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from faultload import record_tables as tables
-from faultload.record_sealed import chunks, row_count, seal
+from faultload.record_sealed import Vocabulary, chunks, row_count, seal
 from faultload.record_tables import TableTail, TableWriter
 
 
@@ -208,14 +208,16 @@ def test_chunks_give_all_workers_rows_in_order_of_time(tmp_path: Path, sealed: t
             (tmp_path / name).write_bytes(data)
     assert row_count(tmp_path, "samples") == written.size
     columns = ["intended_ns", "outcome"]
-    parts = list(chunks(tmp_path, "samples", columns, rows=size))
-    assert all(part.column_names == columns for part in parts)
-    seen = np.concatenate([tables.numbers(part["intended_ns"]) for part in parts])
+    vocabulary = Vocabulary()
+    parts = list(chunks(tmp_path, "samples", columns, vocabulary, rows=size))
+    assert all(list(part) == columns for part in parts)
+    seen = np.concatenate([part["intended_ns"] for part in parts])
     assert seen.tolist() == written.tolist()
-    assert all(tables.texts(part["outcome"])[1] == ["ok"] for part in parts)
+    assert vocabulary.names("outcome") == ["ok"]
+    assert not any(part["outcome"].any() for part in parts)
     since, until = 5 * 10**9, 9 * 10**9
     some = chunks(tmp_path, "samples", columns, rows=size, since=since, until=until)
-    seen = np.concatenate([tables.numbers(part["intended_ns"]) for part in some])
+    seen = np.concatenate([part["intended_ns"] for part in some])
     assert seen.tolist() == written[(written >= since) & (written < until)].tolist()
 
 
@@ -231,3 +233,17 @@ def test_a_sealed_table_out_of_order_is_refused(tmp_path: Path) -> None:
 def test_an_absent_table_has_no_chunks(tmp_path: Path) -> None:
     assert list(chunks(tmp_path, "samples", ["intended_ns"])) == []
     assert row_count(tmp_path, "samples") == 0
+
+
+def test_a_text_has_the_same_code_in_every_chunk_and_file(tmp_path: Path) -> None:
+    for worker, names in enumerate((["a", "b"], ["c", "a"], ["b", "c"])):
+        writer = TableWriter(tmp_path, "samples", worker)
+        for first in range(0, 30, 10):
+            writer.write({**rows(first, 10), "journey": (np.arange(10, dtype=np.int32) % 2, names)})
+        writer.close()
+    seal(tmp_path)
+    vocabulary = Vocabulary()
+    parts = list(chunks(tmp_path, "samples", ["intended_ns", "journey", "variant"], vocabulary, rows=9))
+    texts = [vocabulary.names("journey")[code] for part in parts for code in part["journey"]]
+    assert {name: texts.count(name) for name in "abc"} == {"a": 30, "b": 30, "c": 30}
+    assert all((part["variant"] == -1).all() for part in parts)
