@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -59,6 +60,7 @@ def slice_rule(measured: Measured, scenario: Scenario, profile: str) -> SliceRul
             before.latency_s,
             times_s=before.intended_s,
             width_s=scenario.recovery.slice,
+            watch_s=_longest_watch(measured),
             latency_limit_s=limit,
             limit_quantile=quantile,
             max_bad_share=share,
@@ -66,6 +68,14 @@ def slice_rule(measured: Measured, scenario: Scenario, profile: str) -> SliceRul
         )
     except ValueError:
         return None
+
+
+def _longest_watch(measured: Measured) -> float:
+    """From a disturbance to the next one or the end, at the longest."""
+    moments = [fault.injected_at for fault in measured.faults if fault.injected_at is not None]
+    moments += [start for start, _ in surges(measured).values()]
+    ordered = sorted([*moments, max([measured.cooldown_start_s, *moments])])
+    return max([1.0, *(after - before for before, after in pairwise(ordered))])
 
 
 def cut_slices(

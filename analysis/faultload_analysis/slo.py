@@ -163,16 +163,17 @@ def error_budget(
 
     `bad` is a `Population` whose +inf are the bad requests; or `(times_s, bad)`, one entry a request, both
     shape (n,); or the bad share of slices of equal length, shape (k,), NaN where a slice was empty, which
-    has no bounds and no event-based budget.
+    has no bounds and no event-based budget. What was spent is a fact of this run: both bounds are the plain
+    Clopper-Pearson ones on its bad share, which hold however failures cluster (Hoeffding 1956).
     No requests: all None. ValueError for a window, duration or N_W that is not positive.
     """
     if isinstance(bad, Population):
-        share = proportion_estimate(bad).complement()
+        share = _share_of_run(bad.n_failed, bad.n)
     elif isinstance(bad, tuple):
         times, flags = np.asarray(bad[0], dtype=np.float64), _mask(bad[1])
         if times.shape != flags.shape:
             raise ValueError(f"times {times.shape} and bad {flags.shape} differ in shape")
-        share = proportion_estimate(flags[np.argsort(times, kind="stable")]).complement()
+        share = _share_of_run(int(np.count_nonzero(flags)), int(flags.size))
     else:
         if expected_events is not None:
             raise ValueError("an event-based budget needs (times, bad), not shares")
@@ -184,9 +185,21 @@ def error_budget(
 
 
 def burn_rate_estimate(bad: npt.ArrayLike | Population, slo: float) -> Estimate:
-    """The burn rate with the bounds of `proportion_estimate`; `bad` as there, in time order."""
-    share = proportion_estimate(bad)
-    return share if share.value is None else share.complement().scaled(1.0 / allowed_share(slo))
+    """The burn rate of the run, with bounds as in `error_budget`; `bad` as in `proportion_estimate`."""
+    if isinstance(bad, Population):
+        share = _share_of_run(bad.n_failed, bad.n)
+    else:
+        flags = _mask(bad)
+        share = _share_of_run(int(np.count_nonzero(flags)), int(flags.size))
+    return share if share.value is None else share.scaled(1.0 / allowed_share(slo))
+
+
+def _share_of_run(k: int, n: int) -> Estimate:
+    """The bad share of this run alone."""
+    if n == 0:
+        return no_data("no requests to judge")
+    low, high = share_bounds(k, n)
+    return Estimate(k / n, low, high, n, None, "exact binomial, of this run")
 
 
 @dataclass(frozen=True, slots=True)
