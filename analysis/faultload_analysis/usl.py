@@ -262,18 +262,15 @@ def _projected(n: Array, x: Array, alpha: npt.ArrayLike, beta: npt.ArrayLike) ->
 
 
 def _least(cost: Callable[[Array], Array], scale: float) -> float:
-    """The least of `cost` over [0, 1]: a grid that is fine around `scale`, then Brent between its neighbours."""
+    """The least of `cost` over [0, 1]: a grid that is fine around `scale`, then ever finer ones."""
     grid = np.concatenate(([0.0], np.geomspace(1e-4 * scale, 1.0, 64)))
-    values = cost(grid)
-    i = int(np.argmin(values))
-    around = (float(grid[max(i - 1, 0)]), float(grid[min(i + 1, grid.size - 1)]))
-    refined = optimize.minimize_scalar(
-        lambda v: float(cost(np.array([v]))[0]),
-        bounds=around,
-        method="bounded",
-        options={"xatol": 1e-7 * around[1]},
-    )
-    return min(float(values[i]), float(refined.fun))
+    least = math.inf
+    for _ in range(5):
+        values = cost(grid)
+        i = int(np.argmin(values))
+        least = min(least, float(values[i]))
+        grid = np.linspace(grid[max(i - 1, 0)], grid[min(i + 1, grid.size - 1)], 25)
+    return least
 
 
 def _fitted(n: Array, x: Array) -> tuple[float, float, float]:
@@ -348,8 +345,6 @@ def _crossing(
         if sign * (end - outside) <= 0:
             outside = end
         if cost(outside) > allowed:
-            return float(
-                optimize.brentq(lambda v: cost(v) - allowed, inside, outside, xtol=1e-12 * step, rtol=1e-10)
-            )
+            return float(optimize.brentq(lambda v: cost(v) - allowed, inside, outside, xtol=1e-9 * step, rtol=1e-8))
         inside, step = outside, 2.0 * step
     return None
