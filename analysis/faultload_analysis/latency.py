@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from .dependence import (
+    LEAST_WORTH,
     MIN_TO_BATCH,
     Array,
     Dependence,
@@ -173,8 +174,7 @@ def mean_estimate(values: Values, *, confidence: float = 0.95) -> Estimate:
     0/1 values: exact binomial on n / variance inflation, so that data without variation is never certain.
     Others: Student's t on 64 batch means (n/2 when fewer), adjusted for their autocorrelation and skewness
     (Tafazzoli, Steiger & Wilson 2011, N-Skart), the skewness doubled towards the long tail, of which a short run
-    shows too little (docs/calibration.md). Batches that depend so much that they are worth less than a quarter of
-    their number: open.
+    shows too little (docs/calibration.md). Batches that depend so much that they are worth fewer than 16: open.
     Below 60 samples floor(√n) batches, and no narrower than with every √n neighbours counted as one; below 4,
     or without variation, open. A +inf makes the mean +inf. ValueError on NaN or -inf.
     """
@@ -195,7 +195,7 @@ def mean_estimate(values: Values, *, confidence: float = 0.95) -> Estimate:
     if means is None:
         return Estimate(mean, mean, mean, n, float(n), method)
     n_eff = min(float(n), (population.variance or 0.0) / means.error**2)
-    if means.worth < batches / 4:
+    if means.worth < LEAST_WORTH:
         why = "the observations depend on each other for longer than a run of this length can tell"
         return Estimate(mean, None, None, n, n_eff, method, why)
     below, above = means.margins(confidence)

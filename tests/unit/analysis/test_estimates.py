@@ -11,10 +11,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from faultload_analysis.compare import ratio_estimate
-from faultload_analysis.dependence import more_to_decide, share_bounds
+from faultload_analysis.dependence import (
+    batch_counts,
+    batch_means,
+    inflation_of,
+    largest_passing,
+    measured,
+    more_to_decide,
+    share_bounds,
+    smallest_failing,
+)
+from faultload_analysis.histogram import Histogram
 from faultload_analysis.latency import mean_estimate, quantile, quantile_estimate, rank, summary, variance_inflation
+from faultload_analysis.population import Population
 from faultload_analysis.slo import (
     burn_alerts,
     burn_rate_estimate,
@@ -120,6 +132,68 @@ def test_independent_series_are_hardly_inflated_and_bursts_much() -> None:
     assert variance_inflation(np.zeros(100, dtype=bool)) == 1.0
     with pytest.raises(ValueError, match="too few"):
         variance_inflation(np.ones(30, dtype=bool))
+
+
+def test_dependence_that_outlasts_the_batches_is_still_seen() -> None:
+    """Exceedances of an AR(1) with relaxation time 200 in 64 batches of 78: their variance alone says 60."""
+    noise = np.random.default_rng(12).normal(size=5000)
+    z = np.zeros(5000)
+    for i in range(1, 5000):
+        z[i] = 0.995 * z[i - 1] + noise[i]
+    events, sizes = batch_counts(z > np.quantile(z, 0.8), 64)
+    share = events.sum() / sizes.sum()
+    by_variance = float(np.var(events / sizes, ddof=1)) * 5000 / 64 / (share * (1 - share))
+    found = measured(events, sizes)
+    assert found is not None
+    assert found.inflation > 2 * by_variance
+
+
+def test_dependence_is_not_read_from_nothing_nor_from_too_few_batches() -> None:
+    sizes = np.full(64, 10)
+    assert measured(np.zeros(64, dtype=np.int64), sizes) is None
+    assert measured(sizes, sizes) is None
+    assert measured(np.arange(9), np.full(9, 10)) is None
+    even = measured(np.full(64, 3), sizes)
+    assert even is not None and even.inflation == 1.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 20), min_size=64, max_size=64), st.floats(0.001, 0.6))
+def test_a_bound_that_may_pass_is_never_surer_than_what_was_measured(events: list[int], share: float) -> None:
+    kinds = [measured(np.array(events), np.full(64, 20))]
+    found = inflation_of(1280, share, kinds, growth=1.1)
+    assert 1.0 <= found.seen <= found.failing <= found.passing
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 3000), st.floats(0.001, 0.5), st.floats(1.0, 300.0))
+def test_counts_that_pass_or_fail_are_those_of_the_bounds(n: int, allowed: float, inflation: float) -> None:
+    most, least = (
+        largest_passing(n, allowed, inflation=inflation),
+        smallest_failing(n, allowed, inflation=inflation),
+    )
+    if most is not None:
+        assert share_bounds(most, n, inflation=inflation)[1] <= allowed * (1 + 1e-9)
+    if most is not None and most + 1 < n:
+        assert share_bounds(most + 1, n, inflation=inflation)[1] > allowed * (1 - 1e-9)
+    if least is not None:
+        assert share_bounds(least, n, inflation=inflation)[0] > allowed * (1 - 1e-9)
+        assert least == 1 or share_bounds(least - 1, n, inflation=inflation)[0] <= allowed * (1 + 1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 400), st.integers(20, 4000), st.floats(0.001, 0.3))
+def test_the_load_that_would_decide_decides(k: int, n: int, allowed: float) -> None:
+    more = more_to_decide(min(k, n), n, allowed)
+    if more is not None:
+        low, high = share_bounds(min(k, n) / n * (n + more), n + more)
+        assert more == 1 or high <= allowed * 1.01 or low > allowed * 0.99
+
+
+def test_what_cannot_be_a_share_is_refused() -> None:
+    for k, n, inflation in ((2, 1, 1.0), (-1, 5, 1.0), (0, 0, 1.0), (1, 5, 0.5)):
+        with pytest.raises(ValueError, match="not a share"):
+            share_bounds(k, n, inflation=inflation)
 
 
 def test_clustered_failures_widen_availability_and_clean_runs_are_exact() -> None:
@@ -228,6 +302,51 @@ def test_the_mean_of_dependent_values_has_wide_bounds() -> None:
     assert free.n_eff is not None and bound.n_eff is not None
     assert bound.n_eff < free.n_eff / 20
     assert bound.low is not None and bound.high is not None and bound.low < 0 < bound.high
+
+
+def test_the_mean_of_a_trend_has_no_bounds_but_a_reason() -> None:
+    e = mean_estimate(np.arange(5000.0))
+    assert (e.value, e.low, e.high) == (2499.5, None, None)
+    assert "depend on each other" in e.why
+
+
+def test_a_skewed_mean_is_less_sure_of_its_long_tail() -> None:
+    x = np.random.default_rng(13).lognormal(0.0, 2.0, 3000)
+    e, mirrored = mean_estimate(x), mean_estimate(-x)
+    assert e.value is not None and e.low is not None and e.high is not None
+    assert e.high - e.value > 1.3 * (e.value - e.low)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-e.high, -e.low))
+
+
+def test_batch_means_without_skewness_are_student_t() -> None:
+    """No autocorrelation, no skewness: t x sd / sqrt(B), widened by exp(0.3 e), e^2 = 6/B."""
+    sums = np.array([1.0, -1.0] * 8)
+    found = batch_means(sums, np.ones(16, dtype=np.int64))
+    assert found is not None
+    assert found.error == pytest.approx(math.sqrt(16 / 15 / 16))
+    assert (found.skewness, found.worth) == (0.0, 16.0)
+    below, above = found.margins(0.95)
+    assert below == pytest.approx(above)
+    t = stats.t.ppf(0.95, 2 / found.error_of_variance**2)
+    assert below == pytest.approx(t * found.error * math.exp(0.3 * found.error_of_variance))
+    assert batch_means(np.ones(16), np.ones(16, dtype=np.int64)) is None
+
+
+def test_a_population_answers_like_its_values_also_at_the_edges() -> None:
+    assert quantile_estimate(Population(), 0.99).value is None
+    assert mean_estimate(Population()).value is None
+    assert proportion_estimate(Population()).value is None
+    assert summary(Population()).max is None
+    one = Population([0.2])
+    assert (quantile_estimate(one, 0.5).low, mean_estimate(one).low, summary(one).p99) == (None, None, 0.2)
+    failed = Population(np.full(200, np.inf))
+    assert (quantile_estimate(failed, 0.5).low, proportion_estimate(failed).value) == (math.inf, 0.0)
+    assert (summary(failed).ok_p50, summary(failed).mean, summary(failed).n_failed) == (None, None, 200)
+    some = [0.1, 0.3, math.inf, 0.2]
+    assert summary(some) == summary(Population(some))
+    assert summary(Histogram(some)).n_failed == 1
+    with pytest.raises(ValueError, match="-inf"):
+        quantile_estimate([-math.inf, 1.0], 0.5)
 
 
 def test_a_rate_is_bounded_and_a_short_phase_is_cut_finer() -> None:
