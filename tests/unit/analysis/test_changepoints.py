@@ -1,0 +1,115 @@
+"""Changes over a history of runs: found where they are, and not where they are not."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from faultload_analysis.changepoints import change_points
+
+
+def brute_force(x: np.ndarray, least: int) -> tuple[float, int]:
+    """The definition (Matteson & James 2014, eq. 5 to 7), one pair of stretches after another."""
+    best = (-math.inf, 0)
+    for t in range(least, x.size - least + 1):
+        for k in range(t + least, x.size + 1):
+            a, b = x[:t], x[t:k]
+            n, m = a.size, b.size
+            between = np.abs(a[:, None] - b).sum() * 2 / (n * m)
+            within = sum(np.abs(c[:, None] - c).sum() / (c.size * (c.size - 1)) for c in (a, b))
+            best = max(best, (n * m / (n + m) * (between - within), t))
+    return best
+
+
+def test_the_search_is_the_definition() -> None:
+    from faultload_analysis.changepoints import _Search
+
+    rng = np.random.default_rng(1)
+    for n in (8, 15, 30):
+        x = rng.normal(size=n) + 2.0 * (np.arange(n) > n // 2)
+        value, at = _Search(n, 3, to_end=False).best(x)
+        assert (value, at) == pytest.approx(brute_force(x, 3))
+
+
+def test_noise_has_no_changes_whatever_its_distribution() -> None:
+    rng = np.random.default_rng(2)
+    for draw in (rng.normal, rng.standard_exponential, rng.standard_cauchy):
+        found = sum(
+            bool(change_points(draw(size=30), significance=0.05, permutations=99).points) for _ in range(120)
+        )
+        assert found <= 12  # binomial(120, .05) exceeds 12 with probability .01; measured at .01: .003 to .009
+
+
+def test_a_shift_of_a_tenth_under_3_percent_noise_is_found_within_a_run() -> None:
+    rng, near = np.random.default_rng(3), 0
+    for _ in range(40):
+        found = change_points(100 * np.where(np.arange(40) < 20, 1.0, 1.1) * (1 + 0.03 * rng.normal(size=40)))
+        assert any(abs(one.index - 20) <= 3 for one in found.points)
+        near += any(abs(one.index - 20) <= 1 for one in found.points)
+    assert near >= 36  # measured: 99 %
+
+
+def test_a_bump_has_two_changes_and_says_how_large_they_are() -> None:
+    x = np.where((np.arange(40) >= 15) & (np.arange(40) < 25), 120.0, 100.0) + np.random.default_rng(4).normal(
+        size=40
+    )
+    found = change_points(x)
+    assert [one.index for one in found.points] == [15, 25]
+    up, down = found.points
+    assert up.change == pytest.approx(0.2, abs=0.02) and down.change == pytest.approx(-1 / 6, abs=0.02)
+    assert up.p <= 0.01 and found.since == 25
+    assert found.why.startswith("at run 15 from ")
+
+
+def test_one_wild_or_failed_run_is_no_change_and_hides_none() -> None:
+    rng = np.random.default_rng(5)
+    x = 100 + rng.normal(size=30)
+    for wild in (1e6, math.inf):
+        x[12] = wild
+        assert change_points(x).points == ()
+        shifted = x + np.where(np.arange(30) < 20, 0, 10)
+        assert [one.index for one in change_points(shifted).points] == [20]
+
+
+def test_runs_that_all_fail_from_some_day_on_are_a_change_without_a_size() -> None:
+    found = change_points([1.0, 1.1, 0.9, 1.05, 1.0, 0.95, *[math.inf] * 8])
+    assert [(one.index, one.after, one.change) for one in found.points] == [(6, math.inf, math.inf)]
+    assert change_points([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, *[1.0] * 8]).points[0].change is None
+
+
+def test_short_constant_and_empty_histories_have_an_answer() -> None:
+    for few in ([], [1.0], [1, 1, 1, 2, 2, 2], [1, 1, 1, 1, 2, 2, 2, 2]):
+        found = change_points(few)
+        assert found.points == () and "too few runs to say" in found.why, few
+    assert change_points([5.0] * 30).why == "no change in 30 runs"
+    assert change_points([5.0] * 30).since == 0
+
+
+def test_a_small_change_can_be_left_unmentioned() -> None:
+    rng = np.random.default_rng(6)
+    x = 100 * np.where(np.arange(60) < 30, 1.0, 1.03) * (1 + 0.005 * rng.normal(size=60))
+    assert change_points(x).points
+    assert change_points(x, min_change=0.05).points == ()
+
+
+def test_the_same_history_gives_the_same_answer() -> None:
+    x = np.random.default_rng(8).normal(size=40) + (np.arange(40) > 25)
+    assert change_points(x) == change_points(x)
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        ([1.0, math.nan], {}, "NaN"),
+        ([1.0, -math.inf], {}, "minus infinity"),
+        ([[1.0]], {}, "one value a run"),
+        (np.zeros(1001), {}, "at most 1000"),
+        ([1.0], {"min_segment": 1}, "at least 2"),
+        ([1.0], {"permutations": 50}, "cannot show"),
+    ],
+)
+def test_what_is_no_history_is_refused(values: list[float], options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        change_points(values, **options)
