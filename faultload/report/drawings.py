@@ -14,9 +14,11 @@ import numpy as np
 from faultload.judge import Judgement
 from faultload.limits import declared_limits
 from faultload.measured import Measured
+from faultload.objective import Objective
 from faultload.phases import Phases
 from faultload.rows import joined_times
 from faultload.scenario import scenario_from_run
+from faultload.units import Quantity, parse
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,6 +73,13 @@ def drawings(judgement: Judgement) -> dict[str, Drawing]:
             lambda: _instances(judgement),
         ),
     }
+    budget = next((one for one in scenario.objectives if one.parsed.term.name == "budget"), None)
+    if budget is not None:
+        found["budget"] = _draw(
+            "budget",
+            f"Error budget that the whole run left of the window in {budget.objective}; at 0 it is spent.",
+            lambda: _budget(judgement, budget.parsed),
+        )
     if judgement.capacity is not None:
         found["capacity"] = _draw(
             "capacity",
@@ -211,6 +220,28 @@ def _quantiles(judgement: Judgement, limit_s: float | None, quantile: float) -> 
         series += [QuantileSeries(_short(name), by_request[name]) for name in often[:MOST_REQUESTS]]
     declared = None if limit_s is None else quantile
     return latency_by_quantile(series, limit_s=limit_s, limit_quantile=declared)
+
+
+def _budget(judgement: Judgement, objective: Objective) -> Figure:
+    from faultload_analysis.budget import burn_down
+    from faultload_analysis.figures import budget_burn_down
+
+    if not judgement.overview.count:
+        raise Missing("No request was recorded.")
+    share, window = (arg for arg in objective.term.args if isinstance(arg, Quantity))
+    timeline = judgement.overview.timeline
+    events = objective.term.filters.get("events")
+    line = burn_down(
+        timeline.total,
+        timeline.failed,
+        share.value,
+        window.value,
+        start_s=timeline.start_s,
+        width_s=timeline.width_s,
+        end_s=_end_s(judgement),
+        expected_events=None if events is None else parse(events).value,
+    )
+    return budget_burn_down(line, faults=fault_spans(judgement))
 
 
 def _capacity(judgement: Judgement) -> Figure:

@@ -83,7 +83,7 @@ def test_the_banner_says_why_in_one_sentence(page: Page) -> None:
 
 
 def test_every_figure_is_drawn_inline(page: Page) -> None:
-    assert page.tags.count("svg") == 4
+    assert page.tags.count("svg") == 5
     assert {f"figure-{name}" for name in ("timeline", "recoveries", "quantiles", "instances")} <= set(page.ids)
 
 
@@ -126,7 +126,7 @@ def test_a_killed_run_is_reported(killed: Judged) -> None:
     page = Page(render_html(*killed))
     assert "the run was killed before its end" in page.text
     assert "never recovered" in page.text
-    assert page.tags.count("svg") == 4
+    assert page.tags.count("svg") == 5
 
 
 def test_a_run_that_never_began_is_reported_with_the_log_of_what_failed(empty: Judged) -> None:
