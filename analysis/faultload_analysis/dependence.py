@@ -23,6 +23,7 @@ _MOST_AUTOCORRELATION = 0.95
 _MOST_ERROR = 2.5
 _FEW_BATCHES = 10
 _MEAN_WIDENED = 0.3
+_DEVIATIONS_OF_FEW = 6.0
 LEAST_WORTH = 16
 
 # Standard errors of the measured inflation that are added to it: for a bound that may pass, for what the judged and
@@ -114,23 +115,27 @@ def _of_variance(batches: int, r: float) -> float:
 @dataclass(frozen=True, slots=True)
 class BatchMeans:
     """A mean by batch means: its standard error, that error's own (of the logarithm of the variance), how many
-    independent batches they are worth, and the skewness of the batch means."""
+    independent batches they are worth, and the standard deviation and skewness of the batch means."""
 
     error: float
     error_of_variance: float
     worth: float
+    deviation: float
     skewness: float
 
     def margins(self, confidence: float) -> tuple[float, float]:
         """How far below and above the mean its bounds lie: Student's t, shifted for skewness.
 
         (1/2b) ((1 + 6 b (t - b))^(1/3) - 1), b = skewness / (6 √batches) (Willink 2005, as in N-Skart), with 2/e^2
-        degrees of freedom, e the relative error of the variance. Towards the long tail b is doubled.
+        degrees of freedom, e the relative error of the variance. Towards the long tail b is doubled. Batches worth
+        fewer than 16 tell no error: then at least 6 standard deviations of the batch means.
         """
         t = float(stats.t.ppf(confidence, max(2.0 / self.error_of_variance**2, 2.0)))
         b = self.skewness / (6.0 * math.sqrt(self.worth))
         widened = self.error * math.exp(_MEAN_WIDENED * self.error_of_variance)
-        return widened * _skewed(t, min(b, 2.0 * b)), -widened * _skewed(-t, max(b, 2.0 * b))
+        below, above = widened * _skewed(t, min(b, 2.0 * b)), -widened * _skewed(-t, max(b, 2.0 * b))
+        least = 0.0 if self.worth >= LEAST_WORTH else _DEVIATIONS_OF_FEW * self.deviation
+        return max(below, least), max(above, least)
 
 
 def _skewed(t: float, b: float) -> float:
@@ -151,6 +156,7 @@ def batch_means(sums: Array, sizes: Counts) -> BatchMeans | None:
         math.sqrt(squares / (batches - 1) / float(batch.sizes.sum()) * lasting),
         math.sqrt(_of_variance(batches, r) + tails),
         batches / lasting,
+        math.sqrt(squares / (batches - 1) / float(batch.sizes.mean())),
         float(np.mean(standard**3)),
     )
 

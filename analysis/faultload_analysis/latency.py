@@ -174,7 +174,8 @@ def mean_estimate(values: Values, *, confidence: float = 0.95) -> Estimate:
     0/1 values: exact binomial on n / variance inflation, so that data without variation is never certain.
     Others: Student's t on 64 batch means (n/2 when fewer), adjusted for their autocorrelation and skewness
     (Tafazzoli, Steiger & Wilson 2011, N-Skart), the skewness doubled towards the long tail, of which a short run
-    shows too little (docs/calibration.md). Batches that depend so much that they are worth fewer than 16: open.
+    shows too little (docs/calibration.md). Batches that depend so much that they are worth fewer than 16: at least
+    6 of their standard deviations.
     Below 60 samples floor(√n) batches, and no narrower than with every √n neighbours counted as one; below 4,
     or without variation, open. A +inf makes the mean +inf. ValueError on NaN or -inf.
     """
@@ -195,11 +196,9 @@ def mean_estimate(values: Values, *, confidence: float = 0.95) -> Estimate:
     if means is None:
         return Estimate(mean, mean, mean, n, float(n), method)
     n_eff = min(float(n), (population.variance or 0.0) / means.error**2)
-    if means.worth < LEAST_WORTH:
-        why = "the observations depend on each other for longer than a run of this length can tell"
-        return Estimate(mean, None, None, n, n_eff, method, why)
+    few = "the observations depend on each other for longer than a run of this length can tell"
     below, above = means.margins(confidence)
-    return Estimate(mean, mean - below, mean + above, n, n_eff, method)
+    return Estimate(mean, mean - below, mean + above, n, n_eff, method, few if means.worth < LEAST_WORTH else "")
 
 
 def _share_of_ones(population: Population, confidence: float) -> Estimate:
