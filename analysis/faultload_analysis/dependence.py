@@ -126,7 +126,7 @@ class BatchMeans:
     def margins(self, confidence: float) -> tuple[float, float]:
         """How far below and above the mean its bounds lie: Student's t, shifted for skewness.
 
-        (1/2b) ((1 + 6 b (t - b))^(1/3) - 1), b = skewness / (6 √batches) (Willink 2005, as in N-Skart), with 2/e^2
+        (1/2b) ((1 + 6 b (t - b))^(1/3) - 1), b = skewness / (6 √worth) (Willink 2005, as in N-Skart), with 2/e^2
         degrees of freedom, e the relative error of the variance. Towards the long tail b is doubled. Batches worth
         fewer than 16 tell no error: then at least 6 standard deviations of the batch means.
         """

@@ -156,13 +156,14 @@ def _exceedance_inflation(population: Population, p: Fraction, target: float | N
     def at(q: Fraction) -> float:
         return population.order_statistic(rank(n, q))
 
-    levels = dict.fromkeys([at(_OFTEN), at(_OFTENER), at(p), *([] if target is None else [target])])
-    kinds = [exceeding(level) for level in levels]
+    often = exceeding(at(_OFTENER))
+    levels = dict.fromkeys([at(p), *([] if target is None else [target])])
+    kinds = [exceeding(at(_OFTEN)), often, *(exceeding(level) for level in levels)]
     if population.n_failed:
         kinds.append(measured(*population.failures(batches_for(n))))
-    rare, often = (exceeding(at(_RARE)), exceeding(at(_OFTENER))) if p > _RARE else (None, None)
+    rare = exceeding(at(_RARE)) if _RARE < p < 1 else None
     growth = 1.0
-    if rare is not None and often is not None and rare.inflation > often.inflation and p < 1:
+    if rare is not None and often is not None and rare.inflation > often.inflation:
         per_log_share = math.log(rare.inflation / often.inflation) / math.log((1 - _OFTENER) / (1 - _RARE))
         growth = math.exp(_GROWTH_KEPT * per_log_share * math.log(float(1 - _RARE) / share))
     return inflation_of(n, share, kinds, growth=growth)
