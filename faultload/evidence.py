@@ -22,16 +22,11 @@ _OF_LATENCY = ("availability", "error_rate", "budget", "burn_rate")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which values of which requests: latency or service time, by filters and phase.
-
-    `spoiled`: also of the seconds that the generator spoiled; `dropped`: also of slots that became no request.
-    """
+    """Which values of which requests: latency or service time, by filters and phase, without spoiled seconds."""
 
     subject: str
     filters: tuple[tuple[str, str], ...] = ()
     phase: str | None = None
-    spoiled: bool = False
-    dropped: bool = True
 
     @classmethod
     def of(cls, term: Term, phase: str | None) -> Selection:
@@ -78,14 +73,9 @@ class Evidence:
     _populations: dict[Selection, Population] = field(default_factory=dict, repr=False)
     _rates: dict[Completions, RateCounter] = field(default_factory=dict, repr=False)
 
-    def gather(
-        self,
-        objectives: Sequence[Objective],
-        others: Iterable[Selection] = (),
-        readers: Iterable[Reader] = (),
-    ) -> None:
-        """One pass for all objectives, other selections, and whatever else wants to see the requests."""
-        wanted: dict[Selection, set[float]] = {selection: set() for selection in others}
+    def gather(self, objectives: Sequence[Objective], readers: Sequence[Reader] = ()) -> None:
+        """One pass for all objectives, and for whatever else wants to see the requests."""
+        wanted: dict[Selection, set[float]] = {}
         rates: set[Completions] = set()
         for one in objectives:
             for term in (one.term, *(arg for arg in one.term.args if isinstance(arg, Term))):
@@ -96,7 +86,7 @@ class Evidence:
             if one.term.name == "throughput":
                 stretch = self.phases.longest_stretch(one.phase)
                 rates |= {Completions.of(one.term, stretch)} if stretch is not None else set()
-        self._pass(wanted, rates, tuple(readers))
+        self._pass(wanted, rates, readers)
 
     def population(self, selection: Selection, target: float | None = None) -> Population:
         """The selected values in order of intended start; counts above `target` are exact if it was gathered."""
@@ -150,10 +140,8 @@ class _View:
     def chosen(self, selection: Selection) -> Mask:
         mask = self.matching(selection.filters) & self._during(selection.phase)
         spoiled = self._evidence.spoiled
-        if spoiled is not None and not selection.spoiled and spoiled.seconds:
+        if spoiled is not None and spoiled.seconds:
             mask &= ~self._once("spoiled", lambda: spoiled.at(self._part.intended_s))
-        if not selection.dropped:
-            mask &= ~self._once("dropped", lambda: self._part.outcome.equal("dropped"))
         return mask
 
     def matching(self, filters: tuple[tuple[str, str], ...]) -> Mask:
