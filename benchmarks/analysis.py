@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faultload.record import RunDirectory, append_line
+from faultload.record_sealed import parquet_writer
 from faultload.record_tables import SCHEMAS
 from faultload.scaling import scale
 from faultload.scenario import Scenario
@@ -149,17 +150,7 @@ def _text(codes: Any, names: tuple[str, ...]) -> Any:
 
 
 def _writer(path: Path, table: str, worker: int) -> pq.ParquetWriter:
-    schema = SCHEMAS[table]
-    integers = [field.name for field in schema if pa.types.is_integer(field.type)]
-    return pq.ParquetWriter(
-        path / f"{table}-{worker}.parquet",
-        schema,
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=[field.name for field in schema if pa.types.is_string(field.type)],
-        column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
-        data_page_version="2.0",
-    )
+    return parquet_writer(path / f"{table}-{worker}.parquet", SCHEMAS[table], compression_level=1)
 
 
 def _write_fault(run: RunDirectory, k: int, start: float, end: float) -> None:

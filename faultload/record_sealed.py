@@ -33,8 +33,22 @@ def seal(folder: Path) -> None:
         path.unlink()
 
 
+def parquet_writer(target: Path, schema: pa.Schema, compression_level: int = 6) -> pq.ParquetWriter:
+    """Writes small Parquet: integers as deltas, texts as dictionaries, zstd."""
+    integers = [field.name for field in schema if pa.types.is_integer(field.type)]
+    return pq.ParquetWriter(
+        target,
+        schema,
+        compression="zstd",
+        compression_level=compression_level,
+        use_dictionary=[field.name for field in schema if pa.types.is_string(field.type)],
+        column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
+        data_page_version="2.0",
+    )
+
+
 def _write(stream: Path, schema: pa.Schema, target: Path) -> None:
-    """Write small Parquet: integers as deltas, texts as dictionaries, zstd.
+    """Write a stream as Parquet in order of time.
 
     Rows are written when they are known, not when they began. A row can be given out once no later batch
     holds an earlier one: the least time of all later batches is looked up first, so memory holds a row group
@@ -43,16 +57,7 @@ def _write(stream: Path, schema: pa.Schema, target: Path) -> None:
     order = schema.names[0]
     least = [pc.min(batch.column(order)).as_py() for batch in TableTail(stream).batches()]
     after = [*list(accumulate(reversed(least), min))[::-1], _NEVER][1:]
-    integers = [field.name for field in schema if pa.types.is_integer(field.type)]
-    with pq.ParquetWriter(
-        target,
-        schema,
-        compression="zstd",
-        compression_level=6,
-        use_dictionary=[field.name for field in schema if pa.types.is_string(field.type)],
-        column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
-        data_page_version="2.0",
-    ) as writer:
+    with parquet_writer(target, schema) as writer:
         waiting: list[pa.RecordBatch] = []
         rows, enough = 0, CHUNK_ROWS
         for batch, following in zip(TableTail(stream).batches(), after, strict=True):
