@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from faultload.errors import InvalidInput, Mistake
 from faultload.record_tables import SCHEMAS, TableTail, files, numbers, texts
 
 CHUNK_ROWS = 1_000_000
 _NEVER = np.iinfo(np.int64).max
+_DAMAGED = "the file is damaged or not of faultload's making: put back a copy, or remove it to judge without it"
 
 
 def seal(folder: Path) -> None:
@@ -111,8 +114,7 @@ def chunks(
     """The rows of a table over all its workers in order of time, about `rows` at a time (a million by default).
 
     Time is the table's first column, which `columns` must begin with; [`since`, `until`) bounds it, in its own
-    unit. Raises OSError or pyarrow.ArrowInvalid when a sealed file is damaged, ValueError when one is not in
-    order of time.
+    unit. Raises InvalidInput when a sealed file is damaged or not in order of time.
     """
     schema = SCHEMAS[table]
     order = schema.names[0]
@@ -122,7 +124,7 @@ def chunks(
     found = files(folder, table)
     share = max((CHUNK_ROWS if rows is None else rows) // max(len(found), 1), 1)
     known = Vocabulary() if vocabulary is None else vocabulary
-    feeds = [_within(_feed(path, columns, schema, share, span), order, span, known) for path in found]
+    feeds = [_within(path, _feed(path, columns, schema, share, span), order, span, known) for path in found]
     return _merged(feeds, order) if len(feeds) > 1 else iter(feeds[0]) if feeds else iter(())
 
 
@@ -135,10 +137,22 @@ def _feed(
         yield live.sort_by(columns[0])
         return
     wanted = [name for name in columns if pa.types.is_string(schema.field(name).type)]
-    with pq.ParquetFile(path, read_dictionary=wanted) as file:
+    with _readable(path):
+        there = pq.read_schema(path).names
+    if missing := [name for name in columns if name not in there]:
+        raise InvalidInput(Mistake(f"the column {missing[-1]} is missing", file=path, hint=_DAMAGED))
+    with _readable(path), pq.ParquetFile(path, read_dictionary=wanted) as file:
         groups = [i for i in range(file.num_row_groups) if _touches(file.metadata.row_group(i), columns[0], span)]
         for batch in file.iter_batches(rows, row_groups=groups, columns=list(columns)):
-            yield pa.Table.from_batches([batch])
+            yield pa.Table.from_batches([batch]).select(list(columns))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InvalidInput(Mistake(f"cannot be read: {error}", file=path, hint=_DAMAGED)) from None
 
 
 def _inside(batch: pa.RecordBatch, columns: Sequence[str], span: tuple[int, int]) -> pa.RecordBatch:
@@ -156,7 +170,7 @@ def _touches(group: Any, order: str, span: tuple[int, int]) -> bool:
 
 
 def _within(
-    feed: Iterator[pa.Table], order: str, span: tuple[int, int], vocabulary: Vocabulary
+    path: Path, feed: Iterator[pa.Table], order: str, span: tuple[int, int], vocabulary: Vocabulary
 ) -> Iterator[Columns]:
     """Only the rows inside the span, as arrays, checked to be in order of time."""
     last = -_NEVER
@@ -165,7 +179,7 @@ def _within(
             continue
         times = numbers(table[order])
         if times[0] < last or (times[1:] < times[:-1]).any():
-            raise ValueError(f"{order} goes backward: the table is not in order of time")
+            raise InvalidInput(Mistake(f"{order} goes backward: not in order of time", file=path, hint=_DAMAGED))
         last = int(times[-1])
         begin, end = np.searchsorted(times, span)
         if end > begin:
@@ -198,9 +212,10 @@ def _merged(feeds: Sequence[Iterator[Columns]], order: str) -> Iterator[Columns]
 
 def row_count(folder: Path, table: str) -> int:
     """How many rows a table has in all, from the sealed files' footers; a live stream is read through."""
-    return sum(
-        pq.read_metadata(path).num_rows
-        if path.suffix == ".parquet"
-        else sum(batch.num_rows for batch in TableTail(path).batches())
-        for path in files(folder, table)
-    )
+    found = 0
+    for path in files(folder, table):
+        with _readable(path):
+            sealed = path.suffix == ".parquet"
+            batches = () if sealed else TableTail(path).batches()
+            found += pq.read_metadata(path).num_rows if sealed else sum(batch.num_rows for batch in batches)
+    return found

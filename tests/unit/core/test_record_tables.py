@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from faultload import record_tables as tables
+from faultload.errors import InvalidInput
+from faultload.record import RunDirectory
 from faultload.record_sealed import Vocabulary, chunks, row_count, seal
 from faultload.record_tables import TableTail, TableWriter
 
@@ -221,13 +225,31 @@ def test_chunks_give_all_workers_rows_in_order_of_time(tmp_path: Path, sealed: t
     assert seen.tolist() == written[(written >= since) & (written < until)].tolist()
 
 
-def test_a_sealed_table_out_of_order_is_refused(tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
+def backward(path: Path) -> None:
+    texts = {"request": ["a"] * 3, "journey": ["b"] * 3, "variant": ["c"] * 3}
+    pq.write_table(pa.table({**rows(0, 3), **texts, "intended_ns": [3, 1, 2]}), path)
 
-    backward = pa.table({**rows(0, 3), "intended_ns": [3, 1, 2], "request": ["a"] * 3, "journey": ["b"] * 3})
-    pq.write_table(backward, tmp_path / "samples-0.parquet")
-    with pytest.raises(ValueError, match="not in order of time"):
-        list(chunks(tmp_path, "samples", ["intended_ns"]))
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "out of order": (backward, "not in order of time"),
+    "no Parquet": (lambda path: path.write_bytes(b"PAR1 nothing PAR1"), "cannot be read"),
+    "cut off": (lambda path: path.write_bytes(path.read_bytes()[:-40]), "cannot be read"),
+    "a column less": (lambda path: pq.write_table(pa.table({"intended_ns": [1]}), path), "outcome is missing"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_sealed_table_is_named_with_what_to_do(tmp_path: Path, damage: str) -> None:
+    run = RunDirectory.create(tmp_path / "run")
+    write(run.path, 1)
+    seal(run.path)
+    path = run.path / "samples-0.parquet"
+    change, says = DAMAGES[damage]
+    change(path)
+    with pytest.raises(InvalidInput, match=says) as told:
+        list(chunks(run.path, "samples", ["intended_ns", "outcome"]))
+    assert str(path) in str(told.value)
+    assert "put back a copy" in str(told.value)
 
 
 def test_an_absent_table_has_no_chunks(tmp_path: Path) -> None:
