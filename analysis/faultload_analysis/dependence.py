@@ -28,7 +28,7 @@ LEAST_WORTH = 16
 
 # Standard errors of the measured inflation that are added to it: for a bound that may pass, for what the judged and
 # the measured count share, and for a bound that may fail. Chosen on simulated M/M/1 queues (docs/calibration.md).
-_PASS, _PASS_SHARED, _FAIL = 0.25, 1.4, 0.1
+_PASS, _PASS_SHARED, _FAIL = 0.25, 1.8, 0.1
 
 
 def batch_edges(n: int, batches: int) -> npt.NDArray[np.int64]:
@@ -201,7 +201,7 @@ def inflation_of(n: int, share: float, kinds: Sequence[Dependence | None], *, gr
     """The inflation to judge by whether a `share` of n samples is exceeded: the largest of several kinds of events.
 
     `kinds`: as `measured`; the first that could be also tells how wrong the measurement may be (e, the standard
-    error of its logarithm). `passing` is the largest times growth times exp((0.25 + 1.4 rho) e), `failing` the
+    error of its logarithm). `passing` is the largest times growth times exp((0.25 + 1.8 rho) e), `failing` the
     largest times exp(0.1 e). rho is the correlation that the judged and the measured count have when samples are
     independent: a lucky run has few events *and* looks too independent, which is when a PASS would be wrong; for
     a FAIL the two errors cancel. `growth`, at least 1: how much more rarer events may cluster than those measured.
