@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from .budget import allowed_share
 from .dependence import Array
+from .inputs import checked_counts, checked_flags
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
@@ -18,7 +19,7 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 class BurnWindow:
     """An alert rule: fires while the burn rate over both windows exceeds `factor`, after `for_s` of it.
 
-    ValueError unless 0 < short_s <= long_s, factor > 0 and for_s >= 0.
+    ValueError unless 0 < short_s <= long_s, factor > 0 and for_s >= 0, all finite.
     """
 
     severity: str
@@ -28,12 +29,18 @@ class BurnWindow:
     for_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (0 < self.short_s <= self.long_s and self.factor > 0 and self.for_s >= 0):
+        sane = 0 < self.short_s <= self.long_s < math.inf and 0 < self.factor < math.inf
+        if not (sane and 0 <= self.for_s < math.inf):
             raise ValueError(f"not a burn-rate rule: {self}")
 
 
 def burn_factor(budget_share: float, window_s: float, long_s: float) -> float:
-    """The burn rate that spends `budget_share` of the budget of `window_s` within `long_s`."""
+    """The burn rate that spends `budget_share` of the budget of `window_s` within `long_s`.
+
+    ValueError unless all are above 0 and finite.
+    """
+    if not all(0 < x < math.inf for x in (budget_share, window_s, long_s)):
+        raise ValueError(f"no burn rate spends {budget_share} of the budget of {window_s} s within {long_s} s")
     return budget_share * window_s / long_s
 
 
@@ -99,13 +106,13 @@ DEFAULT_WINDOWS = (
 def detection_time_s(error_share: float, slo: float, window: BurnWindow) -> float | None:
     """Seconds from the start of a constant `error_share` until `window` fires; None: never.
 
-    (1 - slo) / e * window * factor, the longer of both windows' answers, and `for_s` (SRE Workbook, ch. 5).
+    (1 - slo) / e * factor * long window, by when the short one exceeds too, and `for_s` (SRE Workbook, ch. 5).
     ValueError unless 0 <= error_share <= 1.
     """
     if not 0.0 <= error_share <= 1.0:
         raise ValueError(f"an error share lies between 0 and 1, not {error_share}")
     needed = allowed_share(slo) * window.factor / error_share if error_share > 0 else math.inf
-    return needed * max(window.long_s, window.short_s) + window.for_s if needed < 1.0 else None
+    return needed * window.long_s + window.for_s if needed < 1.0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +142,13 @@ class AlertReplay:
         start_s: float = 0.0,
         rate_per_s: float | None = None,
     ) -> None:
-        """`start_s`: where the first second begins. ValueError unless 0 < slo < 1, or a rate not positive."""
-        if rate_per_s is not None and not rate_per_s > 0:
+        """`start_s`: where the first second begins.
+
+        ValueError unless 0 < slo < 1, the start is finite, and the rate above 0 and finite.
+        """
+        if not math.isfinite(start_s):
+            raise ValueError(f"a replay cannot start at {start_s} s")
+        if rate_per_s is not None and not 0 < rate_per_s < math.inf:
             raise ValueError(f"a rate of {rate_per_s} requests a second is no history")
         self._allowed = allowed_share(slo)
         self._windows = windows
@@ -148,15 +160,11 @@ class AlertReplay:
     def add(self, total: npt.ArrayLike, bad: npt.ArrayLike) -> None:
         """The next seconds: outcomes known in each, and how many were bad; shape (m,) each, any m.
 
-        ValueError for differing shapes, NaN, or not 0 <= bad <= total.
+        ValueError as `inputs.checked_counts`.
         """
-        totals, bads = np.array(total, dtype=np.float64), np.array(bad, dtype=np.float64)
-        if totals.shape != bads.shape or totals.ndim != 1:
-            raise ValueError(f"totals {totals.shape} and bad {bads.shape} must be one shape (m,)")
-        if not ((bads >= 0) & (bads <= totals)).all():
-            raise ValueError("counts a second must be 0 <= bad <= total")
-        self._total.append(totals)
-        self._bad.append(bads)
+        totals, bads = checked_counts(total, bad)
+        self._total.append(totals.copy())
+        self._bad.append(bads.copy())
 
     def finish(self) -> list[Alert]:
         """The alerts, in order of start, each rule evaluated at the end of every second. None without requests."""
@@ -208,24 +216,24 @@ def burn_alerts(
 
     `times`: shape (n,), seconds at which each outcome was known (the end of the request), in any order;
     `bad`: shape (n,), bool. Requests before `start_s` or after `end_s` are left out; by default the run
-    reaches from the first to the last. Alerts in order of start.
-    ValueError for differing shapes or NaN.
+    reaches from the first to the last. Whole seconds are replayed, the last one to its end. Alerts in order of
+    start.
+    ValueError for differing shapes, times that are not finite, or an end before the start.
     """
-    t, flags = np.asarray(times, dtype=np.float64), np.asarray(bad)
-    if t.shape != flags.shape or t.ndim != 1:
+    t, flags = np.asarray(times, dtype=np.float64), checked_flags(bad, "bad")
+    if t.shape != flags.shape:
         raise ValueError(f"times {t.shape} and bad {flags.shape} differ in shape")
-    if np.isnan(t).any():
-        raise ValueError("times hold NaN")
+    if not np.isfinite(t).all():
+        raise ValueError("times hold NaN or infinite values")
     if t.size == 0:
         return []
     begin = math.floor(t.min()) if start_s is None else start_s
-    seconds = max(1, math.ceil((float(t.max()) if end_s is None else end_s) - begin))
-    inside = (t >= begin) & (t <= begin + seconds)
+    end = float(t.max()) if end_s is None else end_s
+    if not (math.isfinite(begin) and math.isfinite(end) and end >= begin):
+        raise ValueError(f"no run to replay between {begin} and {end} s")
+    inside = (t >= begin) & (t <= end)
+    seconds = max(1, math.ceil(end - begin))
     index = np.minimum((t[inside] - begin).astype(np.int64), seconds - 1)
-    rate = t.size / seconds if rate_per_s is None else rate_per_s
-    replay = AlertReplay(slo, windows, start_s=float(begin), rate_per_s=rate)
-    replay.add(
-        np.bincount(index, minlength=seconds),
-        np.bincount(index[flags.astype(np.bool_)[inside]], minlength=seconds),
-    )
+    replay = AlertReplay(slo, windows, start_s=float(begin), rate_per_s=rate_per_s)
+    replay.add(np.bincount(index, minlength=seconds), np.bincount(index[flags[inside]], minlength=seconds))
     return replay.finish()

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from .dependence import Array
+from .inputs import checked_confidence, checked_runs
 from .ranks import rank_sum_p
 
 _FEWEST_FOR_SHAPE = 5
@@ -60,12 +61,11 @@ def baseline_gate(
     "normal" and "lognormal" assume that shape and need only 5: the prediction limit for the mean of m
     further values, mean + t s sqrt(1/m + 1/n), n - 1 degrees of freedom (Hahn & Meeker 1991, 4.7 and 4.8); the
     tail is then a belief, not a measurement. TOO_FEW: fewer than that, or baselines that do not vary at all where
-    a shape is assumed. ValueError on NaN, and, where a shape is assumed, on infinite values or logarithms of
-    values that are not positive.
+    a shape is assumed. ValueError on NaN or -inf, and, where a shape is assumed, on infinite values or logarithms
+    of values that are not positive.
     """
-    a, b = _checked(baselines, "baselines"), _checked(new, "new")
-    if not 0.5 < confidence < 1.0:
-        raise ValueError(f"the confidence lies between 0.5 and 1, not {confidence}")
+    a, b = checked_runs(baselines, "baselines"), checked_runs(np.atleast_1d(new), "new")
+    confidence = checked_confidence(confidence)
     if shape not in ("any", "normal", "lognormal"):
         raise ValueError(f"unknown shape {shape!r}: any, normal or lognormal")
     if b.size == 0:
@@ -138,12 +138,3 @@ def _by_shape(a: Array, b: Array, lower_is_better: bool, alpha: float, shape: st
     p = float(stats.t.sf(sign * (float(b.mean()) - float(a.mean())) / spread, n - 1))
     limit = float(a.mean()) + sign * float(stats.t.isf(alpha, n - 1)) * spread
     return (math.exp(limit) if shape == "lognormal" else limit), p, method, ""
-
-
-def _checked(values: npt.ArrayLike, name: str) -> Array:
-    array = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    if array.ndim != 1:
-        raise ValueError(f"{name}: one value a run, not an array of shape {array.shape}")
-    if np.isnan(array).any():
-        raise ValueError(f"{name} holds NaN: leave a run without a value out, and say so")
-    return array

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .dependence import BATCHES, MIN_TO_BATCH, Array, uncertainty
+from .inputs import checked_confidence
 from .latency import Probability, mean_estimate, rank
 from .population import Population
 from .verdict import Estimate, no_data
@@ -122,8 +123,7 @@ def _compared(
     seed: int,
     remark: str,
 ) -> Estimate:
-    if not 0.5 <= confidence < 1.0:
-        raise ValueError(f"the confidence of a bound lies in [0.5, 1), not {confidence}")
+    confidence = checked_confidence(confidence)
     populations = Population.of(base), Population.of(new)
     n = populations[0].n + populations[1].n
     if min(one.n for one in populations) == 0:

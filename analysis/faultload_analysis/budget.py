@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .dependence import Array
+from .inputs import checked_counts
 from .verdict import Estimate, no_data
 
 
@@ -47,7 +48,7 @@ def budget_spent(
     Burn rate b = e / (1 - slo), e the bad share. Time-based: b * duration / window. Event-based, when
     `expected_events` (N_W, events a window really has) is given: bad / ((1 - slo) N_W), `share.n` being the
     requests. Google SRE Workbook, ch. 5. No requests: all None.
-    ValueError for a window, duration or N_W that is not positive.
+    ValueError for a window, duration or N_W that is not above 0 and finite.
     """
     allowed = allowed_share(slo)
     _positive(window_s, duration_s, expected_events)
@@ -60,8 +61,10 @@ def budget_spent(
 
 
 def _positive(window_s: float, duration_s: float, expected_events: float | None) -> None:
-    if not (window_s > 0 and duration_s > 0) or (expected_events is not None and not expected_events > 0):
-        raise ValueError("window, duration and expected events must be above 0")
+    if not all(
+        0 < x < math.inf for x in (window_s, duration_s, 1.0 if expected_events is None else expected_events)
+    ):
+        raise ValueError("window, duration and expected events must be above 0 and finite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +96,14 @@ def burn_down(
     `total`, `bad`: shape (k,), counts a slice of `width_s` from `start_s` (`Slices.total` and `.failed` or
     `.over(...)`). Every bad request costs the same, so the line only falls, and it ends at 1 - `consumed` of
     `budget_spent` for the whole run. `end_s`: where the last, shorter slice ends.
-    ValueError for differing shapes, not 0 <= bad <= total, or a window or N_W that is not positive.
+    ValueError as `inputs.checked_counts`, for no slices, a start or end that is not finite, or a width, window or
+    N_W that is not above 0 and finite.
     """
-    totals, bads = np.asarray(total, dtype=np.float64), np.asarray(bad, dtype=np.float64)
-    if totals.shape != bads.shape or totals.ndim != 1 or totals.size == 0:
-        raise ValueError(f"totals {totals.shape} and bad {bads.shape} must be one shape (k,), k > 0")
-    if not ((bads >= 0) & (bads <= totals)).all():
-        raise ValueError("counts a slice must be 0 <= bad <= total")
+    totals, bads = checked_counts(total, bad)
+    if totals.size == 0:
+        raise ValueError("no slices to burn down; their counts must be one shape (k,), k > 0")
+    if not (math.isfinite(start_s) and 0 < width_s < math.inf and math.isfinite(0.0 if end_s is None else end_s)):
+        raise ValueError(f"no burn-down from {start_s} to {end_s} s in slices of {width_s} s")
     times = start_s + width_s * np.arange(totals.size + 1, dtype=np.float64)
     times[-1] = times[-1] if end_s is None else min(float(times[-1]), end_s)
     requests = int(totals.sum())

@@ -151,10 +151,10 @@ def interpolated_capacity(bracket: Bracket, limit_s: float) -> Estimate:
     cross the limit with the upper and the lower bounds of the quantiles instead, each at the first rate from
     below (above) at which they do; a bound that does not cross is open. Repeats of one rate: the one with the
     most requests. Saturated or invalid steps only bound: they have no quantile. Fewer than 2 steps or no
-    crossing: value None. ValueError unless limit_s > 0.
+    crossing: value None. ValueError unless limit_s is above 0 and finite.
     """
-    if not limit_s > 0:
-        raise ValueError(f"the limit must be above 0, not {limit_s}")
+    if not 0 < limit_s < math.inf:
+        raise ValueError(f"the limit must be above 0 and finite, not {limit_s}")
     usable = [
         (level.rate_per_s, latency)
         for level in bracket.levels
@@ -165,9 +165,9 @@ def interpolated_capacity(bracket: Bracket, limit_s: float) -> Estimate:
         return no_data("too few steps with a latency quantile to interpolate between", n=n)
     rates = [rate for rate, _ in usable]
     weights = np.array([latency.n_eff or latency.n or 1 for _, latency in usable], dtype=np.float64)
-    inverse = np.array([1.0 / latency.value if latency.value else math.inf for _, latency in usable])
+    inverse = np.array([1.0 / v if (v := latency.value or 0.0) > 0 else math.inf for _, latency in usable])
     if not np.isfinite(inverse).all():
-        return no_data("a quantile is 0: nothing to interpolate", n=n)
+        return no_data("a quantile is not above 0: nothing to interpolate", n=n)
     smooth = optimize.isotonic_regression(inverse, weights=weights, increasing=False).x
     value = _crossing(rates, [float(v) for v in smooth], limit_s)
     if value is None:

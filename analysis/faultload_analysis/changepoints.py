@@ -11,6 +11,8 @@ import numpy.typing as npt
 from scipy import stats
 
 from .dependence import Array
+from .inputs import checked_runs
+from .ranks import median
 
 _MOST_RUNS = 1000
 _MOST_ENDS = 32
@@ -69,8 +71,8 @@ def change_points(
     are not reported. At most 1000 runs: O(n^2) time a permutation. ValueError on NaN, -inf, min_segment < 2,
     significance outside (0, 1) or out of reach of `permutations`.
     """
-    x = np.asarray(values, dtype=np.float64)
-    _check(x, min_segment, significance, permutations)
+    x = checked_runs(values, "values")
+    _check(x.size, min_segment, significance, permutations, min_change)
     n = x.size
     if n < 2 * min_segment or 2.0 / math.comb(n, n // 2) > significance:
         return ChangePoints((), n, f"too few runs to say: {n} cannot show a change at {significance:g}")
@@ -90,11 +92,11 @@ class _Test:
     rng: np.random.Generator
 
 
-def _check(x: Array, min_segment: int, significance: float, permutations: int) -> None:
-    if x.ndim != 1 or x.size > _MOST_RUNS:
-        raise ValueError(f"one value a run, at most {_MOST_RUNS}, not an array of shape {x.shape}")
-    if np.isnan(x).any() or np.isneginf(x).any():
-        raise ValueError("values hold NaN or minus infinity: leave a run without a value out")
+def _check(runs: int, min_segment: int, significance: float, permutations: int, min_change: float) -> None:
+    if runs > _MOST_RUNS:
+        raise ValueError(f"{runs} runs: at most {_MOST_RUNS} are possible")
+    if not min_change >= 0.0:
+        raise ValueError(f"a change is at least a share from 0, not {min_change}")
     if min_segment < 2:
         raise ValueError(f"a level needs at least 2 runs, not {min_segment}")
     if not 0.0 < significance < 1.0 or 1.0 / (permutations + 1) > significance:
@@ -126,16 +128,11 @@ def _placed(x: Array, changes: list[int], test: _Test) -> list[ChangePoint]:
             break
         del kept[len(p_values)]
     edges = [0, *kept, x.size]
-    levels = [_median(x[a:b]) for a, b in itertools.pairwise(edges)]
+    levels = [median(x[a:b]) for a, b in itertools.pairwise(edges)]
     return [
         ChangePoint(at, levels[i], levels[i + 1], _change(levels[i], levels[i + 1]), p_values[i])
         for i, at in enumerate(kept)
     ]
-
-
-def _median(values: Array) -> float:
-    low, high = np.sort(values)[[(values.size - 1) // 2, values.size // 2]]
-    return float(low) if low == high else float((low + high) / 2.0)
 
 
 def _change(before: float, after: float) -> float | None:

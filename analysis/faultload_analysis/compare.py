@@ -14,7 +14,8 @@ from scipy import stats
 
 from .bootstrap import quantile_difference, quantile_ratio, ratio_estimate
 from .dependence import Array
-from .ranks import least_p, pairwise_rank, rank_sum_p
+from .inputs import checked_confidence, checked_runs
+from .ranks import least_p, median, pairwise_rank, rank_sum_p
 from .verdict import Estimate, no_data
 
 __all__ = [
@@ -104,12 +105,10 @@ def compare_runs(
     `fmt` prints a value with its unit. ValueError on NaN (leave a run without a value out, and say so), -inf, a
     negative margin, or a relative margin with values that are not positive.
     """
-    a, b = _checked(base, "base"), _checked(new, "new")
+    a, b = checked_runs(base, "base"), checked_runs(new, "new")
     if not (margin >= 0.0 and math.isfinite(margin)):
         raise ValueError(f"the margin must be a number from 0, not {margin}")
-    if not 0.5 < confidence < 1.0:
-        raise ValueError(f"the confidence lies between 0.5 and 1, not {confidence}")
-    n, m = a.size, b.size
+    confidence, n, m = checked_confidence(confidence), a.size, b.size
     positive = bool((a > 0).all() and (b > 0).all())
     if relative and margin > 0 and not positive:
         raise ValueError("a relative margin needs positive values")
@@ -127,8 +126,8 @@ def compare_runs(
         state=Difference.UNDECIDED,
         base=tuple(a.tolist()),
         new=tuple(b.tolist()),
-        base_median=_median(a),
-        new_median=_median(b),
+        base_median=median(a),
+        new_median=median(b),
         shift=shift,
         shift_low=shift_low,
         shift_high=shift_high,
@@ -213,7 +212,8 @@ def speedup_estimate(before: npt.ArrayLike, after: npt.ArrayLike, *, confidence:
     just reach 95 %: 1 / C(6, 3)); an end that so few runs cannot bound is open. ValueError on NaN, or values
     that are not positive and finite.
     """
-    a, b = _checked(after, "after"), _checked(before, "before")
+    a, b = checked_runs(after, "after"), checked_runs(before, "before")
+    confidence = checked_confidence(confidence)
     for side in (a, b):
         if not ((side > 0) & np.isfinite(side)).all():
             raise ValueError("a ratio of runs needs positive finite values")
@@ -249,22 +249,6 @@ def runs_needed(confidence: float = 0.95, *, other: int | None = None) -> int:
     return runs
 
 
-def _checked(values: npt.ArrayLike, name: str) -> Array:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1:
-        raise ValueError(f"{name}: one value a run, not an array of shape {array.shape}")
-    if np.isnan(array).any():
-        raise ValueError(f"{name} holds NaN: leave a run without a value out, and say so")
-    if np.isneginf(array).any():
-        raise ValueError(f"{name} holds minus infinity")
-    return array
-
-
-def _median(values: Array) -> float:
-    low, high = np.sort(values)[[(values.size - 1) // 2, values.size // 2]]
-    return float(low) if low == high else float((low + high) / 2.0)
-
-
 def _differences(a: Array, b: Array) -> Array:
     """All b_j - a_i, sorted, shape (n m,); two infinite values do not differ."""
     with np.errstate(invalid="ignore"):
@@ -276,8 +260,8 @@ def _hodges_lehmann(d: Array, n: int, m: int, alpha: float) -> tuple[float, floa
     """The median of the sorted differences, and their two order statistics that bound the shift."""
     q = pairwise_rank(n, m, alpha / 2.0)
     if q < 1:
-        return _median(d), None, None
-    return _median(d), float(d[q - 1]), float(d[-q])
+        return median(d), None, None
+    return median(d), float(d[q - 1]), float(d[-q])
 
 
 def _exp(
@@ -360,7 +344,7 @@ def _nothing(
     a: Array, b: Array, least: float, confidence: float, margin: float, relative: bool, why: str
 ) -> Comparison:
     return Comparison(
-        Difference.TOO_FEW, tuple(a.tolist()), tuple(b.tolist()), _median(a) if a.size else None,
-        _median(b) if b.size else None, None, None, None, None, None, None, None, None, None, None,
+        Difference.TOO_FEW, tuple(a.tolist()), tuple(b.tolist()), median(a) if a.size else None,
+        median(b) if b.size else None, None, None, None, None, None, None, None, None, None, None,
         least, confidence, margin, relative, f"{Difference.TOO_FEW}: {why}",
     )  # fmt: skip

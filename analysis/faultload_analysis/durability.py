@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .dependence import Array, Mask
+from .inputs import checked_flags
 from .verdict import Estimate, exact, no_data
 
 
@@ -64,10 +65,10 @@ def write_fates(
     (n,), bool: whether the read-back saw the write. `read_s`: when that read began, seconds, one for all or shape
     (n,), NaN for writes that were not read back; None: nothing was. A write acknowledged while the read was
     already going on and not found may have come after it: never read.
-    ValueError for differing shapes or infinite times.
+    ValueError for differing shapes, infinite times, or `found` other than true and false.
     """
-    acked, seen = np.asarray(acknowledged_s, dtype=np.float64), np.asarray(found, dtype=np.bool_)
-    if acked.shape != seen.shape or acked.ndim != 1:
+    acked, seen = np.asarray(acknowledged_s, dtype=np.float64), checked_flags(found, "found")
+    if acked.shape != seen.shape:
         raise ValueError(f"acknowledgements {acked.shape} and found {seen.shape} must be one shape (n,)")
     begun = np.broadcast_to(np.asarray(np.nan if read_s is None else read_s, dtype=np.float64), acked.shape)
     if np.isinf(acked).any() or np.isinf(begun).any():

@@ -48,8 +48,11 @@ class Spoiled:
         return int(np.count_nonzero(self.mask))
 
     def _slice(self, start_s: float, end_s: float) -> Mask:
-        first = max(0, math.floor(start_s - self.start_s + 1e-9))
-        return self.mask[first : max(first, math.ceil(end_s - self.start_s - 1e-9))]
+        if math.isnan(start_s) or math.isnan(end_s):
+            raise ValueError(f"no stretch from {start_s} to {end_s} s")
+        size = float(self.mask.size)
+        first = math.floor(min(max(start_s - self.start_s + 1e-9, 0.0), size))
+        return self.mask[first : max(first, math.ceil(min(end_s - self.start_s - 1e-9, size)))]
 
     def share(self, start_s: float, end_s: float) -> float:
         """Share of the seconds that touch [start_s, end_s) which are spoiled; 0 when there are none."""
@@ -71,11 +74,16 @@ class Spoiled:
         return f"the load generator was the limit in {share:.0%} of this phase ({'; '.join(self.reasons)})"
 
     def at(self, times_s: npt.ArrayLike) -> Mask:
-        """Shape (n,): whether each moment lies in a spoiled second; False outside of the judged time."""
-        index = np.floor(np.asarray(times_s, dtype=np.float64) - self.start_s).astype(np.int64)
-        inside = (index >= 0) & (index < self.mask.size)
-        out = np.zeros(index.shape, dtype=np.bool_)
-        out[inside] = self.mask[index[inside]]
+        """Shape (n,): whether each moment lies in a spoiled second; False outside of the judged time.
+
+        ValueError for NaN.
+        """
+        place = np.floor(np.asarray(times_s, dtype=np.float64) - self.start_s)
+        inside = (place >= 0) & (place < self.mask.size)
+        out = np.zeros(place.shape, dtype=np.bool_)
+        out[inside] = self.mask[place[inside].astype(np.int64)]
+        if not inside.all() and np.isnan(place).any():
+            raise ValueError("times hold NaN")
         return out
 
 
@@ -95,6 +103,9 @@ class SlipBuilder:
     """Slips from chunks in order of intended start, over the seconds of [start_s, end_s)."""
 
     def __init__(self, start_s: float, end_s: float) -> None:
+        """No seconds when the end is not after the start. ValueError unless both are finite."""
+        if not (math.isfinite(start_s) and math.isfinite(end_s)):
+            raise ValueError(f"no seconds between {start_s} and {end_s}")
         self._start_s = start_s
         seconds = max(0, math.ceil(end_s - start_s - 1e-9))
         self._span = (start_s, start_s + seconds)
@@ -142,21 +153,24 @@ def spoiled_seconds(
     `slips`: its own lateness. `health_times_s`, `loop_lag_s`, `cpu_percent`: shape (m,), about one a second; a
     lag reaches back from its moment over its own length. A second is spoiled when the P99 (x_(ceil(0.99 n))) of
     the slips in it or of the loop lags that touch it exceeds `limit_s` (see `limit_for`), when CPU in it exceeds
-    95 %, or when no health was measured within half a second of it. NaN health counts as not measured.
+    95 %, or when no health was measured within half a second of it. NaN or infinite health is not measured.
 
     `median_latency_s`, shape (m,): the median latency of the requests that ended in that second, NaN where
     none did. Where requests take long, the generator may be late by a tenth of that (`LATENCY_SHARE`): a
     frozen target that answers hundreds at once keeps it busy for a moment, which adds little to latencies of
     seconds; a stall of the generator itself makes latencies no longer than itself, and is not excused.
 
-    Judge each process by itself and join them with `union`. ValueError for differing shapes.
+    Judge each process by itself and join them with `union`. ValueError for differing shapes, or a limit that is
+    not above 0.
     """
+    if not limit_s > 0:
+        raise ValueError(f"the generator must be allowed to be late by more than 0 s, not {limit_s}")
     start_s, seconds = slips.start_s, slips.p99_s.size
     h, lag = _pair(health_times_s, loop_lag_s, "loop lag")
     _, cpu = _pair(health_times_s, cpu_percent, "cpu")
     median = np.full(lag.shape, np.nan) if median_latency_s is None else _pair(h, median_latency_s, "median")[1]
     allowed = np.fmax(limit_s, LATENCY_SHARE * median)
-    known = ~(np.isnan(lag) | np.isnan(cpu))
+    known = np.isfinite(h) & np.isfinite(lag) & np.isfinite(cpu)
     h, lag, cpu, allowed = h[known], lag[known], cpu[known], allowed[known]
     by_second = np.full(seconds, limit_s)
     for moment, most in zip(h - start_s, allowed, strict=True):
@@ -248,10 +262,10 @@ def offered_achieved(
     `planned`: slots of the schedule in the judged time; `begun`: those that became an iteration, `late` of them
     by more than the limit through the generator's own doing (waiting for a user while all were busy is not);
     `dropped_busy`: slots dropped while every user was busy. Slots neither begun nor dropped so are unsent while
-    a user was free: the generator's doing, like the late ones. ValueError when the duration is not positive or
-    a count is negative.
+    a user was free: the generator's doing, like the late ones. ValueError when the duration is not above 0
+    and finite or a count is negative.
     """
-    if not duration_s > 0 or min(planned, begun, late, dropped_busy) < 0 or late > begun:
+    if not 0 < duration_s < math.inf or min(planned, begun, late, dropped_busy) < 0 or late > begun:
         raise ValueError(f"not counts of slots: {planned=}, {begun=}, {late=}, {dropped_busy=}, {duration_s=}")
     unsent = max(0, planned - begun - dropped_busy)
     share = 1.0 - min(1.0, (late + unsent) / planned) if planned > 0 else None

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .dependence import Array, Mask
+from .dependence import Array, Counts, Mask
 from .slice_rule import SliceRule
-from .slices import Counts, Slices
+from .slices import Slices
 
 
 @dataclass(frozen=True, slots=True)

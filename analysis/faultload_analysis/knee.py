@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import optimize, stats
 
 from .dependence import Array
+from .inputs import checked_confidence
 from .verdict import Estimate, no_data
 
 FEWEST_LEVELS = 6
@@ -50,8 +51,11 @@ def find_knee(x: npt.ArrayLike, y: npt.ArrayLike, *, alpha: float = 0.05, confid
     reach is open. Measured with 12, 20 and 30 points, even or growing noise, 300 times: 2 to 5 % miss the knee on
     either side (by t alone 10 of 40 intervals did with growing noise). Fewer than 6 levels of x: no knee can
     be told.
-    ValueError for differing shapes, NaN or infinite values.
+    ValueError for differing shapes, NaN or infinite values, alpha or confidence out of range.
     """
+    if not 0.0 < alpha < 1.0:
+        raise ValueError(f"alpha lies between 0 and 1, not {alpha}")
+    confidence = checked_confidence(confidence)
     xs, ys = _checked(x, y)
     n, levels = xs.size, np.unique(xs)
     if levels.size < FEWEST_LEVELS:
@@ -198,8 +202,11 @@ def kneedle(
     swept: for P99 of the same M/M/1 queue (service 100/s, 40 rates from 5/s on) it says 56.9, 68.2, 78.8 or
     89.4/s when the sweep ends at 80, 90, 95 or 99/s. A capacity must not depend on how far somebody tested; that
     of `capacity.capacity_bracket` does not. `x`, `y`: shape (n,), any order. None: no knee, too few
-    points or no range. ValueError for differing shapes, NaN or infinite values.
+    points or no range. ValueError for differing shapes, NaN or infinite values, a sensitivity below 0, or another
+    curve or direction.
     """
+    if curve not in ("concave", "convex") or direction not in ("increasing", "decreasing") or not sensitivity >= 0:
+        raise ValueError(f"no such knee: {direction}, {curve}, sensitivity {sensitivity}")
     xs, ys = _checked(x, y)
     order = np.argsort(xs, kind="stable")
     xs, ys = xs[order], ys[order]

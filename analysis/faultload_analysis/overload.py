@@ -9,16 +9,14 @@ from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
-from .dependence import Array, Mask
+from .dependence import Array, Counts, Mask
+from .inputs import checked_counts
+from .slice_rule import noise
 from .verdict import Estimate, Verdict, no_data
-
-Counts = npt.NDArray[np.int64]
 
 TIMES_TRIGGER = 5.0
 MINIMUM_S = 300.0
-_NOISE = 1e-3
 _LOAD_TOLERANCE = 0.1
 _IMPROVED = 0.8
 _RELAPSED = 0.1
@@ -86,12 +84,14 @@ def overload_recovery(
     plain backlog that drains is no metastable state. Not back, but watched for less or getting better: too short
     to say. A recovery at less than 90 % of the load before proves nothing, nor does one to a bad baseline: not
     measurable. Retries of the generator belong to the load: they can be what sustains the failure.
-    ValueError for differing shapes, impossible counts, NaN times, or a trigger that does not end after its start.
+    ValueError for differing shapes, impossible counts, times that are not finite, NaN latencies of slices that hold
+    requests, or a trigger that does not end after its start.
     """
     starts, sizes, bads = _checked(starts_s, total, bad)
     order = np.argsort(starts, kind="stable")
     starts, sizes, bads = starts[order], sizes[order], bads[order]
-    if not (trigger_end_s > trigger_start_s and width_s > 0 and hold_s > 0 and 0.0 <= max_bad_share < 1.0):
+    times_fit = -math.inf < trigger_start_s < trigger_end_s < math.inf and 0 < width_s < math.inf and hold_s > 0
+    if not (times_fit and 0.0 <= max_bad_share < 1.0):
         raise ValueError(
             f"not an overload: trigger {trigger_start_s} to {trigger_end_s} s, slices of {width_s} s, "
             f"hold {hold_s} s, bad share {max_bad_share}"
@@ -115,13 +115,13 @@ def overload_recovery(
 
     if base is None:
         return outcome(OverloadState.NOT_MEASURABLE, "no requests before the trigger: nothing to come back to")
-    if int(bads[before].sum()) > _noise(int(sizes[before].sum()), max(max_bad_share, 1e-3)):
+    if int(bads[before].sum()) > noise(int(sizes[before].sum()), max(max_bad_share, 1e-3)):
         why = f"{base:.2%} of the requests before the trigger were bad, {max_bad_share:.2%} may be"
         return outcome(OverloadState.NOT_MEASURABLE, why)
     if share is None:
         return outcome(OverloadState.NOT_MEASURABLE, "no requests after the trigger")
     allowed = max(max_bad_share, 1.5 * base, 1e-3)
-    is_bad = np.array([k > _noise(n, allowed) for k, n in zip(bads.tolist(), sizes.tolist(), strict=True)])
+    is_bad = np.array([n > 0 and k > noise(n, allowed) for k, n in zip(bads.tolist(), sizes.tolist(), strict=True)])
     at, trouble = starts[after] - trigger_end_s, is_bad[after]
     load = float(
         sizes[starts >= trigger_end_s - 1e-9].mean() / sizes[starts + width_s <= trigger_start_s + 1e-9].mean()
@@ -149,7 +149,7 @@ def overload_recovery(
             OverloadState.TOO_SHORT, f"{why}; {needed:.4g} s are needed to call it metastable", None, low
         )
     shares = np.asarray(bads[after] / sizes[after], dtype=np.float64)
-    if _improves(shares) or (latency_s is not None and _improves(_latencies(latency_s, order)[after])):
+    if _improves(shares) or (latency_s is not None and _improves(_latencies(latency_s, order, after))):
         return outcome(OverloadState.TOO_SHORT, f"{why}; it was still getting better", None, low)
     why = f"{why} and not getting better, at {load:.0%} of the load before"
     return outcome(OverloadState.METASTABLE, why, None, low)
@@ -195,30 +195,29 @@ def _improves(series: Array) -> bool:
     return bool(np.median(series[-quarter:]) < _IMPROVED * np.median(series[:quarter]))
 
 
-def _noise(n: int, share: float) -> int:
-    return int(stats.binom.isf(_NOISE, n, share)) if n else 0
-
-
 def _share(bad: Counts, total: Counts, mask: Mask) -> float | None:
     n = int(total[mask].sum())
     return int(bad[mask].sum()) / n if n else None
 
 
-def _latencies(latency_s: npt.ArrayLike, order: npt.NDArray[np.intp]) -> Array:
+def _latencies(latency_s: npt.ArrayLike, order: npt.NDArray[np.intp], after: Mask) -> Array:
     latency = np.asarray(latency_s, dtype=np.float64)
     if latency.shape != order.shape:
         raise ValueError(f"latencies {latency.shape} and slices {order.shape} must be one shape (k,)")
-    return np.asarray(latency[order], dtype=np.float64)
+    kept = np.asarray(latency[order][after], dtype=np.float64)
+    if np.isnan(kept).any():
+        raise ValueError("the latency of a slice that holds requests is NaN")
+    return kept
 
 
 def _checked(starts_s: npt.ArrayLike, total: npt.ArrayLike, bad: npt.ArrayLike) -> tuple[Array, Counts, Counts]:
     starts = np.asarray(starts_s, dtype=np.float64)
-    sizes, bads = np.asarray(total, dtype=np.int64), np.asarray(bad, dtype=np.int64)
-    if not (starts.shape == sizes.shape == bads.shape and starts.ndim == 1):
-        raise ValueError(f"starts {starts.shape}, total {sizes.shape} and bad {bads.shape} must be one shape (k,)")
-    if not np.isfinite(starts).all() or (bads < 0).any() or (bads > sizes).any():
-        raise ValueError("slices must start at finite times, with 0 <= bad <= total")
-    return starts, sizes, bads
+    sizes, bads = checked_counts(total, bad)
+    if starts.shape != sizes.shape:
+        raise ValueError(f"starts {starts.shape} and totals {sizes.shape} must be one shape (k,)")
+    if not np.isfinite(starts).all():
+        raise ValueError("slices must start at finite times")
+    return starts, sizes.astype(np.int64), bads.astype(np.int64)
 
 
 def recovery_after_overload_estimate(overload: Overload) -> Estimate:

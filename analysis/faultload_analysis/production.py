@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .dependence import share_bounds
+from .inputs import checked_confidence
 from .repeats import mttr, times_of
 from .verdict import Estimate, no_data
 
@@ -41,7 +42,7 @@ def mtbf_estimate(
     problem = _problem(rates_per_s, impacts)
     if problem:
         return no_data(problem, n=sum(n for _, n in impacts.values()))
-    each = 1.0 - (1.0 - confidence) / len(rates_per_s)
+    each = 1.0 - (1.0 - checked_confidence(confidence)) / len(rates_per_s)
     least = expected = most = 0.0
     for name, rate in rates_per_s.items():
         k, n = impacts[name]
@@ -97,7 +98,7 @@ def availability_estimate(
     n = sum(len(seen) for seen in measured.values())
     if problem:
         return no_data(problem, n=n)
-    each = 1.0 - (1.0 - confidence) / (2 * len(rates_per_s))
+    each = 1.0 - (1.0 - checked_confidence(confidence)) / (2 * len(rates_per_s))
     least = expected = 0.0
     most: float | None = 0.0
     open_ends = []

@@ -1,4 +1,4 @@
-"""Exact distributions of rank sums, with and without ties."""
+"""The median, and exact distributions of rank sums, with and without ties."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from scipy import stats
 from .dependence import Array
 
 _EXACT_PAIRS = 2500  # up to 50 and 50 runs the exact distribution costs milliseconds
+
+
+def median(values: Array) -> float:
+    """The mean of the two middle values, shape (n,), n > 0; also where infinite ones are among them."""
+    low, high = np.sort(values)[[(values.size - 1) // 2, values.size // 2]]
+    return float(low) if low == high else float((low + high) / 2.0)
 
 
 def least_p(n: int, m: int) -> float:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .dependence import Array, Mask
+from .dependence import Array, Counts, Mask
 from .durability import lost_writes
 from .incidents import Incidents, impact_bounds, recovery_bounds
 from .production import availability_from
 from .repeats import exponential_bounds, mttr
 from .slice_rule import SliceRule, baseline_rule
-from .slices import Counts, SliceBuilder, Slices, slices
+from .slices import SliceBuilder, Slices, slices
 from .verdict import Estimate, exact, no_data
 
 __all__ = [
@@ -101,10 +101,12 @@ def recover(
     `max_duration_s`, for one-shot faults that the tool mends after that time: recovery must begin before it.
     Never recovered: censored. `alerts_s`: replayed alert times, for detection. `undone_s` only tells, in `why`,
     whether recovery came before it, and how long the fault must be watched to be called absorbed.
-    ValueError when until_s <= injected_s or hold_s <= 0.
+    ValueError when until_s <= injected_s or hold_s <= 0, or when a time is not a finite number.
     """
-    if not (until_s > injected_s and hold_s > 0):
+    if not (-math.inf < injected_s < until_s < math.inf and 0 < hold_s < math.inf):
         raise ValueError(f"nothing to watch from {injected_s} to {until_s} with a hold of {hold_s}")
+    if not all(math.isfinite(x) for x in (undone_s or 0.0, max_duration_s or 0.0, *alerts_s)):
+        raise ValueError("the times of the undo, of the alerts and the maximum duration must be finite numbers")
     if not rule.baseline_ok:
         return _unknown(f"the baseline was bad: {rule.why}", baseline_ok=False)
     bad, alone, over = rule.judge(cut)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from .dependence import Array
+from .inputs import checked_confidence
 from .verdict import Estimate, no_data
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def exponential_bounds(
     [2T / chi2_c(2r), 2T / chi2_1-c(2r)]; time-censored: 2r + 2 degrees of freedom below (NIST/SEMATECH
     e-Handbook 8.4.5.1). For a two-sided 95 % interval ask for 0.975. No events: (total / ln(1 / α), inf).
     """
-    if events < 0 or not total_s >= 0:
+    confidence = checked_confidence(confidence)
+    if events < 0 or not 0 <= total_s < math.inf:
         raise ValueError(f"not a time on test: {events} events in {total_s} s")
     extra = 2 if censored or events == 0 else 0
     low = 2.0 * total_s / float(stats.chi2.ppf(confidence, 2 * events + extra))
@@ -42,6 +44,7 @@ def lognormal_bounds(times_s: npt.ArrayLike, *, confidence: float = 0.95) -> tup
     n - 1 degrees of freedom: Cox's method (in Land 1972) as modified by Olsson 2005 (J. Stat. Educ. 13(1)).
     ValueError for fewer than two times, or one that is not above 0 and finite.
     """
+    confidence = checked_confidence(confidence)
     times = np.asarray(times_s, dtype=np.float64)
     if times.ndim != 1 or times.size < 2 or not (np.isfinite(times) & (times > 0)).all():
         raise ValueError("needs two or more times, each above 0 s and finite")
@@ -136,7 +139,7 @@ def median_ttr(done_s: npt.ArrayLike, censored_s: npt.ArrayLike = (), *, confide
     which survival is still above 0.5. No times: value None. ValueError for times that are not finite or below 0.
     """
     done, cut_off = _checked(done_s, censored_s)
-    n = done.size + cut_off.size
+    confidence, n = checked_confidence(confidence), done.size + cut_off.size
     if n == 0:
         return no_data("no fault with an impact")
     if not cut_off.size:
@@ -183,15 +186,15 @@ def restricted_mean_ttr(
     Kaplan-Meier curve, its variance sum(A_i^2 d_i / (Y_i (Y_i - d_i))) times m/(m-1) for m recoveries (Kaplan &
     Meier 1958; Klein & Moeschberger 2003, 4.5), bounds by Student's t with m - 1 degrees of freedom, between 0
     and `until_s`. Fewer than 2 recoveries: no bounds. No times: value None.
-    ValueError for `until_s` that is not above 0, or beyond the last watch when that one never recovered.
+    ValueError for `until_s` that is not above 0 and finite, or beyond the last watch when that one never recovered.
     """
     done, cut_off = _checked(done_s, censored_s)
-    n = done.size + cut_off.size
+    confidence, n = checked_confidence(confidence), done.size + cut_off.size
     if n == 0:
         return no_data("no fault with an impact")
     longest = max(done.max(initial=0.0), cut_off.max(initial=0.0))
     until = float(longest) if until_s is None else until_s
-    if not until > 0:
+    if not 0 < until < math.inf:
         raise ValueError(f"a mean restricted to {until} s says nothing")
     if until > longest and cut_off.max(initial=0.0) >= done.max(initial=0.0):
         raise ValueError(f"nothing was watched beyond {longest:.6g} s, so not until {until:.6g} s")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import optimize, stats
 
 from .dependence import Array
+from .inputs import checked_confidence
 from .verdict import Estimate, no_data
 
 _METHOD = "ratio of means, Fieller with Welch degrees of freedom"
@@ -27,7 +28,7 @@ def scaling_efficiency(
     sides counts. Fewer than 2 on a side, or no spread at all: open bounds. Empty: value None. ValueError for
     rates that are not finite or negative, a start of 0, or factor <= 0.
     """
-    start, scale = _rates(start_per_s), _rates(scale_per_s)
+    start, scale, confidence = _rates(start_per_s), _rates(scale_per_s), checked_confidence(confidence)
     if not (factor > 0 and math.isfinite(factor)):
         raise ValueError(f"the factor must be above 0, not {factor}")
     n = start.size + scale.size

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .dependence import Array
+from .inputs import checked_counts
 
 
 class Stop(StrEnum):
@@ -98,13 +99,9 @@ class EarlyStop:
 
         Looked at after every slice. A FAIL is final, even when later slices are good; a PASS needs `all_faults_ran`
         and is final then. Empty slices are no outcome.
-        ValueError for differing shapes or not 0 <= bad <= total.
+        ValueError as `inputs.checked_counts`.
         """
-        totals, bads = np.asarray(total, dtype=np.float64), np.asarray(bad, dtype=np.float64)
-        if totals.shape != bads.shape or totals.ndim != 1:
-            raise ValueError(f"totals {totals.shape} and bad {bads.shape} must be one shape (m,)")
-        if not ((bads >= 0) & (bads <= totals)).all():
-            raise ValueError("counts a slice must be 0 <= bad <= total")
+        totals, bads = checked_counts(total, bad)
         if self.decision is not Stop.CONTINUE:
             return self.decision
         outcomes, wrong = self._outcomes(totals, bads)

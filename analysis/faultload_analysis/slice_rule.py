@@ -12,9 +12,10 @@ import numpy.typing as npt
 from scipy import stats
 
 from .bursts import burst_level, onset_levels
-from .dependence import Array, Mask, uncertainty
+from .dependence import Array, Counts, Mask, uncertainty
+from .histogram import checked
 from .latency import quantile, quantile_estimate
-from .slices import Counts, Slices
+from .slices import Slices
 from .slo import proportion_estimate
 
 NOISE = 1e-3
@@ -131,12 +132,11 @@ def baseline_rule(
     answers three times as slow for 5 s are found in .77 to 1 for independent requests, .10 to .86 at .5, at
     most .14 at .8 and .9, where bursts do the same by themselves (without times .87 to 1, .41 to .97, .08 to .53).
 
-    ValueError when there is neither a request that was ok nor a latency limit, for NaN, and for times of
-    another shape.
+    ValueError when there is neither a request that was ok nor a latency limit, for NaN, latencies of -inf, times
+    that are not finite or of another shape, and arguments outside of what they mean.
     """
-    values = np.asarray(latency_s, dtype=np.float64)
-    if np.isnan(values).any():
-        raise ValueError("latencies hold NaN")
+    values = checked(latency_s)
+    _check(latency_limit_s, limit_quantile, max_bad_share, tolerance, width_s, watch_s)
     cut = None
     if times_s is not None and values.size:
         cut, values = _in_slices(np.asarray(times_s, dtype=np.float64), values, width_s)
@@ -177,10 +177,28 @@ def baseline_rule(
     )
 
 
+def _check(
+    limit_s: float | None,
+    limit_quantile: float,
+    share: float | None,
+    tolerance: float,
+    width_s: float,
+    watch_s: float,
+) -> None:
+    if limit_s is not None and not 0 < limit_s < math.inf:
+        raise ValueError(f"a latency limit must be above 0 and finite, not {limit_s}")
+    if not 0.5 < limit_quantile < 1.0:
+        raise ValueError(f"a latency limit is declared for a quantile between 0.5 and 1, not {limit_quantile}")
+    if share is not None and not 0.0 <= share < 1.0:
+        raise ValueError(f"an error share lies in [0, 1), not {share}")
+    if not all(0 <= x < math.inf for x in (tolerance, watch_s)) or not 0 < width_s < math.inf:
+        raise ValueError(f"not a rule: tolerance {tolerance}, slices of {width_s} s, a watch of {watch_s} s")
+
+
 def _in_slices(times: Array, values: Array, width_s: float) -> tuple[list[Array], Array]:
     """The latencies of every whole slice that holds requests, and all latencies, in time order."""
-    if times.shape != values.shape or np.isnan(times).any():
-        raise ValueError(f"times {times.shape} and latencies {values.shape} must be one shape (n,), without NaN")
+    if times.shape != values.shape or not np.isfinite(times).all():
+        raise ValueError(f"times {times.shape} and latencies {values.shape} must be one shape (n,), times finite")
     order = np.argsort(times, kind="stable")
     times, values = times[order], values[order]
     edges = np.arange(times[0], times[-1] + 1e-9, width_s)

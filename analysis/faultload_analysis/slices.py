@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from .dependence import Array, Mask
+from .dependence import Array, Counts, Mask
 
-Counts = npt.NDArray[np.int64]
 Fetch = Callable[[float, float], tuple[npt.ArrayLike, npt.ArrayLike]]
 
 _SMALL = 256
@@ -40,8 +39,11 @@ class Slices:
     count_over: Callable[[float], Counts] = field(repr=False, compare=False)
 
     def index_at(self, time_s: float) -> int:
-        """The slice that holds `time_s`, clipped to the slices there are."""
-        return min(max(math.floor((time_s - self.start_s) / self.width_s + 1e-9), 0), self.starts.size - 1)
+        """The slice that holds `time_s`, clipped to the slices there are. ValueError for NaN."""
+        if math.isnan(time_s):
+            raise ValueError("the time is not a number")
+        place = (time_s - self.start_s) / self.width_s + 1e-9
+        return math.floor(min(max(place, 0.0), self.starts.size - 1.0))
 
     def end_of(self, i: int) -> float:
         """Where slice i ends, seconds."""
@@ -50,8 +52,10 @@ class Slices:
     def over(self, limit_s: float) -> Counts:
         """Shape (k,): how many requests of each slice failed or took longer than `limit_s`.
 
-        ValueError when the slices were built from chunks for another limit.
+        ValueError for NaN, or when the slices were built from chunks for another limit.
         """
+        if math.isnan(limit_s):
+            raise ValueError("the latency limit is not a number")
         return self.count_over(limit_s)
 
     def requests(self, a_s: float, b_s: float) -> tuple[Array, Array]:
@@ -77,7 +81,7 @@ def slices(
     `intended_s`, `latency_s`: shape (n,), seconds, any order, +inf for failed (dropped ones too). Requests
     outside are left out. Slices should hold 20 expected requests or more: widen them at low rates. Keeps
     all requests: for more than some ten million take a `SliceBuilder`.
-    ValueError for differing shapes, NaN, or no time between start and end.
+    ValueError for differing shapes, NaN, latencies of -inf, or no finite time between start and end.
     """
     times, latency = _checked(intended_s, latency_s)
     starts = _starts(start_s, end_s, width_s)
@@ -108,7 +112,7 @@ class SliceBuilder:
     """
 
     def __init__(self, start_s: float, end_s: float, width_s: float, *, limit_s: float | None = None) -> None:
-        """ValueError when there is no time between start and end, or the limit is NaN."""
+        """ValueError when there is no finite time between start and end, or the limit is NaN."""
         if limit_s is not None and math.isnan(limit_s):
             raise ValueError("the latency limit is not a number")
         self._span = (start_s, end_s, width_s)
@@ -125,8 +129,8 @@ class SliceBuilder:
         """The next requests, shape (m,) each, in order of intended start, +inf for failed.
 
         A chunk may end in the middle of a slice; requests outside the slices are left out.
-        ValueError for differing shapes, NaN, or requests that are not in time order, here or after the
-        chunk before.
+        ValueError for differing shapes, NaN, latencies of -inf, or requests that are not in time order, here
+        or after the chunk before.
         """
         times, latency = _checked(intended_s, latency_s)
         if not times.size:
@@ -214,6 +218,8 @@ def _checked(intended_s: npt.ArrayLike, latency_s: npt.ArrayLike) -> tuple[Array
         raise ValueError(f"times {times.shape} and latencies {latency.shape} must be one shape (n,)")
     if np.isnan(times).any() or np.isnan(latency).any():
         raise ValueError("times or latencies hold NaN")
+    if np.isneginf(latency).any():
+        raise ValueError("latencies hold -inf")
     return times, latency
 
 
@@ -225,7 +231,7 @@ def _ordered(times: Array, latency: Array) -> tuple[Array, Array]:
 
 
 def _starts(start_s: float, end_s: float, width_s: float) -> Array:
-    if not (end_s > start_s and width_s > 0):
+    if not (-math.inf < start_s < end_s < math.inf and 0 < width_s < math.inf):
         raise ValueError(f"no slices of {width_s} s between {start_s} and {end_s}")
     count = max(1, math.ceil((end_s - start_s) / width_s - 1e-9))
     return start_s + width_s * np.arange(count, dtype=np.float64)

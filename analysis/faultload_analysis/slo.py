@@ -15,7 +15,6 @@ from .budget import Budget, allowed_share, budget_spent, burn_rate
 from .dependence import (
     MIN_TO_BATCH,
     Inflation,
-    Mask,
     batch_counts,
     batches_for,
     inflation_of,
@@ -23,6 +22,7 @@ from .dependence import (
     measured,
     share_bounds,
 )
+from .inputs import checked_confidence, checked_flags
 from .population import Population
 from .verdict import Estimate, no_data
 
@@ -48,13 +48,6 @@ __all__ = [
 ]
 
 
-def _mask(bad: npt.ArrayLike) -> Mask:
-    array = np.asarray(bad)
-    if array.ndim != 1:
-        raise ValueError(f"bad must be one-dimensional, not of shape {array.shape}")
-    return array.astype(np.bool_, copy=False)
-
-
 def proportion_estimate(
     bad: npt.ArrayLike | Population, *, confidence: float = 0.95, slo: float | None = None, of_run: bool = False
 ) -> Estimate:
@@ -75,7 +68,7 @@ def proportion_estimate(
     if isinstance(bad, Population):
         n, k, counts = bad.n, bad.n_failed, bad.failures
     else:
-        array = _mask(bad)
+        array = checked_flags(bad, "bad")
         n, k, counts = int(array.size), int(np.count_nonzero(array)), partial(batch_counts, array)
     if n == 0:
         return no_data("no requests to judge")
@@ -165,12 +158,13 @@ def error_budget(
     shape (n,); or the bad share of slices of equal length, shape (k,), NaN where a slice was empty, which
     has no bounds and no event-based budget. What was spent is a fact of this run: both bounds are the plain
     Clopper-Pearson ones on its bad share, which hold however failures cluster (Hoeffding 1956).
-    No requests: all None. ValueError for a window, duration or N_W that is not positive.
+    No requests: all None. ValueError for shares outside [0, 1], or a window, duration or N_W that is not above 0
+    and finite.
     """
     if isinstance(bad, Population):
         share = _share_of_run(bad.n_failed, bad.n)
     elif isinstance(bad, tuple):
-        times, flags = np.asarray(bad[0], dtype=np.float64), _mask(bad[1])
+        times, flags = np.asarray(bad[0], dtype=np.float64), checked_flags(bad[1], "bad")
         if times.shape != flags.shape:
             raise ValueError(f"times {times.shape} and bad {flags.shape} differ in shape")
         share = _share_of_run(int(np.count_nonzero(flags)), int(flags.size))
@@ -178,7 +172,11 @@ def error_budget(
         if expected_events is not None:
             raise ValueError("an event-based budget needs (times, bad), not shares")
         shares = np.asarray(bad, dtype=np.float64)
+        if shares.ndim != 1:
+            raise ValueError(f"bad shares must be of shape (k,), not {shares.shape}")
         shares = shares[~np.isnan(shares)]
+        if not ((shares >= 0.0) & (shares <= 1.0)).all():
+            raise ValueError("bad shares lie between 0 and 1, or are NaN for an empty slice")
         mean = float(shares.mean()) if shares.size else None
         share = Estimate(mean, None, None, int(shares.size), None, "mean share of slices, no bounds")
     return budget_spent(share, slo, window_s, duration_s, expected_events)
@@ -189,7 +187,7 @@ def burn_rate_estimate(bad: npt.ArrayLike | Population, slo: float) -> Estimate:
     if isinstance(bad, Population):
         share = _share_of_run(bad.n_failed, bad.n)
     else:
-        flags = _mask(bad)
+        flags = checked_flags(bad, "bad")
         share = _share_of_run(int(np.count_nonzero(flags)), int(flags.size))
     return share if share.value is None else share.scaled(1.0 / allowed_share(slo))
 
@@ -226,8 +224,8 @@ class UnseenOutage:
 
 def largest_unseen_outage(n: int, duration_s: float, slo: float, *, confidence: float = 0.95) -> UnseenOutage:
     """Which outages `n` clean requests over `duration_s` could have missed. ValueError unless both > 0."""
-    if n < 1 or not duration_s > 0:
-        raise ValueError("needs at least one request and a positive duration")
-    odds = math.log(1.0 / (1.0 - confidence))
+    if n < 1 or not 0 < duration_s < math.inf:
+        raise ValueError("needs at least one request and a positive, finite duration")
+    odds = math.log(1.0 / (1.0 - checked_confidence(confidence)))
     rarer = duration_s / odds
     return UnseenOutage(odds * duration_s / n, rarer, allowed_share(slo) * rarer)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .dependence import Array
-from .slices import Counts, SliceBuilder
+from .dependence import Array, Counts
+from .slices import SliceBuilder
 
 MOST_BINS = 600
 
@@ -52,8 +52,8 @@ class TimelineBuilder:
     """Builds a timeline over [start_s, end_s) from requests in order of intended start; others are left out."""
 
     def __init__(self, start_s: float, end_s: float, outcomes: Sequence[str]) -> None:
-        """ValueError when there is no time between start and end."""
-        if not end_s > start_s:
+        """ValueError when there is no finite time between start and end."""
+        if not -math.inf < start_s < end_s < math.inf:
             raise ValueError(f"no timeline between {start_s} and {end_s} s")
         self._start_s = start_s
         self._width_s = float(max(1, math.ceil((end_s - start_s) / MOST_BINS)))
@@ -68,12 +68,15 @@ class TimelineBuilder:
     def add(self, intended_s: npt.ArrayLike, latency_s: npt.ArrayLike, outcome: npt.ArrayLike) -> None:
         """The next requests, shape (n,) each: seconds, seconds with +inf for failed, index into the outcomes.
 
-        A negative index is a failure of no known outcome. ValueError for other shapes or a clock that goes back.
+        A negative index is a failure of no known outcome. ValueError for other shapes, an index beyond the
+        outcomes, NaN, latencies of -inf, or a clock that goes back.
         """
         times, latency = np.asarray(intended_s, dtype=np.float64), np.asarray(latency_s, dtype=np.float64)
         codes = np.asarray(outcome, dtype=np.int64)
         if not times.shape == latency.shape == codes.shape:
             raise ValueError(f"times {times.shape}, latencies {latency.shape}, outcomes {codes.shape} differ")
+        if codes.size and codes.max() >= len(self._outcomes):
+            raise ValueError(f"outcome {codes.max()} of {len(self._outcomes)}")
         self._total += self._counts(times)
         failed = np.isposinf(latency)
         if failed.any():
@@ -83,16 +86,23 @@ class TimelineBuilder:
         self._ok.add(times, latency)
 
     def add_iterations(self, planned_s: npt.ArrayLike, begun_s: npt.ArrayLike) -> None:
-        """When iterations were due, and when those that began did, shapes (n,) and (m,), seconds in any order."""
+        """When iterations were due, and when those that began did, shapes (n,) and (m,), seconds in any order.
+
+        ValueError for NaN.
+        """
         if self._planned is None or self._begun is None:
             self._planned, self._begun = (np.zeros(self._bins, dtype=np.int64) for _ in range(2))
         self._planned += self._counts(np.asarray(planned_s, dtype=np.float64))
         self._begun += self._counts(np.asarray(begun_s, dtype=np.float64))
 
     def _counts(self, times: Array) -> Counts:
-        index = np.floor((times - self._start_s) / self._width_s).astype(np.int64)
-        inside = (index >= 0) & (index < self._bins)
-        return np.bincount(index if inside.all() else index[inside], minlength=self._bins)
+        place = np.floor((times - self._start_s) / self._width_s)
+        inside = (place >= 0) & (place < self._bins)
+        if not inside.all():
+            if np.isnan(place).any():
+                raise ValueError("times hold NaN")
+            place = place[inside]
+        return np.bincount(place.astype(np.int64), minlength=self._bins)
 
     def finish(self) -> Timeline:
         nothing = np.empty(0), np.empty(0)
@@ -119,9 +129,11 @@ def timeline_of(
     start_s: float = 0.0,
     end_s: float,
 ) -> Timeline:
-    """The timeline of requests in any order, as `TimelineBuilder` builds it."""
-    times = np.asarray(intended_s, dtype=np.float64)
+    """The timeline of requests in any order, as `TimelineBuilder` builds it. ValueError as its `add`."""
+    times, latency, codes = np.asarray(intended_s, dtype=np.float64), np.asarray(latency_s), np.asarray(outcome)
+    if times.ndim != 1 or not times.shape == latency.shape == codes.shape:
+        raise ValueError(f"times {times.shape}, latencies {latency.shape}, outcomes {codes.shape} differ")
     order = np.argsort(times, kind="stable")
     builder = TimelineBuilder(start_s, end_s, outcomes)
-    builder.add(times[order], np.asarray(latency_s)[order], np.asarray(outcome)[order])
+    builder.add(times[order], latency[order], codes[order])
     return builder.finish()

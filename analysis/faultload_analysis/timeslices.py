@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-import numpy as np
 import numpy.typing as npt
 
 from .budget import Budget, allowed_share, budget_spent
-from .dependence import Array, Mask
+from .dependence import Mask
+from .inputs import checked_counts
 from .latency import mean_estimate
 from .slo import proportion_estimate
 from .verdict import no_data
@@ -18,7 +19,7 @@ MINUTE_S = 60.0
 
 def slices_in(window_s: float, width_s: float = MINUTE_S) -> int:
     """How many slices a window has; 2 weeks of 1 minute: 20,160. ValueError unless it is a whole number."""
-    count = window_s / width_s if width_s > 0 else 0.0
+    count = window_s / width_s if 0 < width_s < math.inf and window_s < math.inf else 0.0
     if count < 1 or abs(count - round(count)) > 1e-9 * count:
         raise ValueError(f"a window of {window_s} s does not consist of whole slices of {width_s} s")
     return round(count)
@@ -58,10 +59,10 @@ def timeslice_budget(
     share of good requests is at least `slice_target` (timeSliceTarget). A slice without requests is neither:
     it says nothing, and is left out of the share; `empty` counts them. Consumed: bad slices over those that
     the window allows, (1 - slo) * window / width. Bounds: `proportion_estimate` over the slices.
-    ValueError for differing shapes, not 0 <= bad <= total, 0 < slice_target <= 1, or a window of no whole
-    number of slices.
+    ValueError as `inputs.checked_counts`, unless 0 < slice_target <= 1, or for a window of no whole number of
+    slices.
     """
-    totals, bads = _counts(total, bad)
+    totals, bads = checked_counts(total, bad)
     if not 0.0 < slice_target <= 1.0:
         raise ValueError(f"a time slice target lies in (0, 1], not {slice_target}")
     slices_in(window_s, width_s)
@@ -82,18 +83,9 @@ def ratio_timeslice_budget(
     Arguments and errors as in `timeslice_budget`; a quiet slice weighs as much as a busy one. Bounds: Student's t
     on batch means of the slices' shares (`mean_estimate`).
     """
-    totals, bads = _counts(total, bad)
+    totals, bads = checked_counts(total, bad)
     slices_in(window_s, width_s)
     seen = totals > 0
     shares = bads[seen] / totals[seen]
     share = mean_estimate(shares) if shares.size else no_data("no requests in any slice")
     return budget_spent(share, slo, window_s, max(int(seen.sum()), 1) * width_s)
-
-
-def _counts(total: npt.ArrayLike, bad: npt.ArrayLike) -> tuple[Array, Array]:
-    totals, bads = np.asarray(total, dtype=np.float64), np.asarray(bad, dtype=np.float64)
-    if totals.shape != bads.shape or totals.ndim != 1:
-        raise ValueError(f"totals {totals.shape} and bad {bads.shape} must be one shape (k,)")
-    if not ((bads >= 0) & (bads <= totals)).all():
-        raise ValueError("counts a slice must be 0 <= bad <= total")
-    return totals, bads

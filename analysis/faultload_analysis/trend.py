@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from .dependence import Array
+from .inputs import checked_confidence
 from .verdict import Estimate, no_data
 
 _MAX_BINS = 120
@@ -42,12 +43,15 @@ def slope_estimate(
     intervals are apart: growth to a plateau, a leak that begins late), the bounds are those of the whole and of
     the second half together, so a warm-up alone fails nothing and a plateau alone passes nothing. Points may come
     in any order (a clock set back is sorted) and share their times; points with NaN or infinity are left out and
-    counted. ValueError when the shapes differ. O(n) for sorted times.
+    counted. ValueError when the shapes differ, or the confidence is outside (0.5, 1). O(n) for sorted times.
     Source: Sen 1968 (scipy.stats.theilslopes); von Storch & Zwiers 1999, 6.6, equivalent sample size.
     """
     t, v = np.asarray(times_s, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if t.shape != v.shape or t.ndim != 1:
         raise ValueError(f"times {t.shape} and values {v.shape} must be one shape (n,)")
+    confidence = checked_confidence(confidence)
+    if math.isnan(min_duration_s):
+        raise ValueError("the shortest duration is not a number")
     keep = np.isfinite(t) & np.isfinite(v)
     dropped = int(t.size - np.count_nonzero(keep))
     if dropped:

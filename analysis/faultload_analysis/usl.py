@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import optimize, stats
 
 from .dependence import Array, Mask
+from .inputs import checked_confidence
 from .verdict import Estimate
 
 Name = Literal["alpha", "beta", "gamma"]
@@ -95,7 +96,7 @@ class UslFit:
         n = np.asarray(users, dtype=np.float64)
         gradient = _gradient(n, self.alpha, self.beta, self.gamma)
         variance = np.einsum("...i,ij,...j->...", gradient, self.covariance, gradient)
-        half = float(stats.t.ppf(confidence, self.df)) * np.sqrt(np.maximum(variance, 0.0))
+        half = float(stats.t.ppf(checked_confidence(confidence), self.df)) * np.sqrt(np.maximum(variance, 0.0))
         middle = self.throughput(n)
         return np.asarray(middle - half), np.asarray(middle + half)
 
@@ -165,7 +166,7 @@ class UslFit:
         return self.rse <= _EXACT * float(np.abs(self.throughput_per_s).max())
 
     def _allowed(self, confidence: float) -> float:
-        t = float(stats.t.ppf(confidence, self.df))
+        t = float(stats.t.ppf(checked_confidence(confidence), self.df))
         return self.rse**2 * (self.df + t * t)
 
     def _between(self, value: float, low: float | None, high: float | None, why: str = "") -> Estimate:

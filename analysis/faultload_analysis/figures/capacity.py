@@ -38,8 +38,9 @@ def capacity(
     Left: every step of `bracket` by its verdict (shape and colour), its judged latency quantile with both bounds
     where it has one, the limit, and between the highest pass and the lowest fail a band (hatched to the right
     when nothing failed, to the left when nothing passed). `knee`: of the achieved rate, with its interval;
-    `kneedle_per_s`: as a mark at the edge, for the eye only. Right, with `usl`: points, curve, 95 % band and peak;
-    beyond the tested range the curve is dotted. A bracket without steps gives empty axes that say so.
+    `kneedle_per_s`: as a mark at the edge, for the eye only. Right, with `usl`: points, curve, one-sided 95 %
+    bounds and peak; beyond the tested range the curve is dotted. A bracket without steps gives empty axes that
+    say so.
     """
     steps = [step for level in bracket.levels for step in level.steps]
     with style.styled():
@@ -189,7 +190,9 @@ def _draw_usl(ax: Axes, fit: UslFit) -> None:
     everywhere = np.concatenate((inside, beyond))
     low, high = fit.band(everywhere)
     if np.isfinite(low).all():
-        ax.fill_between(everywhere, np.maximum(low, 0.0), high, color=style.SKY, alpha=0.3, lw=0, label="95 % band")
+        ax.fill_between(
+            everywhere, np.maximum(low, 0.0), high, color=style.SKY, alpha=0.3, lw=0, label="95 % bounds, each"
+        )
     ax.plot(inside, fit.throughput(inside), color=style.BLUE, lw=1.6, label="USL")
     ax.plot(beyond, fit.throughput(beyond), color=style.BLUE, lw=1.3, ls=(0, (1, 1.5)))
     ax.plot(fit.concurrency, fit.throughput_per_s, "o", color=style.BLACK, ms=4.5, mec="white", mew=0.6, zorder=4)

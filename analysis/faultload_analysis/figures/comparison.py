@@ -162,7 +162,7 @@ def quantile_changes(
         ax.errorbar(
             x[both],
             y[both],
-            [y[both] - low[both], high[both] - y[both]],
+            np.stack((y[both] - low[both], high[both] - y[both])),
             fmt="none",
             ecolor=style.BLUE,
             lw=0.9,
