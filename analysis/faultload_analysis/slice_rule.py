@@ -187,8 +187,8 @@ def _check(
 ) -> None:
     if limit_s is not None and not 0 < limit_s < math.inf:
         raise ValueError(f"a latency limit must be above 0 and finite, not {limit_s}")
-    if not 0.5 < limit_quantile < 1.0:
-        raise ValueError(f"a latency limit is declared for a quantile between 0.5 and 1, not {limit_quantile}")
+    if not 0.5 < limit_quantile <= 1.0:
+        raise ValueError(f"a latency limit is declared for a quantile in (0.5, 1], not {limit_quantile}")
     if share is not None and not 0.0 <= share < 1.0:
         raise ValueError(f"an error share lies in [0, 1), not {share}")
     if not all(0 <= x < math.inf for x in (tolerance, watch_s)) or not 0 < width_s < math.inf:
