@@ -47,6 +47,8 @@ __all__ = [
 
 _OFTEN, _OFTENER, _RARE = Fraction(9, 10), Fraction(8, 10), Fraction(95, 100)
 _GROWTH_KEPT = 0.5
+_TAILS = (Fraction(9, 10), Fraction(8, 10), Fraction(5, 10))
+_SHAPE = 0.5
 
 Probability = float | Fraction | Decimal
 Values = npt.ArrayLike | Population
@@ -114,9 +116,10 @@ def quantile_estimate(
     the declared limit T, whose exceedances then also tell the dependence and, when undecided, how much more load
     would decide. The bounds are order statistics by the exact binomial on n / inflation (`inflation_of`), the
     largest variance inflation of exceeding the quantiles 0.9, 0.8 and p, and T, and of failing. Beyond 0.95 it is
-    also taken to grow as from 0.8 to 0.95, by half on a logarithmic scale. How often the bounds are wrong:
-    docs/calibration.md. Below 60 samples every √n neighbours count as one. No samples: value None. O(n log n)
-    time, O(n) memory. ValueError on NaN or -inf.
+    also taken to grow as from 0.8 to 0.95, by half on a logarithmic scale. Where the tail beyond P90 says less
+    (`_tail_bound`), that is the upper bound: a run far inside its target need not be as long as one at its edge.
+    How often the bounds are wrong: docs/calibration.md. Below 60 samples every √n neighbours count as one. No
+    samples: value None. O(n log n) time, O(n) memory. ValueError on NaN or -inf.
     """
     population, exact_p = Population.of(values), _exact(p)
     n = population.n
@@ -130,6 +133,10 @@ def quantile_estimate(
     # Where a run is worth less than a few samples the ranks may cross the value's own.
     high = None if upper is None else population.order_statistic(max(upper, at))
     low = None if lower is None else population.order_statistic(min(lower, at))
+    method = f"order statistic, {inflation.method}"
+    tail = _tail_bound(population, exact_p, inflation.passing, confidence)
+    if tail is not None and (high is None or tail.high < high):
+        high, method = max(tail.high, population.order_statistic(at)), f"{method}; upper bound by the {tail.name}"
     why = ""
     if target is not None and not (high is not None and high <= target) and not (low is not None and low > target):
         why = load_to_decide(population.count_above(target), n, allowed, inflation)
@@ -139,9 +146,42 @@ def quantile_estimate(
         high,
         n,
         n / inflation.seen,
-        f"order statistic, {inflation.method}",
+        method,
         why,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Tail:
+    high: float
+    name: str
+
+
+def _tail_bound(population: Population, p: Fraction, inflation: float, confidence: float) -> _Tail | None:
+    """An upper bound on the p-quantile from the tail beyond a lower quantile q; None: nothing to tell it from.
+
+    Beyond x_q the tail is taken to be no heavier than generalised Pareto with shape 1/2, whose variance is
+    infinite: x_p <= u + s (m^(1/2) - 1)/(1/2), m = (1 - q)/(1 - p). u: the order-statistic upper bound on x_q;
+    s: the mean excess over x_q, times 2k / chi2_a(2k) with k = n (1 - q)/inflation excesses, plus (u - x_q)/2,
+    by which such a tail widens up to u. Each holds with half of 1 - confidence (Bonferroni). q is the largest of
+    0.9, 0.8 and 0.5 that can be bounded. Pickands 1975, Annals of Statistics 3(1); Davison & Smith 1990, J. R.
+    Statist. Soc. B 52(3). Failures are on no tail: then None. So below 60 samples.
+    """
+    n, each = population.n, (1.0 - confidence) / 2.0
+    if n < MIN_TO_BATCH or population.n_failed or p == 1:
+        return None
+    for q in (q for q in _TAILS if q < p):
+        upper = upper_rank(n, q, inflation=inflation, confidence=1.0 - each)
+        if upper is None:
+            continue
+        begin = population.order_statistic(rank(n, q))
+        edge = max(population.order_statistic(upper), begin)
+        excesses = 2.0 * n * float(1 - q) / inflation
+        mean = (population.mean_excess(begin) or 0.0) * excesses / float(stats.chi2.ppf(each, excesses))
+        scale = mean + _SHAPE * (edge - begin)
+        times = (float((1 - q) / (1 - p)) ** _SHAPE - 1.0) / _SHAPE
+        return _Tail(edge + scale * times, f"tail beyond P{float(q) * 100:g}")
+    return None
 
 
 def _exceedance_inflation(population: Population, p: Fraction, target: float | None) -> Inflation:

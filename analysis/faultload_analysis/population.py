@@ -184,6 +184,16 @@ class Population:
             return self.n - int(np.searchsorted(self._sorted, level, side="right"))
         return int(np.count_nonzero(self.values > level))
 
+    def mean_excess(self, level: float) -> float | None:
+        """By how much the finite values above `level` exceed it on average; None when there are none."""
+        if self._blocks is None:
+            excesses = self.values[(self.values > level) & (self.values < np.inf)] - level
+            return float(excesses.mean()) if excesses.size else None
+        stands_for, counts = self._total().bins()
+        from_here = int(np.searchsorted(stands_for, level, side="right"))
+        held = int(counts[from_here:].sum())
+        return float((stands_for[from_here:] - level) @ counts[from_here:]) / held if held else None
+
     def counts_above(self, level: float, batches: int) -> tuple[Counts, Counts]:
         """How many values exceed `level` in each of `batches` consecutive batches, and the batch sizes.
 

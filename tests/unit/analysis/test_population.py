@@ -249,3 +249,13 @@ def test_an_empty_population_counts_nothing() -> None:
     empty = Population()
     assert (empty.n, empty.n_failed, empty.count_above(1.0), empty.mean) == (0, 0, 0, None)
     assert empty.counts_above(1.0, 3)[1].tolist() == [0, 0, 0]
+
+
+def test_the_mean_excess_is_over_finite_values_above_a_level_kept_or_folded() -> None:
+    values = np.append(np.random.default_rng(3).lognormal(0, 1, 5000), [np.inf, np.inf])
+    for level in (0.0, 1.0, 5.0):
+        above = values[(values > level) & np.isfinite(values)]
+        assert Population(values).mean_excess(level) == pytest.approx(above.mean() - level)
+        assert Population(values, keep=100).mean_excess(level) == pytest.approx(above.mean() - level, rel=0.02)
+    assert Population([1.0, np.inf]).mean_excess(2.0) is None
+    assert Population().mean_excess(0.0) is None
