@@ -26,13 +26,17 @@ SHORTEST_S = 2.0
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a stepped run says of capacity. `usl` None: no curve could be drawn, `usl_why` says why."""
+    """What a stepped run says of capacity. `usl` None: no curve could be drawn, `usl_why` says why.
+
+    `limit_s`, `quantile`: of the latency that the SLO asks for first, None without one.
+    """
 
     bracket: Bracket
     users: tuple[float, ...]
     usl: UslFit | None
     usl_why: str
     limit_s: float | None
+    quantile: float | None
 
     def to_json(self) -> dict[str, Any]:
         """As `verdict.json` holds it; rates per second, times in seconds."""
@@ -150,17 +154,22 @@ def capacity_of(evidence: Evidence, slo: Sequence[Objective]) -> Capacity | str:
         usl = usl_fit([users_of[id(step)] for step in valid], [step.achieved_per_s for step in valid])
     except ValueError as error:
         why = str(error)
-    limits = [one.target.value for one in slo if one.term.subject in LATENCIES]
-    return Capacity(bracket, users, usl, why, min(limits, default=None))
+    latency = _first_quantile(slo)
+    limit, quantile = (None, None) if latency is None else (latency.target.value, float(latency.term.quantile or 0))
+    return Capacity(bracket, users, usl, why, limit, quantile)
 
 
 def _level(measured: Measured, span: Span) -> float:
     return measured.stages[int(span.name.removeprefix("step:")) - 1].low
 
 
+def _first_quantile(slo: Sequence[Objective]) -> Objective | None:
+    return next((one for one in slo if one.term.subject in LATENCIES and one.term.quantile), None)
+
+
 def _latency(evidence: Evidence, slo: Sequence[Objective], span: Span) -> Estimate | None:
     """The judged latency quantile of a step; None when the SLO has none."""
-    one = next((one for one in slo if one.term.subject in LATENCIES and one.term.quantile), None)
+    one = _first_quantile(slo)
     return None if one is None else estimate(evidence, replace(one, phase=span.name))
 
 

@@ -250,7 +250,7 @@ def _capacity(judgement: Judgement) -> Figure:
 
     found = judgement.capacity
     assert found is not None
-    return capacity(found.bracket, limit_s=found.limit_s, usl=found.usl)
+    return capacity(found.bracket, limit_s=found.limit_s, limit_quantile=found.quantile or 0.99, usl=found.usl)
 
 
 def _short(name: str) -> str:
