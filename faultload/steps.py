@@ -154,8 +154,8 @@ def capacity_of(evidence: Evidence, slo: Sequence[Objective]) -> Capacity | str:
         usl = usl_fit([users_of[id(step)] for step in valid], [step.achieved_per_s for step in valid])
     except ValueError as error:
         why = str(error)
-    latency = _first_quantile(slo)
-    limit, quantile = (None, None) if latency is None else (latency.target.value, float(latency.term.quantile or 0))
+    first = _first_quantile(slo)
+    limit, quantile = (None, None) if first is None else (first.target.value, float(first.term.quantile or 0))
     return Capacity(bracket, users, usl, why, limit, quantile)
 
 
