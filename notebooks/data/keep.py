@@ -126,7 +126,7 @@ def cleaned(value: Any) -> Any:
 
 def refuse_traces(target: Path, run: Path) -> None:
     """Exit when a kept text, also in a table, names this machine, its user or a path."""
-    traces = {socket.gethostname(), str(Path.home()), str(Path.cwd()), str(run.resolve())}
+    traces = {socket.gethostname(), str(Path.home()), str(Path.cwd()), str(run.resolve())} - {"localhost"}
     if getpass.getuser() != "root":  # a word of its own too
         traces.add(getpass.getuser())
     words = re.compile("|".join(rf"(?<![\w-]){re.escape(one)}(?![\w-])" for one in traces if len(one) > 1))
