@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_OUT ?=
 
-.PHONY: help demo test test-long lint types check clean
+.PHONY: help demo test test-long bench lint types check clean
 
 help:
 	@echo "make demo   run the main job: load, an API kill and a database failover on the reference system"
 	@echo "make test   linters, types and the tests; every kind of thing on the real system once"
 	@echo "make test-long  the other defects and every experiment on the real system, about six minutes"
+	@echo "make bench  how often the bounds are wrong, and what a verdict costs; about ten minutes"
 	@echo "make lint   ruff only       make types   mypy only"
 	@echo "make clean  remove what make made"
 
@@ -30,6 +31,10 @@ test: $(STAMP) check
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -m long
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/analysis.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
