@@ -144,8 +144,8 @@ def _compared(
     if combine is _over and not (bottom.draws > 0.0).all() and not (bottom.draws < 0.0).all():
         return Estimate(value, None, None, n, None, method, "resampled denominators vanish")
     edge = math.floor((1.0 - confidence) * drawn.size)
-    low = float(np.sort(np.where(np.isnan(drawn), -math.inf, drawn))[edge])
-    high = float(np.sort(np.where(np.isnan(drawn), math.inf, drawn))[-1 - edge])
+    low = min(value, float(np.sort(np.where(np.isnan(drawn), -math.inf, drawn))[edge]))
+    high = max(value, float(np.sort(np.where(np.isnan(drawn), math.inf, drawn))[-1 - edge]))
     return Estimate(
         value,
         low if low > -math.inf else None,

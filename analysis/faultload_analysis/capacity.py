@@ -176,6 +176,8 @@ def interpolated_capacity(bracket: Bracket, limit_s: float) -> Estimate:
     upper = [-math.inf if latency.high is None else 1.0 / latency.high for _, latency in usable]
     lower = [math.inf if not latency.low else 1.0 / latency.low for _, latency in usable]
     low, high = _crossing(rates, upper, limit_s), _crossing(rates, lower, limit_s, last=True)
+    # quantiles that fall from one rate to the next are smoothed in the value only, and may take it past a bound
+    low, high = (None if low is None else min(low, value)), (None if high is None else max(high, value))
     why = "straight lines in 1 / quantile between the steps"
     return Estimate(value, low, high, n, None, "interpolation", why)
 

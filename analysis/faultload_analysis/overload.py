@@ -237,8 +237,8 @@ def recovery_after_overload_estimate(overload: Overload) -> Estimate:
 class Hysteresis:
     """At which load it failed on the way up and came back on the way down, each between two tested loads.
 
-    `failed`: (highest that passed before, lowest that failed); `back`: (highest that passed after it, lowest that
-    failed after it); None where there was none. `gap`: failure load - recovery load, from the middles, with
+    `failed`: (highest below it that passed before, the first that failed); `back`: (the first that passed after it,
+    lowest that failed in between); None where there was none. `gap`: failure load - recovery load, from the middles, with
     what the tested loads allow as bounds: a `low` above 0 shows hysteresis.
     """
 
@@ -264,7 +264,7 @@ def hysteresis(loads: Sequence[float], verdicts: Sequence[Verdict]) -> Hysteresi
     first = next((i for i, (_, v) in enumerate(steps) if v is Verdict.FAIL), None)
     if first is None:
         return Hysteresis(None, None, no_data("no load failed", n=n, method=method))
-    passed = max((x for x, _ in steps[:first]), default=None)
+    passed = max((x for x, _ in steps[:first] if x < steps[first][0]), default=None)
     failed = (passed, steps[first][0])
     again = next((i for i in range(first, n) if steps[i][1] is Verdict.PASS), None)
     still = min(x for x, v in steps[first:again] if v is Verdict.FAIL)
@@ -276,6 +276,9 @@ def hysteresis(loads: Sequence[float], verdicts: Sequence[Verdict]) -> Hysteresi
     why = f"failed at {failed[1]:g} on the way up, back at {back[0]:g} on the way down"
     if any(v is Verdict.FAIL for _, v in steps[again:]):
         why += "; it failed again after that"
+    if back[0] > still:
+        why += f"; not monotone, since it had failed at {still:g} before that"
+        low = None if low is None else 0.0
     middle_up = failed[1] if passed is None else (passed + failed[1]) / 2.0
     high = max(0.0, failed[1] - back[0])
     value = min(max(0.0, middle_up - (back[0] + still) / 2.0), high)

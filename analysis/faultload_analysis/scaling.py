@@ -38,6 +38,8 @@ def scaling_efficiency(
     if below == 0.0:
         raise ValueError("the rate at the start is 0: nothing to compare with")
     value = above / below / factor
+    if above == 0.0:
+        return Estimate(0.0, 0.0, None, n, None, _METHOD, "nothing came at scale, which bounds nothing above")
     if min(start.size, scale.size) < 2:
         return Estimate(value, None, None, n, None, _METHOD, "one repeat on a side bounds nothing: repeat it")
     var_start = float(start.var(ddof=1)) / start.size
@@ -61,14 +63,14 @@ def scaling_efficiency(
 
 
 def _root(excess: Callable[[float], float], wanted: float, start: float, sign: float) -> float | None:
-    """Where from the point estimate on `excess` reaches `wanted`; None: not above 0 and within 10^6 times it."""
-    step, inside = 1e-3 * start, start
-    while 0.0 <= inside < 1e6 * start:
-        outside = max(0.0, inside + sign * step)
+    """Where from the point estimate on `excess` reaches `wanted`; None: not within 10^-9 and 10^6 times it."""
+    step, inside, least = 1e-3 * start, start, 1e-9 * start
+    while inside < 1e6 * start:
+        outside = max(least, inside + sign * step)
         if (excess(outside) - wanted) * sign <= 0.0:
             a, b = sorted((inside, outside))
             return float(optimize.brentq(lambda r: excess(r) - wanted, a, b, xtol=1e-14 * start))
-        if outside == 0.0:
+        if outside == least:
             return None
         inside, step = outside, 2.0 * step
     return None
