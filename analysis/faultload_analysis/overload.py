@@ -238,8 +238,8 @@ class Hysteresis:
     """At which load it failed on the way up and came back on the way down, each between two tested loads.
 
     `failed`: (highest below it that passed before, the first that failed); `back`: (the first that passed after it,
-    lowest that failed in between); None where there was none. `gap`: failure load - recovery load, from the middles, with
-    what the tested loads allow as bounds: a `low` above 0 shows hysteresis.
+    lowest that failed in between); None where there was none. `gap`: failure load - recovery load, from the
+    middles, with what the tested loads allow as bounds: a `low` above 0 shows hysteresis.
     """
 
     failed: tuple[float | None, float] | None

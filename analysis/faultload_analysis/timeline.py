@@ -75,10 +75,12 @@ class TimelineBuilder:
         codes = np.asarray(outcome, dtype=np.int64)
         if not times.shape == latency.shape == codes.shape:
             raise ValueError(f"times {times.shape}, latencies {latency.shape}, outcomes {codes.shape} differ")
-        if codes.size and codes.max() >= len(self._outcomes):
-            raise ValueError(f"outcome {codes.max()} of {len(self._outcomes)}")
-        self._total += self._counts(times)
         failed = np.isposinf(latency)
+        if failed.any() and codes[failed].max() >= len(self._outcomes):
+            raise ValueError(
+                f"outcome {codes[failed].max()} of a failed request, of {len(self._outcomes)} outcomes"
+            )
+        self._total += self._counts(times)
         if failed.any():
             for code in np.unique(codes[failed & (codes >= 0)]):
                 self._errors[code] += self._counts(times[failed & (codes == code)])
