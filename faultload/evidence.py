@@ -147,8 +147,8 @@ class _View:
     def matching(self, filters: tuple[tuple[str, str], ...]) -> Mask:
         if not filters:
             return self._once(filters, lambda: np.ones(len(self._part), dtype=np.bool_))
-        askers = self._evidence.measured.record.askers if "request" in dict(filters) else {}
-        return self._once(filters, lambda: self._part.matching(dict(filters), askers))
+        record = self._evidence.measured.record
+        return self._once(filters, lambda: self._part.matching(dict(filters), record))
 
     def _during(self, phase: str | None) -> Mask:
         return self._once(("during", phase), lambda: self._evidence.phases.mask(self._part.intended_s, phase))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -125,7 +126,18 @@ def chunks(
     share = max((CHUNK_ROWS if rows is None else rows) // max(len(found), 1), 1)
     known = Vocabulary() if vocabulary is None else vocabulary
     feeds = [_within(path, _feed(path, columns, schema, share, span), order, span, known) for path in found]
-    return _merged(feeds, order) if len(feeds) > 1 else iter(feeds[0]) if feeds else iter(())
+    if not feeds:
+        return iter(())
+    return _ahead(_merged(feeds, order) if len(feeds) > 1 else feeds[0])
+
+
+def _ahead(items: Iterator[Columns]) -> Iterator[Columns]:
+    """The same items, the next one made by another thread while this one is used: decoding needs no GIL."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="record") as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
 
 
 def _feed(

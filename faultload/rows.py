@@ -75,19 +75,21 @@ class Samples:
         parts = {name: getattr(self, name)[rows] for name in self.__dataclass_fields__}
         return Samples(**parts)
 
-    def matching(self, filters: Mapping[str, str], askers: Askers) -> Mask:
+    def matching(self, filters: Mapping[str, str], record: Record) -> Mask:
         """Shape (n,): which samples a term's filters select.
 
-        A dropped slot has no request: it counts in every selection that its journey could have made.
+        A dropped slot has no request: it counts in every selection that its journey could have made, as the
+        whole record shows.
         """
         chosen = np.ones(len(self), dtype=np.bool_)
         for name in ("journey", "variant"):
             if name in filters:
                 chosen &= getattr(self, name).equal(filters[name])
         if "request" in filters:
-            wanted = self.request.equal(filters["request"])
-            for journey in askers.get(filters["request"], ()):
-                wanted |= (self.request.codes < 0) & self.journey.equal(journey)
+            wanted, dropped = self.request.equal(filters["request"]), self.request.codes < 0
+            if dropped.any():
+                for journey in record.askers.get(filters["request"], ()):
+                    wanted |= dropped & self.journey.equal(journey)
             chosen &= wanted
         return chosen
 

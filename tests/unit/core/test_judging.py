@@ -123,7 +123,7 @@ def test_dropped_slots_count_wherever_their_journey_could_have_asked(tmp_path: P
     samples = joined(record.samples())
     assert len(samples) == 4, "requests of on_start are left out"
     count = {
-        text: int(samples.matching(filters, record.askers).sum())
+        text: int(samples.matching(filters, record).sum())
         for text, filters in {
             "all": {},
             "a": {"request": "GET /a"},
