@@ -216,9 +216,10 @@ def _checked(intended_s: npt.ArrayLike, latency_s: npt.ArrayLike) -> tuple[Array
     times, latency = np.asarray(intended_s, dtype=np.float64), np.asarray(latency_s, dtype=np.float64)
     if times.shape != latency.shape or times.ndim != 1:
         raise ValueError(f"times {times.shape} and latencies {latency.shape} must be one shape (n,)")
-    if np.isnan(times).any() or np.isnan(latency).any():
+    lowest = float(latency.min()) if latency.size else 0.0
+    if math.isnan(lowest) or np.isnan(times).any():
         raise ValueError("times or latencies hold NaN")
-    if np.isneginf(latency).any():
+    if lowest == -math.inf:
         raise ValueError("latencies hold -inf")
     return times, latency
 

@@ -270,7 +270,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "recovery backwards": (lambda: watched(*BUSY, until_s=10.0), "nothing to watch"),
     "timeline": (lambda: added(TimelineBuilder(0, 1, []), ([NAN], [0.1], [0])), "hold NaN"),
     "timeline iterations": (lambda: TimelineBuilder(0, 1, []).add_iterations([NAN], []), "hold NaN"),
-    "timeline outcome": (lambda: timeline_of([0.5], [INF], [3], ["error"], end_s=1), "outcome 3 of a failed request"),
+    "timeline outcome": (lambda: timeline_of([0.5], [INF], [3], ["error"], end_s=1), "outcome 3 of a failed"),
     "timeline without an end": (lambda: TimelineBuilder(0, INF, []), "no timeline"),
     "slips": (lambda: slips([0.5], [NAN], start_s=0, end_s=1), "hold NaN"),
     "slips without an end": (lambda: SlipBuilder(0, INF), "no seconds"),
