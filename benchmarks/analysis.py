@@ -1,7 +1,7 @@
 """How long a full verdict takes and how much memory it needs, by the number of requests in the record.
 
-Writes a synthetic run directory (sealed Parquet, one request a millisecond, four requests in two journeys, two
-load processes, one iteration for two requests, three faults of 20 s), judges it in a process of its own with
+Writes a synthetic run directory (sealed Parquet, one request a millisecond, four requests in two journeys, one load
+process, one iteration for two requests, three faults of 20 s), judges it in a process of its own with
 objectives of every kind that reads requests, and prints time, peak memory and both per request. The limits
 are those the project holds itself to: 5 s and 1 GB for ten million requests, 60 s and 2 GB for a hundred
 million; the exit code is 1 when one is missed.
@@ -35,7 +35,6 @@ from faultload.scenario import Scenario
 
 RATE = 1000.0
 START_S = 2.0
-WORKERS = 2
 CHUNK = 1_000_000
 REQUESTS = ("GET /memories/search", "POST /memories/", "GET /analytics/insights/{user}", "GET /health")
 JOURNEYS = ("RememberAndSearch", "Insights")
@@ -60,7 +59,7 @@ OBJECTIVES = [
 ]
 
 
-def write_run(path: Path, count: int) -> None:
+def write_run(path: Path, count: int, workers: int = 1) -> None:
     """A sealed run directory with `count` requests; made in chunks, so that it needs little memory itself."""
     duration = count / RATE
     faults = [round(duration * share) for share in (0.25, 0.5, 0.75)]
@@ -87,16 +86,16 @@ def write_run(path: Path, count: int) -> None:
             "profile": "full",
             "scaled": {},
             "seed": 1,
-            "load": {"stages": stages, "workers": WORKERS},
+            "load": {"stages": stages, "workers": workers},
         }
     )
     outages = [(START_S + at, START_S + at + OUTAGE_S) for at in faults]
-    for worker in range(WORKERS):
-        _write_tables(run.path, worker, count // WORKERS, duration, outages)
+    for worker in range(workers):
+        _write_tables(run.path, worker, count // workers, duration, outages)
     for k, (start, end) in enumerate(outages, start=1):
         _write_fault(run, k, start, end)
     for second in range(int(START_S) + 1, int(START_S + duration) + 2):
-        for worker in range(WORKERS):
+        for worker in range(workers):
             run.event("health", t=float(second), worker=worker, loop_lag_p99_ms=1.1, cpu_percent=34.0, users=12)
     run.update({"load_start_s": START_S, "load_end_s": START_S + duration, "duration_s": duration, "ended": "now"})
 
@@ -181,11 +180,11 @@ def judge_here(path: Path) -> dict[str, Any]:
     }
 
 
-def measure(millions: int, runs: int) -> list[dict[str, Any]]:
+def measure(millions: int, workers: int, runs: int) -> list[dict[str, Any]]:
     """Judge a run of so many million requests, each time in a new process."""
     folder = Path(tempfile.mkdtemp(prefix="faultload-benchmark-"))
     try:
-        write_run(folder / "run", millions * 1_000_000)
+        write_run(folder / "run", millions * 1_000_000, workers)
         command = [sys.executable, __file__, "--judge", str(folder / "run")]
         found = []
         for _ in range(runs):
@@ -200,6 +199,7 @@ def measure(millions: int, runs: int) -> list[dict[str, Any]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--millions", type=int, nargs="+", default=[1, 10], help="requests, in millions")
+    parser.add_argument("--workers", type=int, default=1, help="load processes, each with files of its own")
     parser.add_argument("--runs", type=int, default=3, help="how often each is judged")
     parser.add_argument("--judge", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -210,7 +210,7 @@ def main() -> int:
     print("|---|---|---|---|---|---|")
     missed = []
     for millions in options.millions:
-        found = measure(millions, options.runs)
+        found = measure(millions, options.workers, options.runs)
         times = sorted(one["seconds"] for one in found)
         wall = max(one["wall"] for one in found)
         peak = max(one["peak"] for one in found) / 1e9

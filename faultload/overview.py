@@ -95,7 +95,7 @@ class OverviewBuilder:
         slips = SlipBuilder(math.floor(measured.load_start_s), math.ceil(measured.load_end_s))
         begun = late = 0
         waited = 0.0
-        for part in measured.record.iterations():
+        for part in measured.record.starts():
             slips.add(part.intended_s, part.slip_s)
             self._timeline.add_iterations(part.intended_s, part.intended_s + part.waited_s + part.slip_s)
             begun += part.intended_s.size

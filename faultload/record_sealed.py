@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import accumulate
@@ -111,11 +111,14 @@ def chunks(
     rows: int | None = None,
     since: int | None = None,
     until: int | None = None,
+    prepare: Callable[[Columns], Columns] | None = None,
 ) -> Iterator[Columns]:
     """The rows of a table over all its workers in order of time, about `rows` at a time (a million by default).
 
     Time is the table's first column, which `columns` must begin with; [`since`, `until`) bounds it, in its own
-    unit. Raises InvalidInput when a sealed file is damaged or not in order of time.
+    unit. `prepare` turns what was read of one worker into what is wanted, before the workers are joined; it may
+    leave rows out, and must keep the time. Raises InvalidInput when a sealed file is damaged or not in order of
+    time.
     """
     schema = SCHEMAS[table]
     order = schema.names[0]
@@ -126,13 +129,16 @@ def chunks(
     share = max((CHUNK_ROWS if rows is None else rows) // max(len(found), 1), 1)
     known = Vocabulary() if vocabulary is None else vocabulary
     feeds = [_within(path, _feed(path, columns, schema, share, span), order, span, known) for path in found]
+    if prepare is not None:
+        feeds = [(part for part in map(prepare, feed) if part[order].size) for feed in feeds]
     if not feeds:
         return iter(())
-    return _ahead(_merged(feeds, order) if len(feeds) > 1 else feeds[0])
+    feeds = [_ahead(feed) for feed in feeds]
+    return _merged(feeds, order) if len(feeds) > 1 else feeds[0]
 
 
 def _ahead(items: Iterator[Columns]) -> Iterator[Columns]:
-    """The same items, the next one made by another thread while this one is used: decoding needs no GIL."""
+    """The same items, the next one made by a thread of its own while this one is used: decoding needs no GIL."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="record") as pool:
         coming = pool.submit(next, items, None)
         while (item := coming.result()) is not None:

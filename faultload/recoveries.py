@@ -20,8 +20,8 @@ from faultload_analysis.overload import Overload, overload_recovery
 from faultload_analysis.recovery import Recovery, SliceRule, Slices
 from faultload_analysis.slices import SliceBuilder
 
-BASELINE_ROWS = 1_000_000
-"""A baseline this long says all that it can about what is normal."""
+BASELINE_ROWS, BASELINE_S = 1_000_000, 900.0
+"""The last quarter of an hour before the first disturbance, or million requests, says what is normal."""
 
 
 def baseline(measured: Measured) -> Times:
@@ -34,7 +34,8 @@ def baseline(measured: Measured) -> Times:
         ]
     )
     kept: deque[Times] = deque()
-    for part in measured.record.times(measured.warmup_end_s, first):
+    begin = max(measured.warmup_end_s, first - BASELINE_S)
+    for part in measured.record.times(begin, first):
         kept.append(part)
         while sum(map(len, kept)) - len(kept[0]) >= BASELINE_ROWS:
             kept.popleft()
@@ -85,7 +86,9 @@ def cut_slices(
     start, end = measured.warmup_end_s, measured.load_end_s
     if end - start < scenario.recovery.slice:
         return None
-    builder = SliceBuilder(start, end, scenario.recovery.slice, limit_s=rule.latency_limit_s)
+    builder = SliceBuilder(
+        start, end, scenario.recovery.slice, limit_s=rule.latency_limit_s, quantiles=bool(surges(measured))
+    )
     for part in measured.record.times():
         builder.add(part.intended_s, part.latency_s)
         if also is not None:

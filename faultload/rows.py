@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -133,6 +133,15 @@ class Times:
         return int(self.intended_s.size)
 
 
+@dataclass(frozen=True)
+class Starts:
+    """Iterations in order of intended start, as the generator began them; seconds."""
+
+    intended_s: Floats
+    waited_s: Floats
+    slip_s: Floats
+
+
 class Record(Protocol):
     """What a run recorded: every call begins anew, at the earliest row."""
 
@@ -141,6 +150,9 @@ class Record(Protocol):
 
     def times(self, since_s: float | None = None, until_s: float | None = None) -> Iterator[Times]:
         """Requests whose intended start lies in [since_s, until_s), without their names."""
+
+    def starts(self) -> Iterator[Starts]:
+        """All iterations, only as far as the generator is concerned."""
 
     def iterations(self) -> Iterator[Iterations]: ...
 
@@ -165,6 +177,9 @@ class InMemory:
         part = _between(self.requests, since_s, until_s)
         if len(part):
             yield Times(part.intended_s, part.ended_s, part.latency_s)
+
+    def starts(self) -> Iterator[Starts]:
+        return iter(())
 
     def iterations(self) -> Iterator[Iterations]:
         return iter(())
@@ -255,31 +270,49 @@ class Recorded:
 
     def _samples(self, since_s: float | None) -> Iterator[Samples]:
         known = self._vocabulary("samples")
-        for columns in self._requests((*_TIMES, *_NAMES), since_s, None):
-            intended, ended, latency, ok = _timed(columns, known)
-            service = columns["service_us"] / 1e6
-            service[~ok] = np.inf
+        for columns in self._requests((*_TIMES, *_NAMES), since_s, None, _timed):
             labels = {
                 name: Labels(columns[name], known.names(name))
                 for name in ("request", "journey", "variant", "outcome")
             }
-            yield Samples(intended, ended, latency, service, ok, **labels)
+            latency = columns["latency_s"]
+            service = np.where(latency < np.inf, columns["service_us"] / 1e6, np.inf)
+            yield Samples(
+                columns["intended_ns"] / 1e9,
+                columns["ended_ns"] / 1e9,
+                latency,
+                service,
+                latency < np.inf,
+                **labels,
+            )
 
     def times(self, since_s: float | None = None, until_s: float | None = None) -> Iterator[Times]:
         if self._kept is not None:
             yield from InMemory(self._kept).times(since_s, until_s)
             return
-        known = self._vocabulary("samples")
-        for columns in self._requests(_TIMES, since_s, until_s):
-            yield Times(*_timed(columns, known)[:3])
+        for columns in self._requests(_TIMES, since_s, until_s, _only_times):
+            yield Times(columns["intended_ns"] / 1e9, columns["ended_ns"] / 1e9, columns["latency_s"])
 
-    def _requests(self, columns: Sequence[str], since_s: float | None, until_s: float | None) -> Iterator[Columns]:
-        """The columns of requests, without those of set-up."""
+    def _requests(
+        self,
+        columns: Sequence[str],
+        since_s: float | None,
+        until_s: float | None,
+        prepare: Callable[[Columns, Mask], Columns] | None = None,
+    ) -> Iterator[Columns]:
+        """The columns of requests, without those of set-up; `prepare` is told which of them were ok."""
         since, until = (None if t is None else round(t * 1e9) for t in (since_s, until_s))
         known = self._vocabulary("samples")
-        for part in chunks(self.run.path, "samples", columns, known, since=since, until=until):
+
+        def prepared(part: Columns) -> Columns:
             setup = Labels(part["variant"], known.names("variant")).equal("setup")
-            yield {name: values[~setup] for name, values in part.items()} if setup.any() else part
+            if setup.any():
+                part = {name: values[~setup] for name, values in part.items()}
+            if prepare is None:
+                return part
+            return prepare(part, Labels(part["outcome"], known.names("outcome")).equal("ok"))
+
+        return chunks(self.run.path, "samples", columns, known, since=since, until=until, prepare=prepared)
 
     @cached_property
     def askers(self) -> Askers:
@@ -291,6 +324,10 @@ class Recorded:
             (Labels(part["request"], known.names("request")), Labels(part["journey"], known.names("journey")))
             for part in self._requests(columns, None, None)
         )
+
+    def starts(self) -> Iterator[Starts]:
+        for part in chunks(self.run.path, "iterations", ("intended_ns", "waited_us", "slip_us")):
+            yield Starts(part["intended_ns"] / 1e9, part["waited_us"] / 1e6, part["slip_us"] / 1e6)
 
     def iterations(self) -> Iterator[Iterations]:
         known = self._vocabulary("iterations")
@@ -339,10 +376,15 @@ class Recorded:
         return self._texts.setdefault(table, Vocabulary())
 
 
-def _timed(columns: Columns, known: Vocabulary) -> tuple[Floats, Floats, Floats, Mask]:
-    """Intended start, end and latency in seconds, +inf for failed, and which were ok."""
-    intended, ended = columns["intended_ns"], columns["started_ns"] + 1000 * columns["service_us"]
-    ok = Labels(columns["outcome"], known.names("outcome")).equal("ok")
-    latency = (ended - intended) / 1e9
+def _timed(columns: Columns, ok: Mask) -> Columns:
+    """With the end, and the latency in seconds, +inf for failed."""
+    ended = columns["started_ns"] + 1000 * columns["service_us"]
+    latency = (ended - columns["intended_ns"]) / 1e9
     latency[~ok] = np.inf
-    return intended / 1e9, ended / 1e9, latency, ok
+    rest = {name: values for name, values in columns.items() if name != "started_ns"}
+    return rest | {"ended_ns": ended, "latency_s": latency}
+
+
+def _only_times(columns: Columns, ok: Mask) -> Columns:
+    timed = _timed(columns, ok)
+    return {name: timed[name] for name in ("intended_ns", "ended_ns", "latency_s")}

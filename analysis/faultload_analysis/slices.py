@@ -111,12 +111,17 @@ class SliceBuilder:
     Costs about 0.04 µs a request where slices hold 100 to 1,000,000 requests, 0.15 µs where they hold 5.
     """
 
-    def __init__(self, start_s: float, end_s: float, width_s: float, *, limit_s: float | None = None) -> None:
-        """ValueError when there is no finite time between start and end, or the limit is NaN."""
+    def __init__(
+        self, start_s: float, end_s: float, width_s: float, *, limit_s: float | None = None, quantiles: bool = True
+    ) -> None:
+        """`quantiles` False: counts alone, `p50` and `p99` stay NaN; that takes half the time.
+
+        ValueError when there is no finite time between start and end, or the limit is NaN.
+        """
         if limit_s is not None and math.isnan(limit_s):
             raise ValueError("the latency limit is not a number")
         self._span = (start_s, end_s, width_s)
-        self._limit_s = limit_s
+        self._limit_s, self._quantiles = limit_s, quantiles
         self._starts = _starts(start_s, end_s, width_s)
         self._last_s = -math.inf
         self._open = 0
@@ -161,6 +166,8 @@ class SliceBuilder:
         self._failed[into] += _per_slice(np.isinf(latency), offsets)
         if self._limit_s is not None:
             self._over[into] += _per_slice(latency > self._limit_s, offsets)
+        if not self._quantiles:
+            return
         if first != self._open:
             self._close()
         self._open = last
