@@ -29,6 +29,7 @@ from .dependence import (
     variance_inflation,
 )
 from .histogram import Histogram
+from .inputs import checked_confidence
 from .population import Population
 from .verdict import Estimate, no_data
 
@@ -56,6 +57,8 @@ Values = npt.ArrayLike | Population
 
 def _exact(p: Probability) -> Fraction:
     """p as an exact fraction; a float means the decimal it prints as, so 0.07 is 7/100."""
+    if isinstance(p, float) and not math.isfinite(p):
+        raise ValueError(f"a quantile lies in (0, 1], not {p}")
     fraction = Fraction(str(float(p))) if isinstance(p, float) else Fraction(p)
     if not 0 < fraction <= 1:
         raise ValueError(f"a quantile lies in (0, 1], not {p}")
@@ -85,8 +88,8 @@ def quantile(values: npt.ArrayLike, p: Probability) -> float:
     array = _checked(values)
     if array.size == 0:
         raise ValueError("no samples have no quantile")
-    if np.isnan(array).any():
-        raise ValueError("values hold NaN")
+    if np.isnan(array).any() or np.isneginf(array).any():
+        raise ValueError("values hold NaN or -inf")
     r = rank(array.size, p)
     return float(np.partition(array, r - 1)[r - 1])
 
@@ -122,6 +125,7 @@ def quantile_estimate(
     samples: value None. O(n log n) time, O(n) memory. ValueError on NaN or -inf.
     """
     population, exact_p = Population.of(values), _exact(p)
+    checked_confidence(confidence)
     n = population.n
     if n == 0:
         return no_data("no requests to judge")
@@ -221,6 +225,7 @@ def mean_estimate(values: Values, *, confidence: float = 0.95) -> Estimate:
     or without variation, open. A +inf makes the mean +inf. ValueError on NaN or -inf.
     """
     population = Population.of(values)
+    checked_confidence(confidence)
     n = population.n
     if n == 0:
         return no_data("nothing was observed")
@@ -324,6 +329,7 @@ def samples_needed_quantile(p: Probability, confidence: float = 0.95) -> int:
     299 for p99, 59 for p95, 2995 for p99.9 at 95 %. ValueError for p = 1 (no number is enough).
     """
     exact_p = _exact(p)
+    checked_confidence(confidence)
     if exact_p == 1:
         raise ValueError("no number of samples bounds the 1-quantile")
     needed = max(1, math.ceil(math.log(1.0 - confidence) / math.log(exact_p)))

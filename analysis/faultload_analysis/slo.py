@@ -65,6 +65,7 @@ def proportion_estimate(
 
     With `slo`, `why` says how much more load would decide. No samples: value None.
     """
+    checked_confidence(confidence)
     if isinstance(bad, Population):
         n, k, counts = bad.n, bad.n_failed, bad.failures
     else:

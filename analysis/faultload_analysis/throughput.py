@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .dependence import Array, Mask
+from .inputs import checked_confidence
 from .latency import mean_estimate
 from .verdict import Estimate, no_data
 
@@ -20,8 +21,8 @@ class RateCounter:
     """
 
     def __init__(self, start_s: float, end_s: float) -> None:
-        """ValueError when the time is not positive."""
-        if not end_s > start_s:
+        """ValueError when the time is not positive and finite."""
+        if not (end_s > start_s and math.isfinite(end_s - start_s)):
             raise ValueError(f"no time between {start_s} and {end_s}")
         self._start_s, self._end_s = start_s, end_s
         self._counts = np.zeros(max(60, math.ceil(end_s - start_s)), dtype=np.int64)
@@ -33,8 +34,10 @@ class RateCounter:
         return self._start_s + self._width_s * middles
 
     def add(self, times_s: npt.ArrayLike) -> None:
-        """Events at these moments, shape (n,); those outside are left out. ValueError for NaN."""
+        """Events at these moments, shape (n,); those outside are left out. ValueError for NaN or another shape."""
         t = np.asarray(times_s, dtype=np.float64)
+        if t.ndim != 1:
+            raise ValueError(f"times must be one-dimensional, not of shape {t.shape}")
         if np.isnan(t).any():
             raise ValueError("times hold NaN")
         t = t[(t >= self._start_s) & (t < self._end_s)]
@@ -45,13 +48,18 @@ class RateCounter:
         """Events per second, with bounds by batch means of the slices' counts; `n` counts the slices.
 
         The bounds speak of the long-run rate, so a rate that was *planned* is undercut by half of all runs.
-        `left_out`, shape (k,): slices that do not count. Less than a second, or nothing left: value None.
+        `left_out`, shape (k,): slices that do not count. No event at all: Poisson, as many as ln(1 / (1 - confidence))
+        may have been expected. Less than a second, or nothing left: value None.
         """
+        checked_confidence(confidence)
         if self._end_s - self._start_s < 1.0:
             return no_data("shorter than a second")
         counts = self._counts if left_out is None else self._counts[~left_out]
         if not counts.size:
             return no_data("no second of this stretch can be counted")
+        if not counts.any():
+            most = -math.log1p(-confidence) / (counts.size * self._width_s)
+            return Estimate(0.0, 0.0, most, int(counts.size), None, "Poisson, no event")
         # 0/1 counts are counts here, not outcomes: shift them away from the binomial branch of the mean.
         shifted = mean_estimate(counts + 2.0, confidence=confidence)
 
