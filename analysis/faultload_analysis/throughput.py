@@ -48,8 +48,8 @@ class RateCounter:
         """Events per second, with bounds by batch means of the slices' counts; `n` counts the slices.
 
         The bounds speak of the long-run rate, so a rate that was *planned* is undercut by half of all runs.
-        `left_out`, shape (k,): slices that do not count. No event at all: Poisson, as many as ln(1 / (1 - confidence))
-        may have been expected. Less than a second, or nothing left: value None.
+        `left_out`, shape (k,): slices that do not count. No event at all: Poisson, ln(1 / (1 - confidence)) may
+        have been expected. Less than a second, or nothing left: value None.
         """
         checked_confidence(confidence)
         if self._end_s - self._start_s < 1.0:
