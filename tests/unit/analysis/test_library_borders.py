@@ -37,7 +37,8 @@ def test_it_imports_numpy_and_scipy_and_for_figures_matplotlib() -> None:
 
 def test_everything_but_the_figures_works_without_matplotlib() -> None:
     modules = [f"faultload_analysis.{file.stem}" for file in LIBRARY.glob("*.py") if file.stem != "__init__"]
-    code = f"import sys, importlib\nfor m in {modules!r}: importlib.import_module(m)\nprint('matplotlib' in sys.modules)"
+    load = f"import importlib, sys\nfor name in {modules!r}: importlib.import_module(name)\n"
+    code = f"{load}print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
