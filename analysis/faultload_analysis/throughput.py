@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
-from .dependence import Array, Mask
+from .dependence import Array, Counts, Mask, batch_edges, uncertainty
 from .inputs import checked_confidence
-from .latency import mean_estimate
 from .verdict import Estimate, no_data
+
+BATCHES_TO_TRY = (20, 10, 5)
 
 
 class RateCounter:
@@ -55,24 +56,30 @@ class RateCounter:
         if self._end_s - self._start_s < 1.0:
             return no_data("shorter than a second")
         counts = self._counts if left_out is None else self._counts[~left_out]
-        if not counts.size:
-            return no_data("no second of this stretch can be counted")
+        if counts.size < 4:
+            return no_data("too few seconds of this stretch can be counted")
         if not counts.any():
             most = -math.log1p(-confidence) / (counts.size * self._width_s)
             return Estimate(0.0, 0.0, most, int(counts.size), None, "Poisson, no event")
-        # 0/1 counts are counts here, not outcomes: shift them away from the binomial branch of the mean.
-        shifted = mean_estimate(counts + 2.0, confidence=confidence)
-
-        def back(x: float | None) -> float | None:
-            return None if x is None else max(0.0, x - 2.0) / self._width_s
-
-        return replace(
-            shifted,
-            value=back(shifted.value),
-            low=back(shifted.low),
-            high=back(shifted.high),
-            method=f"slices of {self._width_s:.3g} s, {shifted.method}",
+        n, mean, variance = int(counts.size), float(counts.mean()), float(counts.var(ddof=1))
+        batches = [size for size in BATCHES_TO_TRY if n >= 2 * size] or [max(2, n // 2)]
+        half = max(float(stats.t.ppf(confidence, size - 1)) * _error(counts, size) for size in batches)
+        error = max(_error(counts, size) for size in batches)
+        return Estimate(
+            mean / self._width_s,
+            max(0.0, mean - half) / self._width_s,
+            (mean + half) / self._width_s,
+            n,
+            min(float(n), variance / error**2) if error else float(n),
+            f"slices of {self._width_s:.3g} s, widest of {', '.join(map(str, batches))} batch means, Student t",
         )
+
+
+def _error(counts: Counts, batches: int) -> float:
+    """Standard error of the mean by batch means, their variance at its 80 % upper bound (Law & Kelton)."""
+    edges = batch_edges(counts.size, batches)
+    means = np.add.reduceat(counts, edges[:-1]) / np.diff(edges)
+    return math.sqrt(float(np.var(means, ddof=1)) / batches * uncertainty(batches))
 
 
 def rate_estimate(times_s: npt.ArrayLike, *, start_s: float, end_s: float, confidence: float = 0.95) -> Estimate:

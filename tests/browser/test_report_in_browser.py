@@ -70,7 +70,7 @@ def opened(browser: str, report: Path, profile: Path, *options: str) -> tuple[st
 def test_the_dom_holds_the_verdict_and_every_figure(browser: str, report: Path, tmp_path: Path) -> None:
     dom, log = opened(browser, report, tmp_path / "p", "--dump-dom", "--enable-logging=stderr")
     assert 'data-verdict="FAIL"' in dom
-    assert dom.count("<svg") == 4
+    assert dom.count("<svg") == 5
     assert "1 of 8 objectives was missed" in dom
     for attribute in ("src", "href"):
         assert f'{attribute}="http' not in dom
