@@ -75,13 +75,13 @@ def judge(run: RunDirectory) -> Judgement:
         overloads=overloads_of(measured, scenario, profile),
         failure_rates={one.name: one.failure_rate for one in scenario.faults if one.failure_rate is not None},
     )
-    slos = {spec.objective: slo_of(spec, specs) for spec in specs if spec.parsed.term.name == "capacity"}
+    slos = {at: slo_of(spec, specs) for at, spec in enumerate(specs) if spec.parsed.term.name == "capacity"}
     stepped = [one for slo in slos.values() for one in step_objectives(phases, slo)]
     evidence.gather([*parsed, *stepped], readers=[glance.add])
     overview = glance.finish()
-    capacities = {text: capacity_of(evidence, slo) for text, slo in slos.items()}
+    capacities = {at: capacity_of(evidence, slo) for at, slo in slos.items()}
     ran = offered.begun > 0 or bool(measured.health)
-    objectives = [_objective(evidence, spec, capacities.get(spec.objective), ran=ran) for spec in specs]
+    objectives = [_objective(evidence, spec, capacities.get(at), ran=ran) for at, spec in enumerate(specs)]
     points = recovery_points(run, measured)
     invalid = invalid_reasons(measured, begun=offered.begun, dropped=overview.dropped)
     partial = _cut_short(measured)

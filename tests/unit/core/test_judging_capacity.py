@@ -122,6 +122,13 @@ def test_users_follow_from_littles_law_and_a_curve_is_fitted(stepped: RunDirecto
     assert found["usl"] is not None or found["usl_why"]
 
 
+def test_two_objectives_of_one_text_keep_their_own_slo(tmp_path: Path) -> None:
+    strict = {"objective": "capacity >= 100/s", "slo": ["p99(latency) <= 1ms"]}
+    both = scenario(STEPS[:2], capacity("capacity >= 100/s"), strict)
+    verdicts = [one["verdict"] for one in judge(write_run(tmp_path / "run", both)).verdict["objectives"]]
+    assert verdicts == ["PASS", "FAIL"]
+
+
 def test_a_load_that_never_saturates_says_so(tmp_path: Path) -> None:
     easy = scenario(STEPS[:2], capacity("capacity >= 100/s"), capacity("capacity >= 300/s"))
     first, second = judge(write_run(tmp_path / "run", easy)).verdict["objectives"]
