@@ -14,6 +14,12 @@ from faultload import __version__
 from faultload.errors import ExitCode, FaultloadError
 
 _PATH = click.Path(path_type=Path)
+_PLATFORM = click.option(
+    "--platform",
+    default="local",
+    type=click.Choice(["local", "docker", "kubernetes"]),
+    help="Where it lives.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -31,7 +37,9 @@ def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that choose a scenario's profile and target."""
     options = [
         click.option("--profile", metavar="P", help="smoke, standard, full, soak or one of the scenario's own."),
-        click.option("--platform", metavar="P", help="Where a reference system is started (local)."),
+        click.option(
+            "--platform", metavar="P", help="Where a reference system is started: local, docker, kubernetes."
+        ),
         click.option("--url", metavar="URL", help="Load this URL instead of the scenario's target."),
         click.option("--target", type=_PATH, metavar="FILE", help="Use this target file instead."),
         click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Replace a value of the scenario."),
@@ -120,32 +128,34 @@ def target() -> None:
 
 @target.command("up")
 @click.argument("name")
-@click.option("--platform", default="local", type=click.Choice(["local"]), help="Where it is started.")
+@_PLATFORM
 @click.option("--defect", "defects", multiple=True, metavar="NAME", help="Switch a defect on.")
 @click.option("--file", "copy", type=_PATH, metavar="target.yaml", help="Write a copy of the target file here.")
 def target_up(name: str, platform: str, defects: tuple[str, ...], copy: Path | None) -> None:
     """Start a reference system; print its URL and target file."""
     from faultload.targets import bring_up
 
-    bring_up(name, defects, copy)
+    bring_up(name, platform, defects, copy)
 
 
 @target.command("down")
 @click.argument("name")
-def target_down(name: str) -> None:
+@_PLATFORM
+def target_down(name: str, platform: str) -> None:
     """Stop a reference system and remove what it left."""
     from faultload.targets import bring_down
 
-    bring_down(name)
+    bring_down(name, platform)
 
 
 @target.command("status")
 @click.argument("name")
-def target_status(name: str) -> None:
+@_PLATFORM
+def target_status(name: str, platform: str) -> None:
     """Whether a reference system is up, and which of its services are ready."""
     from faultload.targets import print_status
 
-    sys.exit(print_status(name))
+    sys.exit(print_status(name, platform))
 
 
 @cli.command()

@@ -18,7 +18,7 @@ from faultload.chaos.undo import undo_all
 from faultload.chaos.warden import WardenProcess, start_warden
 from faultload.children import LEAD_S, Child, Children, Injection
 from faultload.errors import TargetError
-from faultload.platforms.local_processes import not_ready
+from faultload.platforms import platform_of
 from faultload.processes import identify, myself
 from faultload.record import RunDirectory
 from faultload.report.live import Screen
@@ -28,7 +28,7 @@ from faultload.target import TargetFile, read_target
 from faultload.watch import Watch
 
 T = TypeVar("T")
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = {"local": 60.0, "docker": 120.0, "kubernetes": 180.0}
 _TICK_S = 0.1
 
 
@@ -57,6 +57,8 @@ class Target:
     """What a run is pointed at: a reference system by name, or a target file already read."""
 
     reference: str | None = None
+    platform: str = "local"
+    """Of the reference system."""
     file: Path | None = None
     declared: TargetFile | None = None
     defects: tuple[str, ...] = ()
@@ -130,7 +132,9 @@ class Conductor:
         self.watch.status = "starting the load"
         self._children.start_load(self.workers)
         self._wait_until_ready(self._declared)
-        self._wait(lambda: len(self._ready) >= self.workers, READY_TIMEOUT_S, "the load processes are not ready")
+        self._wait(
+            lambda: len(self._ready) >= self.workers, READY_TIMEOUT_S["local"], "the load processes are not ready"
+        )
 
     def _describe_target(self, declared: TargetFile, url: str) -> None:
         info = self.run.info() or {}
@@ -139,34 +143,37 @@ class Conductor:
         self.run.update({"load": load, "target": described})
 
     def _start_reference(self, name: str) -> None:
-        found = reference.status(name)
+        platform = self.target.platform
+        target_id = reference.target_id(name, platform)
+        found = reference.status(name, platform)
         if found is None or not found.running:
             started = reference.start(
-                name, defects=self.target.defects, logs=self.run.path / "logs", owner=myself()
+                name, platform, defects=self.target.defects, logs=self.run.path / "logs", owner=myself()
             )
-            self.run.update({"started_target": name})
-            self._in_thread(lambda: started.wait_ready(READY_TIMEOUT_S))
+            self.run.update({"started_target": target_id})
+            self._in_thread(lambda: started.wait_ready(READY_TIMEOUT_S[platform]))
         elif found.owner == myself():
-            self.run.update({"started_target": name})
-        found = reference.status(name)
+            self.run.update({"started_target": target_id})
+        found = reference.status(name, platform)
         if found is None or not found.ready:
             raise TargetError(f"the reference system {name} is not ready")
         self._target_file = found.target_file
         self.screen.say(f"{self._time()}  {name} is ready at {found.url}")
 
     def _wait_until_ready(self, declared: TargetFile) -> None:
-        if declared.platform != "local":
+        if declared.platform == "external":
             return
+        platform = platform_of(declared)
         problems: list[str] = []
 
         def ready() -> bool:
             problems[:] = self._in_thread(
-                lambda: [problem for name in declared.services for problem in not_ready(declared, name)]
+                lambda: [problem for name in declared.services for problem in platform.not_ready(name)]
             )
             return not problems
 
         try:
-            self._wait(ready, READY_TIMEOUT_S, "")
+            self._wait(ready, READY_TIMEOUT_S[declared.platform], "")
         except TargetError:
             raise TargetError(f"the target is not ready: {'; '.join(problems)}") from None
 
@@ -392,7 +399,8 @@ class Conductor:
         if self.target.keep and self.stopped is None:
             return
         self.watch.status = "stopping the target"
-        left = self._in_thread(lambda: reference.stop(name))
+        known = reference.of_id(name)
+        left = self._in_thread(lambda: reference.stop(*known)) if known is not None else []
         self.run.update({"started_target": None})
         for what in left:
             self.run.event("note", what="left_behind", text=f"{what} of the target did not end")
@@ -403,10 +411,8 @@ def leftover(target_id: str) -> list[str]:
     """What forbids a new run on a target: open faults, or a reference system that a dead run left up."""
     faults = open_faults(target_id)
     problems = [f"fault {fault.label} ({fault.entry['request']['kind']}) is open" for fault in faults]
-    for name in reference.REFERENCES:
-        if reference.target_id(name) != target_id:
-            continue
-        found = reference.status(name)
-        if found is not None and (not found.running or found.owner_alive is False):
-            problems.append(f"the reference system {name} was left behind by a run that died")
+    known = reference.of_id(target_id)
+    found = reference.status(*known) if known is not None else None
+    if found is not None and (not found.running or found.owner_alive is False):
+        problems.append(f"the reference system {found.name} was left behind by a run that died")
     return problems

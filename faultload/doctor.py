@@ -16,7 +16,7 @@ import click
 from faultload.chaos.guard import kill_switch
 from faultload.chaos.journal import open_faults
 from faultload.errors import ExitCode
-from faultload.reference.lifecycle import NEEDED
+from faultload.reference.local import NEEDED
 from faultload.state import state_home
 
 _SOCKETS = 4096

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from faultload.errors import InvalidInput, Mistake
-from faultload.vocabulary import FAULTS, FaultWord
+from faultload.faults import words
+from faultload.vocabulary import FaultWord
 from faultload.yamlfile import Document, load
 
 ACTIONS_MODULE = "faultload.chaos.actions"
@@ -124,14 +125,14 @@ class _Reader:
             path: tuple[str | int, ...] = ("method", index, "provider")
             if name == "hold":
                 held = True
-            elif name not in FAULTS:
-                self._wrong((*path, "func"), f"unknown fault '{name}'", f"known: {', '.join(FAULTS)}")
+            elif name not in words():
+                self._wrong((*path, "func"), f"unknown fault '{name}'", f"known: {', '.join(words())}")
             elif found is not None:
                 self._wrong((*path, "func"), "an experiment injects one fault")
             else:
-                found = FAULTS[name], self._arguments(activity, FAULTS[name], path)
+                found = words()[name], self._arguments(activity, words()[name], path)
         if found is None and len(self.mistakes) == before:
-            hint = f"an action with module {ACTIONS_MODULE} and func: {', '.join(FAULTS)}"
+            hint = f"an action with module {ACTIONS_MODULE} and func: {', '.join(words())}"
             self._wrong(("method",), "this method injects no fault", hint)
         if not held:
             hint = f"add an action with module {ACTIONS_MODULE}, func hold"

@@ -12,7 +12,7 @@ from faultload.chaos.journal import OpenFault, open_faults
 from faultload.chaos.undo import undo_all
 from faultload.chaos.warden import conductor_lives, end_processes, stop_injecting
 from faultload.errors import ExitCode, InvalidInput, Mistake
-from faultload.platforms.local_processes import names
+from faultload.platforms.base import names
 from faultload.record import RunDirectory
 
 
@@ -33,9 +33,10 @@ def undo_leftovers(what: str | None, *, everything: bool, only_list: bool) -> Ex
     for fault in faults:
         click.echo(f"{fault.label} on {fault.target_id}: {'NOT undone' if fault in left else 'undone'}")
     stayed = [f"process {process.pid}" for run in dead for process in end_processes(run)]
-    for name in orphans:
-        stayed += reference.stop(name)
-        click.echo(f"{name}: stopped")
+    for target_id in orphans:
+        known = reference.of_id(target_id)
+        stayed += reference.stop(*known) if known is not None else []
+        click.echo(f"{target_id}: stopped")
     if not faults and not orphans:
         click.echo("nothing is open")
     for one in stayed:
@@ -56,16 +57,16 @@ def _run_of(fault: OpenFault) -> Path:
 
 
 def _orphans(what: str | None) -> list[str]:
-    """Reference systems that a run which died left up, or whose supervisor died."""
+    """Ids of reference systems that a run which died left up, or whose supervisor died."""
     found = []
-    for name in reference.REFERENCES:
-        state = reference.status(name)
+    for name, platform in reference.everywhere():
+        state = reference.status(name, platform)
         if state is None or (state.running and state.owner_alive is not False):
             continue
         path = Path(what) if what is not None else None
-        of_run = path is not None and (path / "run.json").is_file() and _started(path) == name
-        if what is None or what == reference.target_id(name) or of_run:
-            found.append(name)
+        of_run = path is not None and (path / "run.json").is_file() and _started(path) == state.target_id
+        if what is None or what == state.target_id or of_run:
+            found.append(state.target_id)
     return found
 
 
@@ -86,7 +87,7 @@ def _print_list(faults: Sequence[OpenFault], orphans: Sequence[str]) -> None:
         kind = fault.entry["request"]["kind"]
         click.echo(f"{fault.label}  {kind}  {fault.state}  {names(fault.instances)}")
         click.echo(f"    target {fault.target_id}\n    run    {fault.entry['run']}")
-    for name in orphans:
-        click.echo(f"{name}  reference system left behind by a run that died")
+    for target_id in orphans:
+        click.echo(f"{target_id}  reference system left behind by a run that died")
     if not faults and not orphans:
         click.echo("nothing is open")

@@ -10,13 +10,13 @@ import click
 
 from faultload import reference
 from faultload.chaos.guard import check_fault
+from faultload.conductor import Target
 from faultload.errors import FaultloadError, InvalidInput
 from faultload.experiment import Experiment
+from faultload.faults import fault_for
 from faultload.journeyfile import read_journeys
 from faultload.objective import Objective
-from faultload.platforms import fault_for
-from faultload.platforms.base import FaultRequest
-from faultload.platforms.local_processes import names
+from faultload.platforms.base import FaultRequest, names
 from faultload.run import Prepared, Wishes, prepare, scenarios_with_profile
 from faultload.scaling import scale
 from faultload.scenario import Scenario, read_scenario
@@ -73,7 +73,7 @@ def _instances(prepared: Prepared, wishes: Wishes) -> Iterator[str]:
     if not prepared.scenario.faults:
         return
     yield "instances that would be touched"
-    target = prepared.target.declared or _running(prepared.target.reference)
+    target = prepared.target.declared or _running(prepared.target)
     if target is None:
         yield f"  {prepared.target.reference} is not up: a run starts it; `faultload target up` shows them now"
         return
@@ -98,8 +98,8 @@ def _touched(target: TargetFile, name: str, experiment: Experiment, seed: int | 
     return f"{names(instances)}{chosen if experiment.service and not experiment.word.default_service else ''}"
 
 
-def _running(name: str | None) -> TargetFile | None:
-    found = reference.status(name) if name is not None else None
+def _running(target: Target) -> TargetFile | None:
+    found = reference.status(target.reference, target.platform) if target.reference is not None else None
     return read_target(found.target_file) if found is not None and found.ready else None
 
 

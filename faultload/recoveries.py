@@ -9,11 +9,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from faultload.faults import words
 from faultload.limits import declared_limits, declared_slo
 from faultload.measured import FaultTimes, Measured
 from faultload.rows import Floats, Times, joined_times
 from faultload.scenario import Scenario
-from faultload.vocabulary import FAULTS
 from faultload_analysis import recovery as analysis
 from faultload_analysis.alerts import AlertReplay
 from faultload_analysis.overload import Overload, overload_recovery
@@ -120,7 +120,7 @@ def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[
         if cut is None or rule is None or until <= fault.injected_at:
             found[fault.label] = _not_measurable("no load was measured around this fault")
             continue
-        one_shot = fault.kind in FAULTS and FAULTS[fault.kind].one_shot
+        one_shot = fault.kind in words() and words()[fault.kind].one_shot
         found[fault.label] = analysis.recover(
             cut,
             rule,

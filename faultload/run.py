@@ -21,6 +21,7 @@ from faultload.conductor import Conductor, Interrupts, Target, leftover
 from faultload.errors import ExitCode, InvalidInput, Mistake, Refused
 from faultload.experiment import Experiment
 from faultload.limits import declared_slo
+from faultload.platforms import identified, is_here, platform_of
 from faultload.processes import myself
 from faultload.record import SECRETS_ENV, RunDirectory
 from faultload.report.live import Screen, open_screen
@@ -33,7 +34,7 @@ from faultload.scenario_checks import (
     scaled_with_experiments,
     ttr_bound,
 )
-from faultload.target import TargetFile, external, is_loopback, read_target
+from faultload.target import external, read_target
 from faultload.workspace import find, runs_folder, scenario_files
 from faultload.yamlfile import load
 
@@ -78,13 +79,12 @@ def target_of(loaded: LoadedScenario, wishes: Wishes) -> tuple[Target, Known]:
     choice = loaded.scenario.target
     file = wishes.target
     url = wishes.url or (choice.url if file is None else None)
-    if wishes.platform not in (None, "local"):
-        hint = "this version starts reference systems on the local platform"
-        raise InvalidInput(Mistake(f"no reference system starts on platform '{wishes.platform}'", hint=hint))
     if file is None and url is None and choice.file is not None:
         file = find(choice.file, loaded.folder)
         if file is None:
             raise InvalidInput(loaded.document.mistake(("target",), f"no such file: {choice.file}"))
+    if (file is not None or url is not None) and wishes.platform is not None:
+        raise InvalidInput("--platform is for a reference system: a target file names its own")
     if (file is not None or url is not None) and wishes.defects:
         raise InvalidInput("--defect is for a reference system: this target was not started by faultload")
     if file is not None:
@@ -103,7 +103,12 @@ def target_of(loaded: LoadedScenario, wishes: Wishes) -> tuple[Target, Known]:
     if unknown:
         hint = f"{name} has: {', '.join(known.defects)}"
         raise InvalidInput(Mistake(f"there is no defect '{unknown[0]}'", hint=hint))
-    return Target(reference=name, defects=wishes.defects), Known(known.services, known.links, "local")
+    platform = wishes.platform or "local"
+    if platform not in reference.PLATFORMS:
+        hint = f"platforms: {', '.join(reference.PLATFORMS)}"
+        raise InvalidInput(Mistake(f"no reference system starts on platform '{platform}'", hint=hint))
+    target = Target(reference=name, platform=platform, defects=wishes.defects)
+    return target, Known(known.services, known.links, platform)
 
 
 def prepare(file: Path, wishes: Wishes) -> Prepared:
@@ -150,7 +155,7 @@ def run_scenarios(names: Sequence[str], wishes: Wishes, *, screen: Screen | None
     prepared = [prepare(file, wishes) for file in scenarios_with_profile(names, wishes, here)]
     for one in prepared:
         if one.target.reference is not None:
-            reference.check(one.target.reference, one.target.defects)
+            reference.check(one.target.reference, one.target.defects, one.target.platform)
     folder = wishes.out if wishes.out is not None and len(prepared) > 1 else runs_folder(here)
     results: list[tuple[Path, dict[str, Any]]] = []
     with _interrupts() as interrupts:
@@ -199,15 +204,24 @@ def scenarios_with_profile(names: Sequence[str], wishes: Wishes, here: Path) -> 
 
 def _stop_kept(one: Prepared) -> None:
     """Stop a reference system that was kept for a scenario which will not come; never somebody else's."""
-    found = reference.status(one.target.reference) if one.target.reference is not None else None
+    if one.target.reference is None:
+        return
+    found = reference.status(one.target.reference, one.target.platform)
     if found is not None and found.owner == myself():
-        reference.stop(found.name)
+        reference.stop(one.target.reference, one.target.platform)
 
 
 def _run_one(
     prepared: Prepared, wishes: Wishes, path: Path, interrupts: Interrupts, screen: Screen | None
 ) -> dict[str, Any]:
     """One run: conduct, seal, judge, report."""
+    declared = prepared.target.declared
+    if declared is not None:
+        declared = prepared.target.declared = identified(declared)
+        kinds = {experiment.word.name for experiment in prepared.experiments.values()}
+        missing = platform_of(declared).preflight(kinds) if kinds else []
+        if missing:
+            raise Refused("; ".join(missing))
     target_id = _target_id(prepared.target)
     problems = leftover(target_id)
     if problems:
@@ -288,7 +302,7 @@ def finish(run: RunDirectory, *, skip_analysis: bool = False) -> dict[str, Any]:
 
 def _target_id(target: Target) -> str:
     if target.reference is not None:
-        return reference.target_id(target.reference)
+        return reference.target_id(target.reference, target.platform)
     assert target.declared is not None
     return target.declared.id
 
@@ -297,12 +311,12 @@ def _check_already_up(target: Target) -> None:
     """A reference system that is up already is used as it is, if its defects are those asked for."""
     if target.reference is None:
         return
-    found = reference.status(target.reference)
+    found = reference.status(target.reference, target.platform)
     if found is None or not found.running:
         return
     if set(found.defects) != set(target.defects):
         has = ", ".join(found.defects) or "none"
-        hint = f"`faultload target down {target.reference}` first"
+        hint = f"`faultload target down {target.reference} --platform {target.platform}` first"
         raise InvalidInput(Mistake(f"{target.reference} is up already with defects: {has}", hint=hint))
     if found.owner is not None and found.owner != myself():
         raise Refused(f"{target.reference} belongs to another run that is still going on")
@@ -311,17 +325,13 @@ def _check_already_up(target: Target) -> None:
 def _approve(prepared: Prepared, wishes: Wishes) -> list[str]:
     """The ids that may be touched although they are not on this machine. Raises Refused."""
     declared = prepared.target.declared
-    if declared is None or declared.loopback or (declared.platform == "external" and _local_url(declared)):
+    if declared is None or is_here(declared):
         return []
     if prepared.scenario.faults and declared.id not in (*prepared.scenario.allow, *declared.allow):
         raise Refused(f"{declared.id} is not on this machine: list it under `allow` before faults may touch it")
     if declared.id not in wishes.approve and not _typed(declared.id):
         raise Refused(f"{declared.id} is not on this machine: confirm with --approve {declared.id}")
     return [declared.id]
-
-
-def _local_url(declared: TargetFile) -> bool:
-    return declared.url is not None and is_loopback(declared.url)
 
 
 def _typed(target_id: str) -> bool:

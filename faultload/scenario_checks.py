@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from faultload.errors import InvalidInput, Mistake
 from faultload.experiment import Experiment, Place, read_experiment
+from faultload.faults import cannot
 from faultload.journeyfile import JourneyFile, read_journeys
 from faultload.objective import FIXED_PHASES, LATENCIES, METRICS, Objective, Term
-from faultload.platforms import faults_of
 from faultload.scaling import ScaledScenario, scale
 from faultload.scenario import FaultSpec, LoadedScenario, Scenario
 from faultload.stages import cooldown_start, warmup_end
 from faultload.target import TargetFile
 from faultload.units import format_seconds
+from faultload.vocabulary import collide
 from faultload.workspace import find
 
 MIN_BASELINE_S = 5.0
@@ -125,11 +126,9 @@ def _experiments(loaded: LoadedScenario, known: Known | None, mistakes: list[Mis
             if name is not None and name not in names:
                 message = f"{spec.experiment} names the {what} '{name}', which the target does not have"
                 mistakes.append(loaded.document.mistake(path, message, _near(name, names)))
-        able = faults_of(known.platform)
-        if experiment.word.name not in able:
-            message = f"platform '{known.platform}' cannot do '{experiment.word.name}'"
-            hint = f"it can do: {', '.join(able)}" if able else "give a target file with --target"
-            mistakes.append(loaded.document.mistake(path, message, hint))
+        refused = cannot(known.platform, experiment.word.name)
+        if refused is not None:
+            mistakes.append(loaded.document.mistake(path, refused.message, refused.hint))
     return found
 
 
@@ -228,6 +227,24 @@ def _schedule_problems(
                 f"hold of {format_seconds(hold)}), but {until} comes after {format_seconds(limit - at)}",
                 None,
             )
+    yield from _collisions([(at, spec, index) for at, _, index, spec in planned], experiments)
+
+
+def _collisions(
+    planned: Sequence[tuple[float, FaultSpec, int]], experiments: Mapping[str, Experiment]
+) -> Iterator[tuple[int, str, str | None]]:
+    """Faults that may overlap, but are on the same layer of the same service or link at the same time."""
+    known = [(at, spec, index, experiments[spec.name]) for at, spec, index in planned if spec.name in experiments]
+    for place, (at, spec, _, mine) in enumerate(known):
+        for later, other, index, theirs in known[place + 1 :]:
+            together = later < at + _duration_of(spec, dict(experiments))
+            if together and collide(mine.word, mine.arguments, theirs.word, theirs.arguments):
+                yield (
+                    index,
+                    f"'{spec.name}' at {format_seconds(at)} and '{other.name}' at {format_seconds(later)} are at "
+                    f"the same time on the same place and layer ({mine.word.layer})",
+                    "faults may overlap only on different services, links or layers",
+                )
 
 
 def _duration_of(spec: FaultSpec, experiments: dict[str, Experiment]) -> float:

@@ -40,8 +40,10 @@ class Service(Model):
     """Where a service's instances are found, by platform, and how one is known to be ready.
 
     local: `command` (exact argv; `{port}` stands for the instance's port), `port` and `count` or `ports`,
-    `pids`, or `patroni` URLs for a database. docker: `compose` or `labels`. kubernetes: `namespace` and
-    `selector`. `health` is a path that an instance with a port answers with 200 when it is ready.
+    `pids`, or `patroni` URLs for a database. docker: `compose` (a service of the target's `project`) or
+    `labels`. kubernetes: `selector`, in `namespace` or the target's; `container` where a pod has several.
+    `port` is then the port inside the container or pod. `health` is a path that an instance with a port answers
+    with 200 when it is ready; without it a container's own health check or a pod's readiness counts.
     """
 
     command: list[str] | None = None
@@ -57,6 +59,7 @@ class Service(Model):
     labels: dict[str, str] | None = None
     namespace: str | None = None
     selector: str | None = None
+    container: str | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Service:
@@ -88,9 +91,15 @@ class Service(Model):
 
 
 class Link(Model):
-    """A link between two services; the local platform needs the control URL of a link proxy."""
+    """A link between two services.
+
+    local: the control URL of a link proxy. docker and kubernetes: the server's `port` inside its containers
+    (that of the service when left out), and what it speaks, so that a probe can ask it something.
+    """
 
     proxy: str | None = None
+    port: Port | None = None
+    protocol: Literal["http", "postgres", "tcp"] | None = None
 
 
 class Guard(Model):
@@ -101,12 +110,21 @@ class Guard(Model):
 
 
 class TargetFile(Model):
-    """A target as declared; see `read_target`."""
+    """A target as declared; see `read_target`.
+
+    A docker or kubernetes target without an `id` gets that of the engine or cluster when it is used.
+    """
 
     id: str = ""
     name: str
     platform: Literal["local", "docker", "kubernetes", "external"]
     url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    project: str | None = None
+    """docker: the compose project."""
+    context: str | None = None
+    """kubernetes: the context of the kubeconfig; its current one when left out."""
+    namespace: str | None = None
+    """kubernetes: of every service that names none."""
     services: dict[str, Service] = {}
     links: dict[str, Link] = {}
     allow: list[str] = []
@@ -115,7 +133,7 @@ class TargetFile(Model):
 
     @model_validator(mode="after")
     def _whole(self) -> TargetFile:
-        if not self.id:
+        if not self.id and self.platform in ("local", "external"):
             if self.url is None:
                 raise MistakeAt(("id",), "a target without a url needs an id")
             object.__setattr__(self, "id", id_of_url(self.url))
@@ -128,10 +146,9 @@ class TargetFile(Model):
                 raise MistakeAt(("links", name), f"there is no service '{missing[0]}' in this file")
         return self
 
-    @property
-    def loopback(self) -> bool:
-        """Whether faults stay on this machine: local processes, and a URL that is loopback or absent."""
-        return self.platform == "local" and (self.url is None or is_loopback(self.url))
+    def namespace_of(self, service: str) -> str | None:
+        """The Kubernetes namespace of a service."""
+        return self.services[service].namespace or self.namespace
 
     def is_protected(self, name: str) -> bool:
         """Whether a service or namespace must never be touched."""
@@ -188,6 +205,18 @@ def _platform_mistakes(target: TargetFile, document: Document) -> list[Mistake]:
             mistakes.append(
                 document.mistake((*path, "command"), "{port} stands for a port, but none is given", hint)
             )
+        if target.platform == "docker" and service.compose is None and service.labels is None:
+            hint = "give compose (with the target's project) or labels"
+            mistakes.append(document.mistake(path, "nothing says which containers are this service", hint))
+        if target.platform == "docker" and service.compose is not None and target.project is None:
+            hint = "add project: the compose project, as `docker compose ls` shows it"
+            mistakes.append(document.mistake((*path, "compose"), "a compose service needs a project", hint))
+        if target.platform == "kubernetes" and service.selector is None:
+            hint = "give selector, such as app=api"
+            mistakes.append(document.mistake(path, "nothing says which pods are this service", hint))
+        if target.platform == "kubernetes" and target.namespace_of(name) is None:
+            hint = "add namespace, here or for the whole target"
+            mistakes.append(document.mistake(path, "this service has no namespace", hint))
     for name, link in target.links.items():
         if target.platform == "local" and link.proxy is None:
             hint = "proxy: http://127.0.0.1:PORT"

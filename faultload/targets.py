@@ -8,18 +8,20 @@ from pathlib import Path
 import click
 
 from faultload import reference
+from faultload.conductor import READY_TIMEOUT_S
 from faultload.errors import ExitCode, NotUndone, Refused
-from faultload.platforms.local_processes import instances_of, names, not_ready
+from faultload.platforms import platform_of
+from faultload.platforms.base import names
 from faultload.target import read_target
 
 
-def bring_up(name: str, defects: tuple[str, ...], copy: Path | None) -> None:
+def bring_up(name: str, platform: str, defects: tuple[str, ...], copy: Path | None) -> None:
     """Start a reference system and print its URL and target file; stop it again when it does not come up."""
-    started = reference.start(name, defects=defects)
+    started = reference.start(name, platform, defects=defects)
     try:
-        file = started.wait_ready()
+        file = started.wait_ready(READY_TIMEOUT_S[platform])
     except BaseException:
-        reference.stop(name)
+        reference.stop(name, platform)
         raise
     if copy is not None:
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -31,21 +33,20 @@ def bring_up(name: str, defects: tuple[str, ...], copy: Path | None) -> None:
         click.echo(f"defects {', '.join(defects)}")
 
 
-def bring_down(name: str) -> None:
+def bring_down(name: str, platform: str) -> None:
     """Stop a reference system. Raises Refused when a run owns it, NotUndone when something stays."""
-    found = reference.status(name)
+    found = reference.status(name, platform)
     if found is not None and found.owner_alive:
         raise Refused(f"{name} belongs to a run that is going on (pid {found.owner.pid if found.owner else '?'})")
-    left = reference.stop(name)
+    left = reference.stop(name, platform)
     if left:
         raise NotUndone(f"{name} left behind: {', '.join(left)}")
     click.echo(f"{name} is down" if found is not None else f"{name} was not up")
 
 
-def print_status(name: str) -> ExitCode:
+def print_status(name: str, platform: str) -> ExitCode:
     """Print each service's readiness; the exit code is 0 when all are ready, else 4."""
-    reference.target_id(name)
-    found = reference.status(name)
+    found = reference.status(name, platform)
     if found is None:
         click.echo(f"{name} is not up")
         return ExitCode.INVALID
@@ -57,9 +58,10 @@ def print_status(name: str) -> ExitCode:
     if found.defects:
         click.echo(f"defects {', '.join(found.defects)}")
     target = read_target(found.target_file)
+    on = platform_of(target)
     problems = []
     for service in target.services:
-        bad = not_ready(target, service)
+        bad = on.not_ready(service)
         problems += bad
-        click.echo(f"{service:10} {'; '.join(bad) or 'ready'}  {names(instances_of(target, service))}")
+        click.echo(f"{service:10} {'; '.join(bad) or 'ready'}  {names(on.instances(service))}")
     return ExitCode.INVALID if problems else ExitCode.PASS

@@ -126,6 +126,16 @@ def share(text: object) -> float:
     return _of(text, "share", "a share such as 50%")
 
 
+def size(value: object) -> int:
+    """Bytes from a number or a text such as `256MB` or `1GiB`; not negative."""
+    wanted = "a size such as 256MB or 1GiB, or a number of bytes"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if not 0 <= value < math.inf:
+            raise UnitError(f"{value!r} is not {wanted}")
+        return int(value)
+    return int(_of(value, "bytes", wanted))
+
+
 def _of(text: object, dimension: Dimension, wanted: str) -> float:
     if not isinstance(text, str):
         raise UnitError(f"{text!r} is not {wanted}")

@@ -1,9 +1,15 @@
-"""Chaos Toolkit actions: one function a fault word, `hold`, and `undo`; their guarantees live inside them."""
+"""Chaos Toolkit actions: a function for each fault word, `hold`, and `undo`; their guarantees live inside them.
+
+The functions of the words are made from the vocabulary, with the signature that Chaos Toolkit checks an
+experiment against.
+"""
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from faultload.chaos.gate import problems
@@ -12,145 +18,12 @@ from faultload.chaos.journal import OpenFault, open_faults, plan_fault
 from faultload.chaos.session import AT_ENV, MAX_DURATION_ENV, Session
 from faultload.chaos.undo import undo as undo_fault
 from faultload.errors import FaultloadError, NotUndone
-from faultload.platforms import fault_for
+from faultload.faults import fault_for, words
 from faultload.platforms.base import FaultRequest
-from faultload.vocabulary import FAULTS
-
-__all__ = [
-    "failover_database",
-    "hold",
-    "kill",
-    "latency",
-    "partition",
-    "pause",
-    "reset_connections",
-    "restart",
-    "switchover_database",
-    "terminate",
-    "undo",
-]
+from faultload.vocabulary import Argument, FaultWord
 
 Configuration = dict[str, Any] | None
 Result = dict[str, Any]
-
-
-def kill(
-    service: str,
-    count: int | None = None,
-    share: float | None = None,
-    fault: str = "kill",
-    duration_s: float | None = None,
-    seed: int | None = None,
-    configuration: Configuration = None,
-) -> Result:
-    """SIGKILL for `count` or a `share` of a service's instances (one unless said otherwise)."""
-    arguments = {"service": service, "count": count, "share": share}
-    return _inject("kill", fault, arguments, duration_s, seed, configuration)
-
-
-def terminate(
-    service: str,
-    count: int | None = None,
-    share: float | None = None,
-    grace_s: float = 10.0,
-    fault: str = "terminate",
-    duration_s: float | None = None,
-    seed: int | None = None,
-    configuration: Configuration = None,
-) -> Result:
-    """SIGTERM, and SIGKILL after `grace_s`."""
-    arguments = {"service": service, "count": count, "share": share, "grace_s": grace_s}
-    return _inject("terminate", fault, arguments, duration_s, seed, configuration)
-
-
-def restart(
-    service: str,
-    count: int | None = None,
-    share: float | None = None,
-    fault: str = "restart",
-    duration_s: float | None = None,
-    seed: int | None = None,
-    configuration: Configuration = None,
-) -> Result:
-    """Stopped by us, and started again by the target's supervisor or else by us."""
-    arguments = {"service": service, "count": count, "share": share}
-    return _inject("restart", fault, arguments, duration_s, seed, configuration)
-
-
-def pause(
-    service: str,
-    count: int | None = None,
-    share: float | None = None,
-    fault: str = "pause",
-    duration_s: float | None = None,
-    seed: int | None = None,
-    configuration: Configuration = None,
-) -> Result:
-    """Frozen until the fault is undone."""
-    arguments = {"service": service, "count": count, "share": share}
-    return _inject("pause", fault, arguments, duration_s, seed, configuration)
-
-
-def partition(
-    link: str,
-    on_heal: str = "deliver",
-    fault: str = "partition",
-    duration_s: float | None = None,
-    seed: int | None = None,
-    configuration: Configuration = None,
-) -> Result:
-    """A link silent both ways, for new and established connections."""
-    return _inject("partition", fault, {"link": link, "on_heal": on_heal}, duration_s, seed, configuration)
-
-
-def latency(
-    link: str,
-    delay_ms: float,
-    jitter_ms: float = 0.0,
-    fault: str = "latency",
-    duration_s: float | None = None,
-    seed: int | None = None,
-    configuration: Configuration = None,
-) -> Result:
-    """`delay_ms` (give or take `jitter_ms`) more for each round trip on a link."""
-    arguments = {"link": link, "delay_ms": delay_ms, "jitter_ms": jitter_ms}
-    return _inject("latency", fault, arguments, duration_s, seed, configuration)
-
-
-def reset_connections(
-    link: str,
-    fault: str = "reset_connections",
-    duration_s: float | None = None,
-    seed: int | None = None,
-    configuration: Configuration = None,
-) -> Result:
-    """Every established connection of a link reset, once."""
-    return _inject("reset_connections", fault, {"link": link}, duration_s, seed, configuration)
-
-
-def failover_database(
-    service: str = "db",
-    mode: str = "postmaster",
-    fault: str = "failover_database",
-    duration_s: float | None = None,
-    seed: int | None = None,
-    configuration: Configuration = None,
-) -> Result:
-    """The leader dies: its postmaster, or the whole member with its Patroni."""
-    return _inject("failover_database", fault, {"service": service, "mode": mode}, duration_s, seed, configuration)
-
-
-def switchover_database(
-    service: str = "db",
-    candidate: str | None = None,
-    fault: str = "switchover_database",
-    duration_s: float | None = None,
-    seed: int | None = None,
-    configuration: Configuration = None,
-) -> Result:
-    """The leader hands over in order, through Patroni's API."""
-    arguments = {"service": service, "candidate": candidate}
-    return _inject("switchover_database", fault, arguments, duration_s, seed, configuration)
 
 
 def hold(duration_s: float, configuration: Configuration = None) -> Result:
@@ -185,6 +58,33 @@ def undo(fault: str, configuration: Configuration = None) -> Result:
     return {"fault": fault, "undone": True}
 
 
+def _action(word: FaultWord) -> Callable[..., Result]:
+    """The action of a word: its arguments, `fault`, `duration_s`, `seed`, and Chaos Toolkit's configuration."""
+
+    def act(
+        fault: str = word.name,
+        duration_s: float | None = None,
+        seed: int | None = None,
+        configuration: Configuration = None,
+        **arguments: Any,
+    ) -> Result:
+        given = {name: arguments.get(name, known.default) for name, known in word.arguments.items()}
+        return _inject(word.name, fault, given, duration_s, seed, configuration)
+
+    act.__name__ = act.__qualname__ = word.name
+    act.__doc__ = f"{word.what[0].upper()}{word.what[1:]}."
+    own = [_parameter(name, argument) for name, argument in word.arguments.items()]
+    common = [one for one in inspect.signature(act).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    required_first = sorted(own, key=lambda one: one.default is not one.empty)
+    act.__signature__ = inspect.Signature([*required_first, *common], return_annotation=Result)  # type: ignore[attr-defined]
+    return act
+
+
+def _parameter(name: str, argument: Argument) -> inspect.Parameter:
+    default = inspect.Parameter.empty if argument.required else argument.default
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=Any)
+
+
 def _inject(
     kind: str,
     fault: str,
@@ -213,7 +113,7 @@ def _inject(
         approved = os.environ.get("FAULTLOAD_APPROVED", "").split(",")
         check_target(target, approved)
         handler = fault_for(target, request)
-        bad = problems(run, target, handler, overlap=session.overlap)
+        bad = problems(run, target, handler, request, overlap=session.overlap)
         run.event("gate", fault=label, k=k, passed=not bad, why="; ".join(bad))
         if bad:
             session.leave(f"the gate holds: {'; '.join(bad)}")
@@ -225,7 +125,7 @@ def _inject(
     except FaultloadError as error:
         run.event("note", what="not_injected", fault=label, k=k, refused=True, text=str(error))
         session.leave(str(error))
-    word = FAULTS[kind]
+    word = words()[kind]
     longest = max(request.duration_s, float(os.environ.get(MAX_DURATION_ENV, "0")) if word.one_shot else 0.0)
     opened = plan_fault(
         run,
@@ -260,3 +160,8 @@ def _result(opened: OpenFault, witnessed: bool, what: str) -> Result:
         "witnessed": witnessed,
         "what": what,
     }
+
+
+_ACTIONS = {name: _action(word) for name, word in words().items()}
+globals().update(_ACTIONS)
+__all__ = ["hold", "undo", *_ACTIONS]

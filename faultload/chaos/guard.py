@@ -7,12 +7,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from faultload.errors import Refused
+from faultload.faults import words
+from faultload.platforms import is_here, platform_of
 from faultload.platforms.base import FaultRequest, Instance
-from faultload.platforms.local_processes import instances_of
 from faultload.record import RunDirectory
 from faultload.state import state_home
 from faultload.target import TargetFile
-from faultload.vocabulary import FAULTS
 
 KILL_SWITCH_ENV = "FAULTLOAD_KILL_SWITCH"
 APPROVED_ENV = "FAULTLOAD_APPROVED"
@@ -32,7 +32,7 @@ def check_target(target: TargetFile, approved: Collection[str]) -> None:
     """Faults on this target at all: loopback, or approved by its id. Raises Refused."""
     if target.platform == "external":
         raise Refused(f"{target.name} is known by its URL only: no fault can touch it; give a target file")
-    if not target.loopback and target.id not in approved:
+    if target.id not in approved and not is_here(target):
         raise Refused(
             f"{target.id} is not on this machine: list it under `allow` in the scenario and confirm it with "
             f"--approve {target.id}"
@@ -49,10 +49,13 @@ def check_fault(target: TargetFile, request: FaultRequest, instances: Sequence[I
     for name in {*(instance.service for instance in instances), *link.split(" -> ")} - {"", link}:
         if target.is_protected(name):
             raise Refused(f"'{name}' is protected in the target file: no fault may touch it")
-    if FAULTS[request.kind].layer != "process":
+        namespace = target.namespace_of(name) if name in target.services else None
+        if namespace is not None and target.is_protected(namespace):
+            raise Refused(f"namespace '{namespace}' is protected: no fault may touch it")
+    if not words()[request.kind].selects:
         return
     service = str(request.arguments["service"])
-    running = len(instances_of(target, service))
+    running = len(platform_of(target).instances(service))
     limit = max(1, int(running * (target.guard.max_share or 0.5)))
     if target.guard.max_instances is not None:
         most = int(running * target.guard.max_share) if target.guard.max_share is not None else running

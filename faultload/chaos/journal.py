@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from faultload.errors import NotUndone
-from faultload.platforms import fault_for
+from faultload.faults import fault_for
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault
 from faultload.record import RunDirectory, append_line, wall_time
 from faultload.state import file_name, open_faults_dir, read_json, state_home, sync_folder, write_json

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from faultload.chaos.guard import kill_switch
 from faultload.chaos.journal import OpenFault
 from faultload.errors import InvalidInput
+from faultload.platforms import identified
 from faultload.processes import ProcessId
 from faultload.record import RunDirectory
 from faultload.state import read_json, state_home
@@ -36,7 +37,7 @@ class Session:
     _current: Session | None = None
 
     def __init__(self, target_file: Path) -> None:
-        self.target: TargetFile = read_target(target_file)
+        self.target: TargetFile = identified(read_target(target_file))
         self.opened: dict[str, OpenFault] = {}
         self.stopping: str | None = None
         self.undoing = False

@@ -150,7 +150,9 @@ def stop_own_target(run: RunDirectory) -> None:
     if started:
         from faultload import reference
 
-        reference.stop(started)
+        known = reference.of_id(started)
+        if known is not None:
+            reference.stop(*known)
 
 
 def main() -> None:

@@ -1,41 +1,46 @@
-"""Platforms: where instances live, and which faults each platform can make."""
+"""Platforms: where instances live, and how faults are made there."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
 from typing import TYPE_CHECKING
-
-from faultload.errors import InvalidInput, Mistake
 
 if TYPE_CHECKING:
     # the link proxy lives in this package and must not wait for pydantic
-    from faultload.platforms.base import FaultRequest, PlatformFault
+    from faultload.platforms.base import Platform
     from faultload.target import TargetFile
 
 
-def faults_of(platform: str) -> Mapping[str, type[PlatformFault]]:
-    """The fault kinds of a platform by word; empty for a platform that can make none."""
-    if platform != "local":
-        return {}
-    from faultload.platforms import local_database, local_links, local_signals
+def platform_of(target: TargetFile) -> Platform:
+    """The platform of a target. Raises Refused for one that is known by its URL only."""
+    if target.platform == "external":
+        from faultload.errors import Refused
 
-    return {
-        "kill": local_signals.Kill,
-        "terminate": local_signals.Terminate,
-        "restart": local_signals.Restart,
-        "pause": local_signals.Pause,
-        "partition": local_links.Partition,
-        "latency": local_links.Latency,
-        "reset_connections": local_links.ResetConnections,
-        "failover_database": local_database.Failover,
-        "switchover_database": local_database.Switchover,
-    }
+        raise Refused(f"{target.name} is known by its URL only: it can be loaded, but no fault can touch it")
+    module = importlib.import_module(f"faultload.platforms.{target.platform}_platform")
+    platform: Platform = module.PLATFORM(target)
+    return platform
 
 
-def fault_for(target: TargetFile, request: FaultRequest) -> PlatformFault:
-    """The fault that a request means on its target's platform. Raises InvalidInput when it has none."""
-    kinds = faults_of(target.platform)
-    if request.kind not in kinds:
-        known = f"it can do: {', '.join(kinds)}" if kinds else "it can be loaded, but no fault can touch it"
-        raise InvalidInput(Mistake(f"platform '{target.platform}' cannot do '{request.kind}'", hint=known))
-    return kinds[request.kind](target, request)
+def is_here(target: TargetFile) -> bool:
+    """Whether load and faults stay on this machine: its URL is loopback or absent, and so is its engine."""
+    from faultload.target import is_loopback
+
+    if target.url is not None and not is_loopback(target.url):
+        return False
+    return target.platform == "external" or platform_of(target).here
+
+
+def identified(target: TargetFile) -> TargetFile:
+    """A target with the id of the engine or cluster at hand.
+
+    Raises Refused when the file names another one, TargetError when none answers.
+    """
+    if target.platform in ("local", "external") or target.id.startswith("reference:"):
+        return target
+    found = platform_of(target).identity()
+    if target.id not in ("", found):
+        from faultload.errors import Refused
+
+        raise Refused(f"{target.name} is declared as {target.id}, but what answers here is {found}")
+    return target.model_copy(update={"id": found})

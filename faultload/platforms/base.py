@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from faultload.errors import Refused
 from faultload.target import TargetFile
@@ -22,12 +22,23 @@ class Instance:
     name: str = ""
     port: int | None = None
 
+    @property
+    def label(self) -> str:
+        """For people: api:8081 (pid 4711), shop-api-1 (3f1c0d2a9b7e)."""
+        what = f"pid {self.id}" if self.id.isdigit() else self.id[:12]
+        return f"{self.name or self.service} ({what})"
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Instance:
         return cls(**value)
+
+
+def names(instances: Sequence[Instance]) -> str:
+    """Instances for people."""
+    return ", ".join(instance.label for instance in instances)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +71,55 @@ class FaultRequest:
         return cls(**value)
 
 
+class Platform(ABC):
+    """Where the instances of one target live: finds them, and knows when they are ready."""
+
+    def __init__(self, target: TargetFile) -> None:
+        self.target = target
+
+    def identity(self) -> str:
+        """The target's id as the engine or cluster at hand gives it. Raises TargetError when none answers."""
+        return self.target.id
+
+    @property
+    def here(self) -> bool:
+        """Whether what answers is on this machine, as far as its address says."""
+        return True
+
+    @abstractmethod
+    def instances(self, service: str) -> list[Instance]:
+        """The running instances of a declared service, in a fixed order; never one that is not declared.
+
+        Raises TargetError when the platform does not answer.
+        """
+
+    @abstractmethod
+    def not_ready(self, service: str) -> list[str]:
+        """Why a service is not ready, in plain words; empty when it is."""
+
+    def preflight(self, kinds: Collection[str]) -> list[str]:
+        """What is missing for injecting and undoing faults of these kinds: engine, image, permissions, APIs.
+
+        In plain words with what to do; empty when nothing is. Asked before a run touches anything.
+        """
+        return []
+
+
 class PlatformFault(ABC):
     """One kind of fault on one platform.
 
     A fault is used in this order: gate, resolve, undo_plan, prepare, inject, witness; later, often from
     another process that knows only the JSON of target, request, instances and plan: undo, gone.
-    `gone_within_s` is how long after undo the fault may still be seen.
+    `gone_within_s` is how long after undo the fault may still be seen. The texts are for docs/faults.md.
     """
 
-    gone_within_s = 10.0
+    gone_within_s: ClassVar[float] = 10.0
+    made_by: ClassVar[str] = ""
+    needs: ClassVar[str] = "nothing"
+    witnessed_by: ClassVar[str] = ""
+    undone_by: ClassVar[str] = ""
+    not_run: ClassVar[str] = ""
+    """What of it was not run on the real thing, in words for the table; empty when all was."""
 
     def __init__(self, target: TargetFile, request: FaultRequest) -> None:
         self.target = target

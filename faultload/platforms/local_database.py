@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faultload.errors import Refused, TargetError
+from faultload.faults import makes
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
 from faultload.platforms.local_processes import (
     kill_all,
@@ -60,6 +61,7 @@ class _OnCluster(PlatformFault):
         return Sight(now > before or state.leader.name == plan["member"], text)
 
 
+@makes("failover_database", "local")
 class Failover(_OnCluster):
     """SIGKILL for the leader's postmaster, with its Patroni when the mode is `member`."""
 
@@ -116,6 +118,7 @@ class Failover(_OnCluster):
             wait_until(lambda: _restarted(base), 15.0, 1.0)
 
 
+@makes("switchover_database", "local")
 class Switchover(_OnCluster):
     """The leader hands over through Patroni's own API; works against any Patroni cluster by URL."""
 

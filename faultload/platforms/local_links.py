@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from faultload.errors import Refused, TargetError
+from faultload.faults import makes
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
 from faultload.platforms.links import LinkProxy, Pair
 from faultload.target import TargetFile
@@ -149,6 +150,7 @@ class _OnLink(PlatformFault):
         return Sight(reachable > 0, f"{self.link} {what} ({reachable} of {len(instances)} pairs)")
 
 
+@makes("partition", "local")
 class Partition(_OnLink):
     """Silent both ways; new connections do not complete and established ones stall."""
 
@@ -170,6 +172,7 @@ class Partition(_OnLink):
         return Sight(True, f"{what}, {established} established ones are silent")
 
 
+@makes("latency", "local")
 class Latency(_OnLink):
     """More time for each round trip."""
 
@@ -199,6 +202,7 @@ class Latency(_OnLink):
         return Sight(added >= wanted / 2, what)
 
 
+@makes("reset_connections", "local")
 class ResetConnections(_OnLink):
     """Established connections are reset, once."""
 

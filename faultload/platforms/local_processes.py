@@ -15,7 +15,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import psutil
 
-from faultload.platforms.base import Instance, Sight
+from faultload.platforms.base import Instance, Sight, names
 from faultload.processes import ProcessId, identify, state_of, wait_gone
 from faultload.target import Service, TargetFile
 
@@ -214,8 +214,3 @@ def wait_until(condition: Any, timeout_s: float, every_s: float = 0.05) -> bool:
             return False
         time.sleep(every_s)
     return True
-
-
-def names(instances: Sequence[Instance]) -> str:
-    """Instances for people: api:8081 (pid 4711)."""
-    return ", ".join(f"{instance.name} (pid {instance.id})" for instance in instances)

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faultload.errors import TargetError
-from faultload.platforms.base import Instance, PlatformFault, Sight, choose
+from faultload.faults import makes
+from faultload.platforms.base import Instance, PlatformFault, Sight, choose, names
 from faultload.platforms.local_processes import (
     answers,
     cpu_ticks,
     http_status,
     instances_of,
     kill_all,
-    names,
     process_of,
     restart_plan,
     sight_of_death,
@@ -41,6 +41,7 @@ class _OnService(PlatformFault):
         return [instance for instance in instances_of(self.target, self.service) if answers(service, instance)]
 
 
+@makes("kill", "local")
 class Kill(_OnService):
     """SIGKILL; the target's own supervisor brings the process back, undo does where none did."""
 
@@ -80,6 +81,7 @@ class Kill(_OnService):
         return Sight(len(ready) >= expected, f"{len(ready)} of {expected} instances are ready: {names(ready)}")
 
 
+@makes("terminate", "local")
 class Terminate(Kill):
     """SIGTERM, and SIGKILL after `grace_s`."""
 
@@ -91,6 +93,7 @@ class Terminate(Kill):
             process.signal(signal.SIGKILL)
 
 
+@makes("restart", "local")
 class Restart(Terminate):
     """Stopped by us; started again by its supervisor or, where none does within 5 s, by us."""
 
@@ -101,6 +104,7 @@ class Restart(Terminate):
             self.undo(instances, plan)
 
 
+@makes("pause", "local")
 class Pause(_OnService):
     """SIGSTOP; undo sends SIGCONT to the very process that was stopped."""
 

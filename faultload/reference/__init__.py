@@ -5,12 +5,25 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from faultload.reference.catalogue import REFERENCES, Reference, target_id
+from faultload.reference.catalogue import PLATFORMS, REFERENCES, Reference, of_id, target_id
 
 if TYPE_CHECKING:
-    from faultload.reference.lifecycle import Started, Status, check, start, status, stop
+    from faultload.reference.lifecycle import Started, Status, check, everywhere, start, status, stop
 
-__all__ = ["REFERENCES", "Reference", "Started", "Status", "check", "start", "status", "stop", "target_id"]
+__all__ = [
+    "PLATFORMS",
+    "REFERENCES",
+    "Reference",
+    "Started",
+    "Status",
+    "check",
+    "everywhere",
+    "of_id",
+    "start",
+    "status",
+    "stop",
+    "target_id",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -36,6 +36,17 @@ REFERENCES: Mapping[str, Reference] = {
 }
 
 
+PLATFORMS = ("local", "docker", "kubernetes")
+"""Where reference systems can be started."""
+
+
 def target_id(name: str, platform: str = "local") -> str:
     """The identity of a reference system on a platform."""
     return f"reference:{name}:{platform}"
+
+
+def of_id(target_id: str) -> tuple[str, str] | None:
+    """Name and platform of a reference system by its target id, or None for a target that is none."""
+    kind, _, rest = target_id.partition(":")
+    name, colon, platform = rest.partition(":")
+    return (name, platform) if kind == "reference" and colon else None

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from faultload import reference
-from faultload.platforms.local_processes import not_ready
+from faultload.platforms import platform_of
 from faultload.record import RunDirectory
 from faultload.target import read_target
 
@@ -41,7 +41,9 @@ def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_an_experiment_alone(memory: Path, file: Path, tmp_path: Path) -> None:
     target = read_target(memory)
     deadline = time.monotonic() + 60
-    while problems := [problem for service in target.services for problem in not_ready(target, service)]:
+    while problems := [
+        problem for service in target.services for problem in platform_of(target).not_ready(service)
+    ]:
         assert time.monotonic() < deadline, problems
         time.sleep(0.2)
     argv = ["run", "--var", "duration_s:float=1.5", "--journal-path", str(tmp_path / "journal.json"), str(file)]

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from faultload.chaos import guard, journal
-from faultload.chaos.guard import check_fault, check_target, kill_switch
+from faultload.chaos import journal
+from faultload.chaos.guard import KILL_SWITCH_ENV, check_fault, check_target, kill_switch
 from faultload.chaos.journal import OpenFault, open_faults, plan_fault
 from faultload.chaos.undo import undo, undo_all
 from faultload.errors import ExitCode, InvalidInput, Refused, TargetError
 from faultload.leftovers import undo_leftovers
+from faultload.platforms import local_processes
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight, choose
 from faultload.record import RunDirectory, read_lines
 from faultload.state import file_name
@@ -287,7 +288,7 @@ def target(**changes: Any) -> TargetFile:
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch) -> list[Instance]:
     instances = web(4)
-    monkeypatch.setattr(guard, "instances_of", lambda target, name: instances)
+    monkeypatch.setattr(local_processes, "instances_of", lambda target, name: instances)
     return instances
 
 
@@ -316,7 +317,7 @@ def test_the_guard_limits_how_much_is_touched(
 
 
 def test_the_only_instance_may_be_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "instances_of", lambda target, name: web(1))
+    monkeypatch.setattr(local_processes, "instances_of", lambda target, name: web(1))
     check_fault(target(), request(), web(1))
 
 
@@ -348,7 +349,6 @@ def test_the_guard_keeps_protected_names(running: list[Instance]) -> None:
         ({"url": "http://10.0.0.1"}, [], "shop is not on this machine"),
         ({"url": "http://10.0.0.1"}, ["other", ""], "shop is not on this machine"),
         ({"url": "http://10.0.0.1"}, ["shop"], None),
-        ({"platform": "docker"}, [], "shop is not on this machine"),
         ({"platform": "external", "url": "http://127.0.0.1"}, ["shop"], "known by its URL only"),
     ],
 )
@@ -370,7 +370,7 @@ def test_the_kill_switch(run: RunDirectory, state: Path, monkeypatch: pytest.Mon
     state.mkdir(parents=True)
     (state / "stop").touch()
     assert kill_switch() == state / "stop"
-    monkeypatch.setenv(guard.KILL_SWITCH_ENV, str(tmp_path / "named"))
+    monkeypatch.setenv(KILL_SWITCH_ENV, str(tmp_path / "named"))
     (tmp_path / "named").touch()
     assert kill_switch() == tmp_path / "named"
 

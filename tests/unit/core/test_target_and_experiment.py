@@ -11,9 +11,10 @@ from small_workspace import SmallWorkspace, experiment
 
 from faultload.errors import InvalidInput
 from faultload.experiment import read_experiment
+from faultload.faults import words
 from faultload.journeyfile import read_journeys
+from faultload.platforms import is_here
 from faultload.target import TargetFile, external, id_of_url, is_loopback, read_target, target_from_json
-from faultload.vocabulary import FAULTS
 from faultload.workspace import packs_root
 
 
@@ -25,7 +26,7 @@ def target(**changes: Any) -> TargetFile:
 
 def test_a_target_file(workspace: SmallWorkspace) -> None:
     shop = read_target(workspace.target)
-    assert (shop.id, shop.loopback) == ("http://127.0.0.1:8080", True)
+    assert (shop.id, is_here(shop)) == ("http://127.0.0.1:8080", True)
     assert shop.services["web"].instance_ports == [8080, 8081]
     assert (shop.services["web"].declared, shop.services["store"].declared) == (2, 1)
 
@@ -200,7 +201,7 @@ def test_a_shipped_experiment_is_in_order(file: Path) -> None:
     ],
 )
 def test_arguments_of_a_fault_word(word: str, given: dict[str, Any], says: list[str]) -> None:
-    assert FAULTS[word].mistakes(given) == says
+    assert words()[word].mistakes(given) == says
 
 
 # -- journeys

@@ -15,11 +15,11 @@ from faultload import scenario, target
 from faultload.cli import cli
 from faultload.errors import ExitCode, InvalidInput
 from faultload.experiment import read_experiment
+from faultload.faults import words
 from faultload.journeyfile import read_journeys
 from faultload.objective import parse_objective
 from faultload.reference import REFERENCES
 from faultload.validate import validate_files
-from faultload.vocabulary import FAULTS
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
@@ -194,7 +194,7 @@ def test_every_key_of_the_models_is_in_the_reference() -> None:
 
 def test_every_fault_word_with_its_arguments_is_in_the_table() -> None:
     rows = (ROOT / "docs" / "faults.md").read_text().splitlines()
-    for name, word in FAULTS.items():
+    for name, word in words().items():
         (row,) = [row for row in rows if row.startswith(f"| `{name}` |") and row.endswith(("| yes |", "| no |"))]
         assert row.endswith("| yes |") == word.one_shot, name
         for argument, what in word.arguments.items():
@@ -209,7 +209,7 @@ def test_exit_codes_commands_and_defects_are_in_the_readme() -> None:
         assert re.search(rf"^\|(?: [A-Z]+ \|)? {int(code)} \|", text, re.MULTILINE), code.name
     for name in cli.commands:
         assert f"`faultload {name}" in text, name
-    for name in FAULTS:
+    for name in words():
         assert f"`{name}`" in text, name
     for system in REFERENCES.values():
         for defect in system.defects:

@@ -1,0 +1,112 @@
+"""Which fault words there are, and which class makes each on each platform.
+
+A class says so with `@makes("kill", "local")`. Found are the classes in `faultload/platforms/` (modules whose
+name begins with a platform's: `local_signals`), in every module of this package, and in modules that an installed
+distribution names as entry points of the group `faultload.faults`. A module of the last two may declare a
+word of its own with `declare`: a fault in one file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from faultload.errors import InvalidInput, Mistake
+from faultload.faults.refusals import refusal
+from faultload.vocabulary import WORDS, FaultWord
+
+if TYPE_CHECKING:
+    from faultload.platforms.base import FaultRequest, PlatformFault
+    from faultload.target import TargetFile
+
+PLATFORMS = ("local", "docker", "kubernetes")
+GROUP = "faultload.faults"
+
+PlatformName = Literal["local", "docker", "kubernetes"]
+F = TypeVar("F", bound="type[PlatformFault]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    word: str
+    platform: str
+
+
+_words: dict[str, FaultWord] = {word.name: word for word in WORDS}
+_classes: dict[_Made, type[PlatformFault]] = {}
+
+
+def declare(word: FaultWord) -> FaultWord:
+    """Add a word to the vocabulary. Raises ValueError for a name that another word has."""
+    if _words.setdefault(word.name, word) != word:
+        raise ValueError(f"there is a fault word '{word.name}' already")
+    return word
+
+
+def makes(word: str, *platforms: PlatformName) -> Callable[[F], F]:
+    """Say that a class makes a fault on platforms. Raises ValueError when another class does already."""
+
+    def note(cls: F) -> F:
+        for platform in platforms:
+            known = _classes.setdefault(_Made(word, platform), cls)
+            if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise ValueError(f"{known.__qualname__} makes '{word}' on {platform} already")
+        return cls
+
+    return note
+
+
+@cache
+def _discover() -> None:
+    """Import every module that may hold words and classes, once."""
+    from faultload import faults, platforms
+
+    for package in (platforms, faults):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            name = module.name.rpartition(".")[2]
+            if package is faults or name.partition("_")[0] in PLATFORMS:
+                importlib.import_module(module.name)
+    for entry in entry_points(group=GROUP):
+        entry.load()
+    for made in _classes:
+        if made.word not in _words:
+            raise ValueError(f"a class makes '{made.word}' on {made.platform}, but no word is declared")
+
+
+def words() -> Mapping[str, FaultWord]:
+    """Every fault word by name."""
+    _discover()
+    return MappingProxyType(_words)
+
+
+def faults_of(platform: str) -> Mapping[str, type[PlatformFault]]:
+    """The classes of a platform by word; empty for a platform that can make none."""
+    _discover()
+    return {word: found for word in _words if (found := _classes.get(_Made(word, platform))) is not None}
+
+
+def cannot(platform: str, word: str) -> Mistake | None:
+    """Why a platform cannot make a fault, with the nearest that it can; None when it can."""
+    able = faults_of(platform)
+    if word in able:
+        return None
+    known = refusal(platform, word)
+    message = f"platform '{platform}' cannot do '{word}'"
+    if known is not None:
+        return Mistake(f"{message}: {known.why}", hint=known.instead)
+    hint = f"it can do: {', '.join(able)}" if able else "it can be loaded; for faults give a target file"
+    return Mistake(message, hint=hint)
+
+
+def fault_for(target: TargetFile, request: FaultRequest) -> PlatformFault:
+    """The fault that a request means on its target's platform. Raises InvalidInput when it has none."""
+    mistake = cannot(target.platform, request.kind)
+    if mistake is not None:
+        raise InvalidInput(mistake)
+    return faults_of(target.platform)[request.kind](target, request)
