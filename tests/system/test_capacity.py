@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Iterator[Folder]:
 
 def test_the_memory_service_keeps_its_promise_up_to_a_rate(folder: Folder) -> None:
     out = folder.path / "out"
-    steps = "load.rate=[{step: 60/s, for: 25s}, {step: 120/s, for: 25s}, {step: 240/s, for: 25s}]"
+    steps = "load.rate=[{step: 60/s, for: 50s}, {step: 120/s, for: 50s}, {step: 240/s, for: 50s}]"
     done = folder.faultload("run", SCENARIO, "--profile", "smoke", "--out", out, "--set", steps)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((out / "verdict.json").read_text())["capacity"]
