@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from faultload import scenario, target
 from faultload.cli import cli
 from faultload.errors import ExitCode, InvalidInput
 from faultload.experiment import read_experiment
-from faultload.faults import words
+from faultload.faults import PLATFORMS, cannot, faults_of, words
 from faultload.journeyfile import read_journeys
 from faultload.objective import parse_objective
 from faultload.reference import REFERENCES
@@ -192,15 +193,34 @@ def test_every_key_of_the_models_is_in_the_reference() -> None:
             assert re.search(rf"`{key}`|\b{key}:", text), f"{model.__name__}.{key}"
 
 
-def test_every_fault_word_with_its_arguments_is_in_the_table() -> None:
-    rows = (ROOT / "docs" / "faults.md").read_text().splitlines()
-    for name, word in words().items():
-        (row,) = [row for row in rows if row.startswith(f"| `{name}` |") and row.endswith(("| yes |", "| no |"))]
-        assert row.endswith("| yes |") == word.one_shot, name
-        for argument, what in word.arguments.items():
-            arguments = row.split("|")[2]
-            assert f"`{argument}`" in arguments, f"{name}: {argument}"
-            assert (f"`{argument}`*" in arguments) == what.required, f"{name}: {argument}"
+def test_the_tables_of_faults_are_as_the_code_says() -> None:
+    spec = importlib.util.spec_from_file_location("generate_faults", ROOT / "docs" / "generate_faults.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = (ROOT / "docs" / "faults.md").read_text()
+    assert set(re.findall(r"<!-- generated: (\w+) -->", text)) == set(module.TABLES)
+    assert text == module.generated(text), "python docs/generate_faults.py"
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_every_fault_says_how_it_is_made_witnessed_and_undone(platform: str) -> None:
+    assert faults_of(platform)
+    silent = [
+        f"{word}: {text}"
+        for word, made in faults_of(platform).items()
+        for text in ("made_by", "needs", "witnessed_by", "undone_by")
+        if not getattr(made, text)
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_what_a_platform_cannot_do_is_refused_with_the_nearest_that_it_can(platform: str) -> None:
+    for word in words():
+        refused = cannot(platform, word)
+        assert (refused is None) == (word in faults_of(platform))
+        assert refused is None or (refused.message.partition(": ")[2] and refused.hint), word
 
 
 def test_exit_codes_commands_and_defects_are_in_the_readme() -> None:

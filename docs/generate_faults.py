@@ -1,0 +1,114 @@
+"""Writes the tables of docs/faults.md from the vocabulary and the classes of the platforms.
+
+`python docs/generate_faults.py` rewrites what stands between `<!-- generated: NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from faultload.faults import PLATFORMS, cannot, faults_of, words
+from faultload.vocabulary import Argument
+
+PAGE = Path(__file__).parent / "faults.md"
+_BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def word_table() -> Iterator[str]:
+    """Every word with its arguments; * marks those that have to be given."""
+    yield "| word | what it does | arguments | layer | one-shot |"
+    yield "|---|---|---|---|---|"
+    for word in words().values():
+        arguments = ", ".join(_argument(name, argument) for name, argument in word.arguments.items())
+        yield _row(f"`{word.name}`", word.what, arguments, word.layer, "yes" if word.one_shot else "no")
+
+
+def argument_table() -> Iterator[str]:
+    """What each argument means, once."""
+    yield "| argument | of | means |"
+    yield "|---|---|---|"
+    meanings: dict[tuple[str, str], list[str]] = {}
+    for word in words().values():
+        for name, argument in word.arguments.items():
+            meanings.setdefault((name, argument.what), []).append(word.name)
+    for (name, what), of in meanings.items():
+        yield _row(f"`{name}`", ", ".join(f"`{one}`" for one in of) if len(of) < 6 else "several", what)
+
+
+def platform_table() -> Iterator[str]:
+    """Which platform makes which word."""
+    yield "| word | " + " | ".join(PLATFORMS) + " |"
+    yield "|---" * (len(PLATFORMS) + 1) + "|"
+    for word in words():
+        cells = []
+        for platform in PLATFORMS:
+            made = faults_of(platform).get(word)
+            cells.append("–" if made is None else f"yes ({made.not_run})" if made.not_run else "yes")
+        yield _row(f"`{word}`", *cells)
+
+
+def refusal_table() -> Iterator[str]:
+    """What a platform refuses, why, and the nearest that it can."""
+    yield "| word | platform | why not | instead |"
+    yield "|---|---|---|---|"
+    for word in words():
+        for platform in PLATFORMS:
+            mistake = cannot(platform, word)
+            if mistake is not None:
+                yield _row(f"`{word}`", platform, mistake.message.partition(": ")[2], mistake.hint or "")
+
+
+def _how(platform: str) -> Callable[[], Iterator[str]]:
+    def table() -> Iterator[str]:
+        yield "| word | made by | needs | witness: it is there | undo |"
+        yield "|---|---|---|---|---|"
+        for word, made in faults_of(platform).items():
+            yield _row(f"`{word}`", made.made_by, made.needs, made.witnessed_by, made.undone_by)
+
+    return table
+
+
+TABLES: dict[str, Callable[[], Iterator[str]]] = {
+    "words": word_table,
+    "arguments": argument_table,
+    "platforms": platform_table,
+    "refusals": refusal_table,
+    **{platform: _how(platform) for platform in PLATFORMS},
+}
+
+
+def _argument(name: str, argument: Argument) -> str:
+    shown = argument.default if isinstance(argument.default, str) else f"{argument.default or 0:g}"
+    mark = "*" if argument.required else "" if argument.default is None else f" ({shown})"
+    choices = f" `{'` or `'.join(argument.choices)}`" if argument.choices else ""
+    return f"`{name}`{mark}{choices}"
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def generated(text: str) -> str:
+    """A page with its generated blocks written anew."""
+
+    def block(match: re.Match[str]) -> str:
+        lines = "\n".join(TABLES[match[2]]())
+        return f"{match[1]}{lines}\n{match[3]}"
+
+    return _BLOCK.sub(block, text)
+
+
+def main() -> None:
+    """Rewrite the page; with --check only say whether it is as it should be."""
+    text = PAGE.read_text()
+    wanted = generated(text)
+    if "--check" in sys.argv:
+        sys.exit(0 if text == wanted else f"{PAGE} is old: python {Path(__file__).name}")
+    PAGE.write_text(wanted)
+
+
+if __name__ == "__main__":
+    main()
