@@ -1,0 +1,64 @@
+"""The control groups of a process, of both versions: where they are, and joining them. Standard library only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class CgroupError(Exception):
+    """A control group that cannot be reached or joined from here, and why."""
+
+
+def folders(pid: int, wanted: str | None = None) -> list[Path]:
+    """The control groups of a process as folders of this mount namespace, of both versions.
+
+    Only those with a controller, or the one `wanted`. Raises CgroupError where it cannot be reached from here.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError as error:
+        raise CgroupError(f"process {pid} cannot be read: {error.strerror}") from None
+    mounts = list(_mounts())
+    found, controllers = [], set[str]()
+    for line in lines:
+        _, names, inside = line.split(":", 2)
+        if names.startswith("name="):
+            continue
+        for root, point, kind, options in mounts:
+            v2 = kind == "cgroup2"
+            if v2 != (not names) or (names and not set(names.split(",")) & options):
+                continue
+            relative = os.path.relpath(inside, root)
+            if relative.startswith(".."):
+                continue
+            folder = point / relative
+            mine = set((folder / "cgroup.controllers").read_text().split()) if v2 else set(names.split(","))
+            if mine:
+                controllers |= {"blkio" if name == "io" else name for name in mine}
+                found.append(folder)
+            break
+    if not found or (wanted is not None and wanted not in controllers):
+        what = f"a control group for {wanted}" if wanted else "any control group"
+        raise CgroupError(f"{what} of process {pid} cannot be reached from here")
+    return found
+
+
+def _mounts() -> Iterator[tuple[str, Path, str, set[str]]]:
+    """Root, mount point, type and super options of each mounted hierarchy."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        head, _, tail = line.partition(" - ")
+        kind, _, options = tail.split(" ", 2)
+        if kind in ("cgroup", "cgroup2"):
+            fields = head.split()
+            yield fields[3], Path(fields[4]), kind, set(options.split(","))
+
+
+def join(pid: int, wanted: str | None = None) -> None:
+    """Move this process into the control groups of another. Raises CgroupError."""
+    for folder in folders(pid, wanted):
+        try:
+            (folder / "cgroup.procs").write_text(str(os.getpid()))
+        except OSError as error:
+            raise CgroupError(f"{folder} cannot be joined: {error.strerror}") from None
