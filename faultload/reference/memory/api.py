@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import uuid
+import zlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from faultload.reference.memory.breaker import Breaker
 from faultload.reference.memory.cache import Cache
 from faultload.reference.memory.database import Database, UnavailableError
+from faultload.reference.memory.metrics import BREAKER_OPEN, CACHE_LOOKUPS
 from faultload.reference.memory.model import Memory, topic_of
 from faultload.reference.memory.reading import Reader, Tier, TierDownError
 from faultload.reference.memory.server import serve
@@ -31,7 +34,7 @@ class Api:
     """The handlers of one instance."""
 
     def __init__(self, port: int, reader: Reader, database: Database, writer: Writer, defects: frozenset[str]):
-        self._port = port
+        self._instance = zlib.crc32(f"{socket.gethostname()}:{port}".encode()) >> 1
         self._reader = reader
         self._database = database
         self._writer = writer
@@ -39,7 +42,8 @@ class Api:
         size = 0 if "cache-off" in defects else 20_000
         self._searches: Cache[tuple[str, bytes]] = Cache(size=size)
         self._insights: Cache[bytes] = Cache(size=size)
-        self._insights_breaker = Breaker()
+        self._insights_breaker = breaker = Breaker()
+        BREAKER_OPEN.labels("database").set_function(lambda: breaker.open)
 
     async def create(self, request: Request) -> Response:
         """201 once the memory is committed; the same key again is the same memory."""
@@ -65,6 +69,7 @@ class Api:
         if self._slow:
             await asyncio.sleep(0.3)
         hit = self._searches.fresh((user_id, query))
+        CACHE_LOOKUPS.labels("searches", "miss" if hit is None else "hit").inc()
         if hit is None:
             tier, results = await self._reader.search(user_id, query)
             body = JSONResponse({"tier": tier, "results": results}).body
@@ -78,7 +83,9 @@ class Api:
     async def insights(self, request: Request) -> Response:
         """Counts by day and topic; while the database is away the last known ones, marked stale."""
         user_id = request.path_params["user_id"]
-        if (hit := self._insights.fresh(user_id)) is not None:
+        hit = self._insights.fresh(user_id)
+        CACHE_LOOKUPS.labels("insights", "miss" if hit is None else "hit").inc()
+        if hit is not None:
             return Response(hit, media_type="application/json", headers={"x-cache": "hit"})
         stale = self._insights.stale(user_id)
         if stale is not None and not self._insights_breaker.allow():
@@ -138,7 +145,7 @@ class Api:
         try:
             await self._database.run(
                 "INSERT INTO heartbeats VALUES (%s, now()) ON CONFLICT (instance) DO UPDATE SET at = now()",
-                (self._port,),
+                (self._instance,),
             )
             tiers["legacy"] = database = "ok"
         except UnavailableError as error:
@@ -208,17 +215,17 @@ async def _tier_health(tier: Tier) -> str:
 
 def main() -> None:
     given = arguments("faultload.reference.memory.api")
-    settings = Settings.read(given.config)
+    settings: Settings = given.settings
     defects = settings.defects
 
     async def build() -> tuple[ASGIApp, list[Coroutine[Any, Any, None]]]:
         database = Database(
-            settings.api_databases[given.port],
+            settings.databases_of(given.port),
             settings.user,
             settings.password,
             retry="no-retry" not in defects,
         )
-        tiers = [Tier(name, port) for name, port in settings.tiers.items()]
+        tiers = [Tier(name, *address) for name, address in settings.tiers.items()]
         reader = Reader(tiers, database, fallback="no-fallback" not in defects)
         make: Callable[..., Writer] = BatchWriter if "ack-before-commit" in defects else Writer
         writer = make(database, lambda memory: reader.push(Memory(**memory)))
@@ -228,7 +235,7 @@ def main() -> None:
             application = one_in_fifty_fails(application)
         return application, [reader.pushing(), writer.working()]
 
-    serve(given.port, build)
+    serve("api", settings.host, given.port, build)
 
 
 if __name__ == "__main__":

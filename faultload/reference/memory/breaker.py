@@ -20,7 +20,7 @@ class Breaker:
 
     def allow(self) -> bool:
         """Whether this request may go; a True while open makes it the one that tries."""
-        if self._failed < self._limit:
+        if not self.open:
             return True
         now = self._clock()
         if now < self._try_at:
@@ -28,10 +28,15 @@ class Breaker:
         self._try_at = now + self._retry_s
         return True
 
+    @property
+    def open(self) -> bool:
+        """Whether the dependency is being left alone."""
+        return self._failed >= self._limit
+
     def success(self) -> None:
         self._failed = 0
 
     def failure(self) -> None:
         self._failed += 1
-        if self._failed >= self._limit:
+        if self.open:
             self._try_at = self._clock() + self._retry_s

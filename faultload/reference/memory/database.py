@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
+from faultload.reference.memory.metrics import CONNECTS, STATEMENTS
 from faultload.reference.memory.settings import Address
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Database:
             async with asyncio.timeout_at(deadline):
                 await self._slots.acquire()
         except TimeoutError:
+            STATEMENTS.labels("unavailable").inc()
             raise UnavailableError("every connection is busy") from None
         try:
             while loop.time() < deadline:
@@ -70,13 +72,16 @@ class Database:
                     if not self._retry:  # the defect: a dead connection is kept for ever
                         self._idle.append(connection)
                         break
+                    STATEMENTS.labels("retried").inc()
                     await connection.close()
                 except BaseException:
                     await connection.close()
                     raise
                 else:
                     self._idle.append(connection)
+                    STATEMENTS.labels("ok").inc()
                     return rows
+            STATEMENTS.labels("unavailable").inc()
             raise UnavailableError(str(why) or type(why).__name__)
         finally:
             self._slots.release()
@@ -109,6 +114,7 @@ class Database:
                 if not task.cancelled() and task.exception() is None and task.result() is found
             )
             self._addresses.sort(key=lambda address: address != winner)
+            CONNECTS.labels(f"{winner[0]}:{winner[1]}").inc()
             return found
 
     async def _open(self, address: Address) -> Connection:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
-from collections.abc import Coroutine
+import socket
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from faultload.reference.http import BrokenError, HttpClient, NotSentError, Response
+from faultload.reference.memory.metrics import INSTANCES, RESENDS
 from faultload.reference.memory.server import serve
-from faultload.reference.memory.settings import Settings, arguments
+from faultload.reference.memory.settings import Address, Settings, arguments
 
 CHECK_S = 0.5
 TRY_S = 1.5
@@ -26,12 +29,12 @@ REPEATABLE = ("GET", "HEAD", "OPTIONS")
 class Instance:
     """One API instance as the gateway sees it; whatever goes wrong marks it down until a check succeeds."""
 
-    def __init__(self, port: int) -> None:
-        self.client = HttpClient("127.0.0.1", port)
+    def __init__(self, host: str, port: int, *, healthy: bool = True) -> None:
+        self.client = HttpClient(host, port)
         self.client.on_lost_idle = self.suspect
-        self._checks = HttpClient("127.0.0.1", port)
+        self._checks = HttpClient(host, port)
         self._look_now = asyncio.Event()
-        self.healthy = True
+        self.healthy = healthy
 
     def suspect(self) -> None:
         """Out of rotation, and looked at once more at once."""
@@ -41,33 +44,83 @@ class Instance:
 
     async def checking(self) -> None:
         """A health check each half second."""
-        while True:
-            try:
-                found = await self._checks.request("GET", "/health", timeout_s=CHECK_S)
-                self.healthy = found.status == 200
-            except (NotSentError, BrokenError, TimeoutError):
-                self.healthy = False
-            try:
-                async with asyncio.timeout(CHECK_S):
-                    await self._look_now.wait()
-            except TimeoutError:
-                continue
-            self._look_now.clear()
-            await asyncio.sleep(0.02)
+        try:
+            while True:
+                await self._check()
+                try:
+                    async with asyncio.timeout(CHECK_S):
+                        await self._look_now.wait()
+                except TimeoutError:
+                    continue
+                self._look_now.clear()
+                await asyncio.sleep(0.02)
+        finally:
+            self.client.close()
+            self._checks.close()
+
+    async def _check(self) -> None:
+        try:
+            found = await self._checks.request("GET", "/health", timeout_s=CHECK_S)
+            self.healthy = found.status == 200
+        except (NotSentError, BrokenError, TimeoutError):
+            self.healthy = False
 
 
 class Gateway:
     """Round robin over the healthy instances, or over all when none is."""
 
-    def __init__(self, ports: tuple[int, ...]) -> None:
-        self.instances = [Instance(port) for port in ports]
+    def __init__(self, upstreams: Sequence[Address]) -> None:
+        self._upstreams = upstreams
+        self._instances = {address: Instance(*address) for address in upstreams if _is_ip(address[0])}
         self._turn = 0
+        for state, count in (("known", self._known), ("healthy", self._healthy)):
+            INSTANCES.labels(state).set_function(count)
+
+    async def watching(self) -> None:
+        """Check every instance; those of a name come and go with the addresses that it stands for."""
+        checks = {address: asyncio.create_task(one.checking()) for address, one in self._instances.items()}
+        try:
+            while True:
+                for address in (await self._wanted()) ^ checks.keys():
+                    if address in checks:
+                        checks.pop(address).cancel()
+                        del self._instances[address]
+                    else:
+                        self._instances[address] = one = Instance(*address, healthy=False)
+                        checks[address] = asyncio.create_task(one.checking())
+                await asyncio.sleep(CHECK_S)
+        finally:
+            for check in checks.values():
+                check.cancel()
+
+    async def _wanted(self) -> set[Address]:
+        """The addresses there should be; a name that stands for nothing right now leaves everything as it is."""
+        wanted: set[Address] = set()
+        for host, port in self._upstreams:
+            if _is_ip(host):
+                wanted.add((host, port))
+                continue
+            try:
+                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except OSError:
+                return set(self._instances)
+            wanted |= {(str(sockaddr[0]), port) for *_, sockaddr in found}
+        return wanted
+
+    def _known(self) -> int:
+        return len(self._instances)
+
+    def _healthy(self) -> int:
+        return sum(one.healthy for one in self._instances.values())
 
     def order(self) -> list[Instance]:
         """The instances to try, in order."""
+        instances = list(self._instances.values())
+        if not instances:
+            return []
         self._turn += 1
-        start = self._turn % len(self.instances)
-        turned = self.instances[start:] + self.instances[:start]
+        start = self._turn % len(instances)
+        turned = instances[start:] + instances[:start]
         return [one for one in turned if one.healthy] or turned
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,8 +130,7 @@ class Gateway:
         if body is None:
             return
         if scope["path"] == "/health":
-            healthy = sum(one.healthy for one in self.instances)
-            response = _answer(200, {"status": "ok", "service": "gateway", "healthy_instances": healthy})
+            response = _answer(200, {"status": "ok", "service": "gateway", "healthy_instances": self._healthy()})
         else:
             response = await self.forward(scope, body)
         headers = [pair for pair in response.headers if pair[0] not in HOP_BY_HOP and pair[0] != b"content-length"]
@@ -106,16 +158,19 @@ class Gateway:
                 )
             except NotSentError:
                 instance.suspect()
+                RESENDS.labels("not_sent").inc()
             except BrokenError as error:
                 instance.suspect()
                 problem = _answer(502, {"error": f"the API instance broke off: {error}"})
                 if not repeatable:
                     break
+                RESENDS.labels("broke_off").inc()
             except TimeoutError:
                 instance.suspect()
                 problem = _answer(504, {"error": "the API instance did not answer in time"})
                 if not repeatable:
                     break
+                RESENDS.labels("timeout").inc()
         return problem
 
 
@@ -131,19 +186,27 @@ async def _body(receive: Receive) -> bytes | None:
             return b"".join(chunks)
 
 
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _answer(status: int, value: Any) -> Response:
     return Response(status, [(b"content-type", b"application/json")], json.dumps(value).encode())
 
 
 def main() -> None:
     given = arguments("faultload.reference.memory.gateway")
-    settings = Settings.read(given.config)
+    settings: Settings = given.settings
 
     async def build() -> tuple[ASGIApp, list[Coroutine[Any, Any, None]]]:
         gateway = Gateway(settings.gateway_upstreams)
-        return gateway, [instance.checking() for instance in gateway.instances]
+        return gateway, [gateway.watching()]
 
-    serve(given.port, build)
+    serve("gateway", settings.host, given.port, build)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from faultload.reference.http import BrokenError, HttpClient, NotSentError
 from faultload.reference.memory.breaker import Breaker
 from faultload.reference.memory.database import Database, UnavailableError
+from faultload.reference.memory.metrics import BREAKER_OPEN, TIER_ANSWERS, TIER_CALLS
 from faultload.reference.memory.model import COLUMNS, SEARCHED, Memory, rank
 
 TIER_TIMEOUT_S = 0.2
@@ -25,10 +26,11 @@ class TierDownError(Exception):
 class Tier:
     """One tier behind its circuit breaker."""
 
-    def __init__(self, name: str, port: int) -> None:
+    def __init__(self, name: str, host: str, port: int) -> None:
         self.name = name
-        self._client = HttpClient("127.0.0.1", port, connect_timeout_s=TIER_TIMEOUT_S)
-        self._breaker = Breaker()
+        self._client = HttpClient(host, port, connect_timeout_s=TIER_TIMEOUT_S)
+        self._breaker = breaker = Breaker()
+        BREAKER_OPEN.labels(name).set_function(lambda: breaker.open)
 
     async def ask(self, method: str, target: str, value: Any = None) -> Any:
         """The JSON answer within 200 ms. Raises TierDownError."""
@@ -42,8 +44,10 @@ class Tier:
             found = response.json()
         except (NotSentError, BrokenError, TimeoutError, TierDownError, ValueError) as error:
             self._breaker.failure()
+            TIER_CALLS.labels(self.name, "failed").inc()
             raise TierDownError(self.name) from error
         self._breaker.success()
+        TIER_CALLS.labels(self.name, "ok").inc()
         return found
 
 
@@ -62,13 +66,16 @@ class Reader:
         target = "/search?" + urlencode({"user_id": user_id, "query": query})
         for tier in self.tiers:
             try:
-                return tier.name, (await tier.ask("GET", target))["results"]
+                results = (await tier.ask("GET", target))["results"]
+                TIER_ANSWERS.labels(tier.name).inc()
+                return tier.name, results
             except TierDownError as error:
                 if not self._fallback:
                     raise UnavailableError(f"tier {tier.name} is down") from error
         rows = await self._database.run(
             f"SELECT {COLUMNS} FROM memories WHERE user_id = %s ORDER BY id DESC LIMIT {SEARCHED}", (user_id,)
         )
+        TIER_ANSWERS.labels("legacy").inc()
         return "legacy", rank((Memory(*row) for row in rows), query)
 
     async def lookup(self, keys: Iterable[str]) -> dict[str, tuple[str, dict[str, Any]]]:

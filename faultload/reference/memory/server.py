@@ -1,4 +1,4 @@
-"""One process of the memory service: an ASGI application on a loopback port and the tasks beside it."""
+"""One process of the memory service: an ASGI application on a port, and the tasks beside it."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ import uvicorn
 import uvloop
 
 from faultload.lifeline import die_with_parent
+from faultload.reference.memory.metrics import Metered
 
 Build = Callable[[], Awaitable[tuple[Any, list[Coroutine[Any, Any, None]]]]]
 
 
-def serve(port: int, build: Build) -> None:
+def serve(service: str, host: str, port: int, build: Build) -> None:
     """Serve until SIGTERM or the parent's death; a task that ends with an error ends the process."""
     die_with_parent()
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    uvloop.run(_serve(port, build))
+    uvloop.run(_serve(service, host, port, build))
 
 
-async def _serve(port: int, build: Build) -> None:
+async def _serve(service: str, host: str, port: int, build: Build) -> None:
     application, beside = await build()
     server = uvicorn.Server(
         uvicorn.Config(
-            application,
-            host="127.0.0.1",
+            Metered(service, application),
+            host=host,
             port=port,
             loop="none",
             http="httptools",

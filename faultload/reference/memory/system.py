@@ -72,7 +72,7 @@ class System:
 
     async def not_ready(self) -> str | None:
         """What is still missing, in words; None when the whole path works and the pair is whole."""
-        roles = sorted((await patroni.cluster_state(self.cluster.members)).values())
+        roles = sorted((await patroni.cluster_state(self.cluster.urls)).values())
         standby = "replica" if "async-replication" in self.defects else "sync_standby"
         if roles != sorted(["leader", standby]):
             return f"the database members are {', '.join(roles) or 'not there'}"
@@ -83,7 +83,7 @@ class System:
 
     async def when_ready(self) -> None:
         """What a defect changes once everything is up."""
-        if "no-failover" in self.defects and not await patroni.pause_failover(self.cluster.members):
+        if "no-failover" in self.defects and not await patroni.pause_failover(self.cluster.urls):
             raise RuntimeError("Patroni could not be paused")
 
     @property
@@ -122,7 +122,7 @@ class System:
 
     def _settings(self) -> Settings:
         return Settings(
-            gateway_upstreams=self.api_links,
+            gateway_upstreams=tuple((HOST, port) for port in self.api_links),
             api_databases={
                 api: tuple((HOST, port) for port in links)
                 for api, links in zip(self.apis, self.db_links, strict=True)
@@ -130,7 +130,7 @@ class System:
             database=tuple((HOST, member.sql_port) for member in self.cluster.members),
             user="memory",
             password=self.cluster.password,
-            tiers=self.tiers,
+            tiers={name: (HOST, port) for name, port in self.tiers.items()},
             defects=self.defects,
         )
 

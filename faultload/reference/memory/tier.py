@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from faultload.reference.memory.database import Database
+from faultload.reference.memory.metrics import STORED
 from faultload.reference.memory.model import Memory
 from faultload.reference.memory.server import serve
 from faultload.reference.memory.settings import Settings, arguments
@@ -50,14 +51,15 @@ def application(name: str, store: Store) -> Starlette:
 
 def main() -> None:
     given = arguments("faultload.reference.memory.tier", "name")
-    settings = Settings.read(given.config)
+    settings: Settings = given.settings
 
     async def build() -> tuple[Starlette, list[Coroutine[Any, Any, None]]]:
         store = Store(PER_USER[given.name])
+        STORED.labels(given.name).set_function(lambda: len(store))
         database = Database(settings.database, settings.user, settings.password, size=1)
         return application(given.name, store), [mirror(store, database)]
 
-    serve(given.port, build)
+    serve(given.name, settings.host, given.port, build)
 
 
 if __name__ == "__main__":
