@@ -97,6 +97,13 @@ class Platform(ABC):
     def not_ready(self, service: str) -> list[str]:
         """Why a service is not ready, in plain words; empty when it is."""
 
+    def ready(self, service: str) -> list[Instance]:
+        """The running instances of a service that are ready; the guard's floor counts these.
+
+        A platform that does not tell one from another counts none unless the whole service is ready.
+        """
+        return [] if self.not_ready(service) else self.instances(service)
+
     def preflight(self, kinds: Collection[str]) -> list[str]:
         """What is missing for injecting and undoing faults of these kinds: engine, image, permissions, APIs.
 

@@ -15,5 +15,8 @@ class Local(Platform):
     def not_ready(self, service: str) -> list[str]:
         return local_processes.not_ready(self.target, service)
 
+    def ready(self, service: str) -> list[Instance]:
+        return local_processes.ready(self.target, service)
+
 
 PLATFORM = Local

@@ -88,17 +88,23 @@ def listeners(ports: set[int]) -> dict[int, ProcessId]:
 def not_ready(target: TargetFile, name: str) -> list[str]:
     """Why a service is not ready, in plain words; empty when it is."""
     service = target.services[name]
-    found = instances_of(target, name)
     if service.patroni is not None:
         from faultload.platforms.patroni import cluster_problems
 
         return cluster_problems(name, service.patroni)
-    problems = []
     floor = service.declared if service.min_ready is None else service.min_ready
-    ready = [instance for instance in found if answers(service, instance)]
-    if len(ready) < floor:
-        problems.append(f"{name}: {len(ready)} of {service.declared} instances are ready, {floor} must be")
-    return problems
+    count = len(ready(target, name))
+    if count < floor:
+        return [f"{name}: {count} of {service.declared} instances are ready, {floor} must be"]
+    return []
+
+
+def ready(target: TargetFile, name: str) -> list[Instance]:
+    """The running instances of a service that are ready; of a database, its running members."""
+    service, found = target.services[name], instances_of(target, name)
+    if service.patroni is not None:
+        return found
+    return [instance for instance in found if answers(service, instance)]
 
 
 def answers(service: Service, instance: Instance, timeout_s: float = 2.0) -> bool:
