@@ -125,6 +125,10 @@ class TargetFile(Model):
     """kubernetes: the context of the kubeconfig; its current one when left out."""
     namespace: str | None = None
     """kubernetes: of every service that names none."""
+    helper_namespace: str | None = None
+    """kubernetes: where privileged helper pods may run; beside the service when left out."""
+    network: Literal["helper", "policy"] = "helper"
+    """kubernetes: partitions by a helper in the pod's network, or by a NetworkPolicy that the cluster enforces."""
     services: dict[str, Service] = {}
     links: dict[str, Link] = {}
     allow: list[str] = []
