@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
-import socket
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from faultload.reference.http import BrokenError, HttpClient, NotSentError, Response
 from faultload.reference.memory.metrics import INSTANCES, RESENDS
+from faultload.reference.memory.names import addresses_of
 from faultload.reference.memory.server import serve
 from faultload.reference.memory.settings import Address, Settings, arguments
 
@@ -101,10 +101,9 @@ class Gateway:
                 wanted.add((host, port))
                 continue
             try:
-                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                wanted |= await addresses_of(host, port)
             except OSError:
                 return set(self._instances)
-            wanted |= {(str(sockaddr[0]), port) for *_, sockaddr in found}
         return wanted
 
     def _known(self) -> int:
