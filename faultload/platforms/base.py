@@ -58,6 +58,13 @@ class FaultRequest:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     duration_s: float = 10.0
     seed: int = 1
+    max_duration_s: float = 0.0
+    """One-shot faults: how long the system is given to come back by itself, where that is longer."""
+
+    @property
+    def longest_s(self) -> float:
+        """When undo restores what did not come back, seconds after the injection."""
+        return max(self.duration_s, self.max_duration_s)
 
     def argument(self, name: str, default: Any = None) -> Any:
         value = self.arguments.get(name)
