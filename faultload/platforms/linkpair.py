@@ -29,14 +29,20 @@ class Weather:
 
 
 class Pair:
-    """A listener in front of one instance, for one client instance or several."""
+    """A listener in front of one instance, for one client instance or several.
+
+    Settings: `name`, `upstream` (host and port), `listen` (port), and where wanted `listen_host` (127.0.0.1),
+    `mark` (the SO_MARK of every connection that the proxy makes, so that a redirect lets it pass; needs
+    NET_ADMIN; without the bits 0x4000 and 0x8000, by which kube-proxy rewrites or drops), and `protocol`, `client`, `server` for those who ask.
+    """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.settings = dict(settings)
         self.name = str(settings["name"])
         host, port = settings["upstream"]
         self.upstream = (str(host), int(port))
-        self.address = ("127.0.0.1", int(settings["listen"]))
+        self.address = (str(settings.get("listen_host") or "127.0.0.1"), int(settings["listen"]))
+        self.mark = int(settings.get("mark") or 0)
         self.weather = Weather()
         self.passable = asyncio.Event()
         self.passable.set()
@@ -52,7 +58,7 @@ class Pair:
     def open(self) -> None:
         """Bind, listen and accept. Raises OSError."""
         if self._listener is None:
-            listener = socket.socket()
+            listener = socket.socket(_family(self.address[0]))
             try:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 listener.setblocking(False)
@@ -144,8 +150,7 @@ class Pair:
 
     async def _connect(self, client: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        server = socket.socket()
-        server.setblocking(False)
+        server = _outgoing(self.upstream[0], self.mark)
         try:
             async with asyncio.timeout(5):
                 await loop.sock_connect(server, self.upstream)
@@ -182,8 +187,7 @@ class Pair:
         self._listener.listen(0)
         loop = asyncio.get_running_loop()
         for _ in range(BACKLOG):
-            parked = socket.socket()
-            parked.setblocking(False)
+            parked = _outgoing(self.address[0])
             self._parked.append(parked)
             try:
                 async with asyncio.timeout(0.05):
@@ -323,6 +327,18 @@ class Pump:
             if not self.pair.passable.is_set():
                 await self.pair.passable.wait()
             await loop.sock_sendall(self.sink, part)
+
+
+def _outgoing(host: str, mark: int = 0) -> socket.socket:
+    made = socket.socket(_family(host))
+    if mark:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+    made.setblocking(False)
+    return made
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def abort(end: socket.socket) -> None:

@@ -50,7 +50,7 @@ class LinkProxy:
         return [
             Pair(
                 name=pair["name"],
-                host="127.0.0.1",
+                host=_reachable(pair.get("listen_host")),
                 port=int(pair["listen"]),
                 protocol=pair["protocol"],
                 upstream=(str(pair["upstream"][0]), int(pair["upstream"][1])),
@@ -96,6 +96,13 @@ class LinkProxy:
         if not isinstance(value, dict):
             raise TargetError(f"{self.url} is not a link proxy")
         return value
+
+
+def _reachable(listen_host: str | None) -> str:
+    """Where a listener of this machine can be reached."""
+    return {None: "127.0.0.1", "": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(
+        listen_host, str(listen_host)
+    )
 
 
 def _path(link: str, fault_id: str) -> str:
