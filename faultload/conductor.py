@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from faultload import record_tables, reference
 from faultload.chaos.guard import kill_switch
-from faultload.chaos.journal import open_faults
+from faultload.chaos.journal import open_faults, readable_faults
 from faultload.chaos.undo import undo_all
 from faultload.chaos.warden import WardenProcess, start_warden
 from faultload.children import LEAD_S, Child, Children, Injection
@@ -79,6 +79,8 @@ class Conductor:
     screen: Screen
     interrupts: Interrupts
     env: Mapping[str, str] = field(default_factory=dict)
+    kinds: frozenset[str] = frozenset()
+    """The fault words that will be injected."""
 
     def __post_init__(self) -> None:
         self.watch = Watch(self.run, self.scenario, self.profile, self.slo)
@@ -132,6 +134,7 @@ class Conductor:
         self.watch.status = "starting the load"
         self._children.start_load(self.workers)
         self._wait_until_ready(self._declared)
+        self._preflight(self._declared)
         self._wait(
             lambda: len(self._ready) >= self.workers, READY_TIMEOUT_S["local"], "the load processes are not ready"
         )
@@ -176,6 +179,15 @@ class Conductor:
             self._wait(ready, READY_TIMEOUT_S[declared.platform], "")
         except TargetError:
             raise TargetError(f"the target is not ready: {'; '.join(problems)}") from None
+
+    def _preflight(self, declared: TargetFile) -> None:
+        """Nothing is injected where something is missing for injecting or for undoing."""
+        if self.target.reference is None or not self.kinds:
+            return  # a target that was there before has been looked at before the run
+        platform = platform_of(declared)
+        missing = self._in_thread(lambda: platform.preflight(self.kinds))
+        if missing:
+            raise Stopped("guard", "; ".join(missing))
 
     def _load_and_faults(self) -> None:
         assert self._children is not None
@@ -367,7 +379,7 @@ class Conductor:
             child.kill()
 
     def _undo_left(self) -> None:
-        left = open_faults(run=self.run.path)
+        left, _ = readable_faults(run=self.run.path)
         if left:
             still = self._in_thread(lambda: undo_all(left, "conductor"))
             self.not_undone = [fault.label for fault in still]

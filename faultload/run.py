@@ -218,7 +218,7 @@ def _run_one(
     declared = prepared.target.declared
     if declared is not None:
         declared = prepared.target.declared = identified(declared)
-        kinds = {experiment.word.name for experiment in prepared.experiments.values()}
+        kinds = _kinds(prepared)
         missing = platform_of(declared).preflight(kinds) if kinds else []
         if missing:
             raise Refused("; ".join(missing))
@@ -260,6 +260,7 @@ def _run_one(
         screen=own_screen,
         interrupts=interrupts,
         env={APPROVED_ENV: ",".join(approved)} if approved else {},
+        kinds=_kinds(prepared),
     )
     try:
         own_screen.say(f"{prepared.scenario.name}, profile {prepared.profile}, seed {seed}: {path}")
@@ -339,6 +340,11 @@ def _typed(target_id: str) -> bool:
         return False
     print(f"{target_id} is not on this machine. Type its id to go on: ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip() == target_id
+
+
+def _kinds(prepared: Prepared) -> frozenset[str]:
+    """The fault words of a scenario."""
+    return frozenset(experiment.word.name for experiment in prepared.experiments.values())
 
 
 def _load_plan(prepared: Prepared, seed: int, workers: int) -> dict[str, Any]:
