@@ -235,7 +235,8 @@ def _exit_code(measured: Measured, verdict: Verdict) -> ExitCode:
     stopped = measured.info.get("stopped") or {}
     if stopped.get("by") == "person":
         return ExitCode.INTERRUPTED
-    if stopped.get("by") in ("abort", "kill_switch", "guard") or any(fault.gate is False for fault in measured.faults):
+    held = any(fault.gate is False for fault in measured.faults)
+    if held or stopped.get("by") in ("abort", "kill_switch", "guard"):
         return ExitCode.REFUSED
     return _EXIT[verdict]
 
