@@ -1,20 +1,95 @@
-"""A reference system on Docker."""
+"""A reference system on Docker: a compose project, started, watched and removed from any process."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from faultload.errors import InvalidInput, Mistake
-from faultload.processes import ProcessId
-from faultload.reference.lifecycle import Started, Status
+import yaml
 
-_MISSING = Mistake("no reference system starts on platform 'docker' yet", hint="--platform local")
+from faultload import state
+from faultload.errors import InvalidInput, Mistake, Refused, TargetError
+from faultload.processes import ProcessId, descendants, end, identify, spawn
+from faultload.reference import catalogue, docker_image, docker_project
+from faultload.reference.lifecycle import Status
+
+BUILD_LIMIT_S = 1200.0
+"""How long an image that is not there may take before a start is given up."""
+QUOTED_LINES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class DockerStarted:
+    """A compose project on its way up."""
+
+    name: str
+    target_id: str
+    folder: Path
+    logs: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def target_file(self) -> Path:
+        return self.folder / "target.yaml"
+
+    def wait_ready(self, timeout_s: float = 60) -> Path:
+        """The target file, once the whole system is ready; the time to build a missing image does not count.
+
+        Raises TargetError with the last log lines when the start failed, or at the time-out.
+        """
+        limit_s, since, built = BUILD_LIMIT_S, time.monotonic(), False
+        while not self.target_file.exists():
+            code = self.process.poll()
+            if code is not None and not self.target_file.exists():
+                failed = state.read_json(self.folder / "failed.json") or {}
+                why = failed.get("error") or f"its start ended with {code}"
+                raise TargetError(f"{self.name} did not start: {why}\n{self._last_lines()}")
+            if not built and (self.folder / "image.json").exists():
+                limit_s, since, built = timeout_s, time.monotonic(), True
+            if time.monotonic() - since >= limit_s:
+                what = "ready" if built else "built"
+                raise TargetError(f"{self.name} is not {what} after {limit_s:g} s\n{self._last_lines()}")
+            time.sleep(0.05)
+        return self.target_file
+
+    def _last_lines(self) -> str:
+        log = self.logs / "compose.log"
+        try:
+            lines = log.read_text(errors="replace").splitlines()[-QUOTED_LINES:]
+        except FileNotFoundError:
+            return ""
+        return "\n".join([f"{log}:", *("  " + line for line in lines)])
 
 
 def check() -> None:
-    """Raise InvalidInput when it cannot be started here."""
-    raise InvalidInput(_MISSING)
+    """Raise InvalidInput when it cannot be started here: no engine, no compose, nothing to build the image from."""
+    try:
+        with docker_project.engine() as client:
+            remote = docker_project.is_remote()
+            if remote is not None:
+                hint = "unset DOCKER_HOST, or declare your own system in a target file"
+                raise InvalidInput(
+                    Mistake(
+                        f"the engine at {remote} publishes on its own loopback, not on this machine's", hint=hint
+                    )
+                )
+            if docker_project.compose_command() is None:
+                hint = "apt-get install docker-compose, or Docker's compose plugin"
+                raise InvalidInput(Mistake("neither `docker compose` nor `docker-compose` is there", hint=hint))
+            for name in catalogue.REFERENCES:
+                docker_image.check(client, name)
+    except TargetError as error:
+        hint = "start dockerd, and be in the group `docker`; DOCKER_HOST names another engine"
+        raise InvalidInput(Mistake(str(error), hint=hint)) from None
 
 
 def start(
@@ -24,16 +99,117 @@ def start(
     logs: Path | None = None,
     owner: ProcessId | None = None,
     extra_env: Mapping[str, str] | None = None,
-) -> Started:
-    """Start it and return at once."""
-    raise InvalidInput(_MISSING)
+) -> DockerStarted:
+    """Start it and return at once; it lives until `stop`, whatever becomes of the caller.
+
+    Raises Refused when one is up already.
+    """
+    target_id = catalogue.target_id(name, "docker")
+    folder = state.target_dir(target_id)
+    found = status(name)
+    if found is not None and found.running:
+        how = f"`faultload target down {name} --platform docker` stops it"
+        raise Refused(f"{name} is up already since {found.started}; {how}")
+    left = stop(name)
+    if left:
+        raise TargetError(f"what is left of an earlier {name} does not go: {', '.join(left)}")
+    try:
+        folder.mkdir(parents=True, mode=0o700)
+    except FileExistsError:
+        raise Refused(f"{name} is being started by another process") from None
+    logs = (logs or folder / "logs").absolute()
+    argv = [sys.executable, "-m", "faultload.reference.docker_up", "--name", name, "--id", target_id]
+    argv += ["--folder", str(folder), "--logs", str(logs)]
+    for defect in defects:
+        argv += ["--defect", defect]
+    known = {
+        "starter": None,
+        "owner": None if owner is None else owner.to_json(),
+        "defects": list(defects),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "logs": str(logs),
+    }
+    state.write_json(_record(folder), known)
+    process = spawn(argv, log=logs / "compose.log", env=extra_env)
+    identity = identify(process.pid)
+    state.write_json(_record(folder), known | {"starter": None if identity is None else identity.to_json()})
+    return DockerStarted(name, target_id, folder, logs, process)
 
 
 def stop(name: str) -> list[str]:
-    """Remove it; nothing is ever up."""
-    return []
+    """Remove every container, network and volume of it; returns what would not go, in words.
+
+    Works from any process, when it is half started, and when it is not up, too. The containers' logs are kept where
+    its other logs are.
+    """
+    folder = state.target_dir(catalogue.target_id(name, "docker"))
+    if not folder.exists():
+        return []
+    found: dict[str, Any] = state.read_json(_record(folder)) or {}
+    starter = _starter(found)
+    left = []
+    if starter is not None:
+        below = descendants(starter)
+        left = [f"process {process.pid}" for process in end([starter, *below])]
+        with suppress(ChildProcessError, OSError):
+            os.waitpid(starter.pid, os.WNOHANG)
+    project = docker_project.project_of(name)
+    try:
+        with docker_project.engine(timeout_s=60) as client:
+            if "logs" in found and not Path(found["logs"]).is_relative_to(folder):
+                docker_project.save_logs(client, project, Path(found["logs"]))
+            left += docker_project.remove(client, project)
+    except TargetError as error:
+        left.append(f"compose project {project}: {error}")
+    if not left:
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            left.append(f"folder {folder}")
+    return left
 
 
 def status(name: str) -> Status | None:
     """What is known of it, or None when it is not up."""
-    return None
+    target_id = catalogue.target_id(name, "docker")
+    folder = state.target_dir(target_id)
+    found: dict[str, Any] | None = state.read_json(_record(folder))
+    if found is None:
+        return None
+    starter = _starter(found)
+    owner = None if found["owner"] is None else ProcessId.from_json(found["owner"])
+    target_file = folder / "target.yaml"
+    starting = starter is not None and starter.alive()
+    url = None
+    with suppress(FileNotFoundError):
+        url = yaml.safe_load(target_file.read_text())["url"]
+    running = starting or _has_containers(name)
+    return Status(
+        name=name,
+        target_id=target_id,
+        running=running,
+        ready=running and url is not None,
+        url=url,
+        target_file=target_file,
+        defects=tuple(found["defects"]),
+        pids={"compose": starter} if starting and starter is not None else {},
+        owner=owner,
+        owner_alive=None if owner is None else owner.alive(),
+        started=found["started"],
+        logs=Path(found["logs"]),
+    )
+
+
+def _has_containers(name: str) -> bool:
+    """Whether any of its containers runs; False when no engine answers."""
+    with suppress(TargetError), docker_project.engine() as client:
+        return bool(docker_project.containers(client, docker_project.project_of(name), stopped=False))
+    return False
+
+
+def _record(folder: Path) -> Path:
+    return folder / "compose.json"
+
+
+def _starter(found: Mapping[str, Any]) -> ProcessId | None:
+    known = found.get("starter")
+    return None if known is None else ProcessId.from_json(known)

@@ -14,12 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
 from faultload import state
 from faultload.processes import ProcessId, identify, myself, spawn
 from faultload.reference import sweep
 from faultload.reference.program import Program
+from faultload.reference.targetfile import write_target
 
 log = logging.getLogger("supervisor")
 
@@ -101,11 +100,7 @@ class Supervisor:
             await asyncio.sleep(0.2)
         await self._system.when_ready()
         self._ready = True
-        text = yaml.safe_dump({**self._identity, **self._system.target()}, sort_keys=False, width=200)
-        temporary = self._folder / ".target.yaml"
-        temporary.touch(mode=0o600)
-        temporary.write_text(text)
-        temporary.replace(self._folder / "target.yaml")
+        write_target(self._folder / "target.yaml", {**self._identity, **self._system.target()})
         log.info("ready")
 
     def _start_sweeper(self) -> int:

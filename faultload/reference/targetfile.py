@@ -1,0 +1,17 @@
+"""The target file of a started reference system; that it is there is the sign that everything is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def write_target(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a target file at once and readable by its owner only: it holds the database's password."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.touch(mode=0o600)
+    temporary.write_text(yaml.safe_dump(dict(value), sort_keys=False, width=200))
+    temporary.replace(path)
