@@ -11,7 +11,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from faultload.chaos.session import AT_ENV, FAULT_ENV, K_ENV, LIFE_ENV, MAX_DURATION_ENV, OVERLAP_ENV, TARGET_ENV
+from faultload.chaos.session import (
+    AT_ENV,
+    CHANCE_ENV,
+    FAULT_ENV,
+    K_ENV,
+    LIFE_ENV,
+    MAX_DURATION_ENV,
+    OVERLAP_ENV,
+    SEED_ENV,
+    TARGET_ENV,
+)
 from faultload.processes import identify, spawn
 from faultload.record import RUN_ENV, RunDirectory
 
@@ -62,6 +72,8 @@ class Injection:
     variables: Mapping[str, object]
     overlap: bool
     max_duration_s: float
+    seed: int = 1
+    by_chance: bool = False
 
     @property
     def name(self) -> str:
@@ -115,6 +127,8 @@ class Children:
             K_ENV: str(injection.k),
             AT_ENV: str(int((load_start_s + injection.at_s) * 1e9)),
             OVERLAP_ENV: "1" if injection.overlap else "0",
+            SEED_ENV: str(injection.seed),
+            CHANCE_ENV: "1" if injection.by_chance else "0",
             MAX_DURATION_ENV: str(injection.max_duration_s),
             LIFE_ENV: str(self._life_reading),
         }

@@ -111,9 +111,9 @@ def report(run_dir: Path) -> None:
 
 
 @cli.command()
-@click.argument("what", required=False, metavar="[RUN|TARGET_ID]")
+@click.argument("what", required=False, metavar="[RUN|TARGET_ID|FAULT]")
 @click.option("--all", "everything", is_flag=True, help="Undo whatever is open on this machine.")
-@click.option("--list", "only_list", is_flag=True, help="Show what is open, undo nothing.")
+@click.option("--list", "only_list", is_flag=True, help="Show what is open, undo nothing; of one named in full.")
 def undo(what: str | None, everything: bool, only_list: bool) -> None:
     """Undo what is still open, and stop what a dead run left."""
     from faultload.leftovers import undo_leftovers

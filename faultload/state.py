@@ -32,6 +32,11 @@ def target_dir(target_id: str) -> Path:
     return state_home() / "targets" / file_name(target_id)
 
 
+def locks_dir() -> Path:
+    """The folder of locks: one a fault, and one a target while a fault is planned on it."""
+    return state_home() / "locks"
+
+
 def write_json(path: Path, value: Any, mode: int = 0o600) -> None:
     """Write a small JSON file atomically and durably: file and folder are fsynced before it returns."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -106,6 +106,14 @@ class FaultWord:
             found.append("give count or share, not both")
         return found
 
+    def filled(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The word's own arguments with their defaults, as a fault is asked for; those left open are left out."""
+        values = {
+            name: argument.default if given.get(name) is None else given[name]
+            for name, argument in self.arguments.items()
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
     def places(self, given: Mapping[str, Any]) -> frozenset[str]:
         """What the fault acts on: its link, or its service."""
         link = given.get("link")

@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from faultload.chaos.gate import problems
+from faultload.chaos.gate import problems, shared_instances
 from faultload.chaos.guard import check_fault, check_target
-from faultload.chaos.journal import OpenFault, open_faults, plan_fault
-from faultload.chaos.session import AT_ENV, MAX_DURATION_ENV, Session
+from faultload.chaos.journal import OpenFault, open_faults, pause_for_test, plan_fault, readable_faults
+from faultload.chaos.session import AT_ENV, Session
 from faultload.chaos.undo import undo as undo_fault
 from faultload.errors import FaultloadError, NotUndone
 from faultload.faults import fault_for, words
-from faultload.platforms.base import FaultRequest
+from faultload.platforms.base import FaultRequest, PlatformFault, Sight
 from faultload.vocabulary import Argument, FaultWord
 
 Configuration = dict[str, Any] | None
@@ -44,7 +44,8 @@ def undo(fault: str, configuration: Configuration = None) -> Result:
     opened = session.opened.get(fault)
     if opened is None:
         label = session.label(fault)
-        mine = [one for one in open_faults(session.target.id, session.run.path) if one.entry["fault"] == label]
+        known, _ = readable_faults(session.target.id, session.run.path)
+        mine = [one for one in known if one.entry["fault"] == label]
         opened = next((one for one in mine if one.entry["k"] == session.k), None)
     if opened is None:
         return {"fault": fault, "undone": False, "why": "it was not injected"}
@@ -68,8 +69,7 @@ def _action(word: FaultWord) -> Callable[..., Result]:
         configuration: Configuration = None,
         **arguments: Any,
     ) -> Result:
-        given = {name: arguments.get(name, known.default) for name, known in word.arguments.items()}
-        return _inject(word.name, fault, given, duration_s, seed, configuration)
+        return _inject(word.name, fault, word.filled(arguments), duration_s, seed, configuration)
 
     act.__name__ = act.__qualname__ = word.name
     act.__doc__ = f"{word.what[0].upper()}{word.what[1:]}."
@@ -99,58 +99,79 @@ def _inject(
     if at_ns is not None:
         session.sleep_until(session.run.clock.t0_ns + int(at_ns))
     session.check_may_go_on()
-    run, target = session.run, session.target
-    label, k = session.label(fault), session.k
-    settings = configuration or {}
+    run, settings = session.run, configuration or {}
     request = FaultRequest(
-        fault_id=f"{label}#{k}@{run.path.name}",
+        fault_id=f"{session.label(fault)}#{session.k}@{run.path.name}",
         kind=kind,
-        arguments={key: value for key, value in arguments.items() if value is not None},
+        arguments=arguments,
         duration_s=float(duration_s if duration_s is not None else settings.get("duration_s", 10.0)),
-        seed=int(seed if seed is not None else settings.get("seed", 1)),
+        seed=int(next(one for one in (seed, session.seed, settings.get("seed"), 1) if one is not None)),
+        max_duration_s=session.longest_s if words()[kind].one_shot else 0.0,
     )
-    try:
-        approved = os.environ.get("FAULTLOAD_APPROVED", "").split(",")
-        check_target(target, approved)
-        handler = fault_for(target, request)
-        bad = problems(run, target, handler, request, overlap=session.overlap)
-        run.event("gate", fault=label, k=k, passed=not bad, why="; ".join(bad))
-        if bad:
-            session.leave(f"the gate holds: {'; '.join(bad)}")
-        instances = handler.resolve()
-        check_fault(target, request, instances)
-        session.need_warden()
-        handler.prepare(instances)
-        plan = handler.undo_plan(instances)
-    except FaultloadError as error:
-        run.event("note", what="not_injected", fault=label, k=k, refused=True, text=str(error))
-        session.leave(str(error))
-    word = words()[kind]
-    longest = max(request.duration_s, float(os.environ.get(MAX_DURATION_ENV, "0")) if word.one_shot else 0.0)
-    opened = plan_fault(
-        run,
-        target,
-        request,
-        instances,
-        plan,
-        fault=label,
-        k=k,
-        one_shot=word.one_shot,
-        max_duration_s=longest,
-    )
-    session.opened[fault] = opened
+    handler, opened = _planned(session, request, fault)
+    instances, plan = opened.instances, opened.plan
+    label, k = session.label(fault), session.k
     session.check_may_go_on()
     opened = session.opened[fault] = opened.mark("INJECTING", "chaos", injected_ns=time.monotonic_ns())
     try:
         handler.inject(instances, plan)
-    except (FaultloadError, OSError) as error:
-        run.event("note", what="inject_failed", fault=label, k=k, text=str(error))
-        run.event("witness", fault=label, k=k, of="there", seen=False, what=str(error))
-        session.leave(f"{label} could not be injected: {error}")
+    except Exception as error:  # noqa: BLE001 - whatever it is: said, and perhaps half injected, so undone
+        run.event("note", what="inject_failed", fault=label, k=k, text=_said(error))
+        run.event("witness", fault=label, k=k, of="there", seen=False, what=_said(error))
+        session.leave(f"{label} could not be injected: {_said(error)}")
+    pause_for_test("injected")
     opened = session.opened[fault] = opened.mark("ACTIVE", "chaos")
-    sight = handler.witness(instances)
+    try:
+        sight = handler.witness(instances)
+    except Exception as error:  # noqa: BLE001 - a witness that fails has seen nothing
+        sight = Sight(False, _said(error))
     run.event("witness", fault=label, k=k, of="there", seen=sight.seen, what=sight.what)
     return _result(opened, sight.seen, sight.what)
+
+
+def _planned(session: Session, request: FaultRequest, fault: str) -> tuple[PlatformFault, OpenFault]:
+    """From the gate to PLANNED, one fault of a target at a time; leaves when something forbids it."""
+    run, target = session.run, session.target
+    label, k = session.label(fault), session.k
+    word = words()[request.kind]
+    with session.planning():
+        try:
+            check_target(target, session.approved, session.allowed)
+            handler = fault_for(target, request)
+            bad = problems(run, target, handler, request, overlap=session.overlap)
+            instances = [] if bad else handler.resolve()
+            bad = bad or shared_instances(target, request, instances)
+            run.event("gate", fault=label, k=k, passed=not bad, why="; ".join(bad))
+            if bad:
+                session.left_out(label, "; ".join(bad))
+                session.leave(f"the gate holds: {'; '.join(bad)}")
+            touched = [one for other in open_faults(target.id) for one in other.instances]
+            check_fault(target, request, instances, touched)
+            session.need_warden()
+            handler.prepare(instances)
+            plan = handler.undo_plan(instances)
+        except Exception as error:  # noqa: BLE001 - whatever it is: said, and nothing was touched yet
+            refused = isinstance(error, FaultloadError)
+            run.event("note", what="not_injected", fault=label, k=k, refused=refused, text=_said(error))
+            session.leave(_said(error))
+        opened = plan_fault(
+            run,
+            target,
+            request,
+            instances,
+            plan,
+            fault=label,
+            k=k,
+            one_shot=word.one_shot,
+            max_duration_s=request.longest_s,
+        )
+        session.opened[fault] = opened
+    return handler, opened
+
+
+def _said(error: Exception) -> str:
+    """An error in words; of one that nobody expected its type too."""
+    return str(error) if isinstance(error, FaultloadError) else f"{type(error).__name__}: {error}"
 
 
 def _result(opened: OpenFault, witnessed: bool, what: str) -> Result:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from faultload.chaos.journal import open_faults
+from collections.abc import Sequence
+from pathlib import Path
+
+from faultload.chaos.journal import OpenFault, open_faults
 from faultload.errors import TargetError
 from faultload.faults import words
 from faultload.platforms import platform_of
-from faultload.platforms.base import FaultRequest, PlatformFault
+from faultload.platforms.base import FaultRequest, Instance, PlatformFault, names
 from faultload.record import RunDirectory
 from faultload.scenario import Scenario, scenario_from_run
 from faultload.target import TargetFile
@@ -36,12 +39,7 @@ def problems(
         found.append(str(error))
     others = open_faults(target.id)
     if overlap:
-        for other in others:
-            open_request = FaultRequest.from_json(other.entry["request"])
-            mine, theirs = words()[request.kind], words()[open_request.kind]
-            if collide(mine, request.arguments, theirs, open_request.arguments):
-                found.append(f"fault {other.label} is open on the same place and layer ({mine.layer})")
-        return found
+        return found + [problem for other in others if (problem := _beside(run, request, other)) is not None]
     found += [f"fault {other.label} is still open" for other in others]
     info = run.info() or {}
     if "scenario" in info:
@@ -50,6 +48,42 @@ def problems(
         from faultload.window import baseline_problems
 
         found += baseline_problems(run, scenario, WINDOW_S)
+    return found
+
+
+def _beside(run: RunDirectory, request: FaultRequest, other: OpenFault) -> str | None:
+    """Why a fault that may overlap must not come beside an open one, or None.
+
+    The scenario allows it beside its own faults only, and never on the same layer of the same place.
+    """
+    if Path(other.entry["run"]).resolve() != run.path.resolve():
+        return f"fault {other.label} of another run is still open"
+    open_request = FaultRequest.from_json(other.entry["request"])
+    mine, theirs = words().get(request.kind), words().get(open_request.kind)
+    if mine is None or theirs is None:
+        return f"fault {other.label} is open, and '{open_request.kind}' is no word that is known here"
+    if collide(mine, request.arguments, theirs, open_request.arguments):
+        return f"fault {other.label} is open on the same place and layer ({mine.layer})"
+    return None
+
+
+def shared_instances(target: TargetFile, request: FaultRequest, instances: Sequence[Instance]) -> list[str]:
+    """Open faults on the same layer of the very same instances, whatever their services are called.
+
+    Faults of links are told apart by their links, which may share a client.
+    """
+    if "link" in request.arguments:
+        return []
+    mine = {(one.id, one.started) for one in instances}
+    layer = words()[request.kind].layer
+    found = []
+    for other in open_faults(target.id):
+        if "link" in other.entry["request"]["arguments"]:
+            continue
+        word = words().get(str(other.entry["request"]["kind"]))
+        shared = [one for one in other.instances if (one.id, one.started) in mine]
+        if shared and (word is None or word.layer == layer):
+            found.append(f"fault {other.label} is open on {names(shared)} and the same layer ({layer})")
     return found
 
 

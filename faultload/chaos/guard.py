@@ -9,13 +9,16 @@ from pathlib import Path
 from faultload.errors import Refused
 from faultload.faults import words
 from faultload.platforms import is_here, platform_of
-from faultload.platforms.base import FaultRequest, Instance
+from faultload.platforms.base import FaultRequest, Instance, Platform
 from faultload.record import RunDirectory
 from faultload.state import state_home
 from faultload.target import TargetFile
 
 KILL_SWITCH_ENV = "FAULTLOAD_KILL_SWITCH"
 APPROVED_ENV = "FAULTLOAD_APPROVED"
+DEFAULT_SHARE = 0.5
+_FAILOVER = "failover_database"
+"""It touches the leader's processes, several of one member: only the floor is asked."""
 
 
 def kill_switch(run: RunDirectory | None = None) -> Path | None:
@@ -28,46 +31,105 @@ def kill_switch(run: RunDirectory | None = None) -> Path | None:
     return next((place for place in places if place.exists()), None)
 
 
-def check_target(target: TargetFile, approved: Collection[str]) -> None:
-    """Faults on this target at all: loopback, or approved by its id. Raises Refused."""
+def check_target(target: TargetFile, approved: Collection[str], allowed: Collection[str] = ()) -> None:
+    """Faults on this target at all: on this machine, or listed under `allow` and confirmed by its id.
+
+    `allowed`: what the scenario lists, beside the target file. Raises Refused.
+    """
     if target.platform == "external":
         raise Refused(f"{target.name} is known by its URL only: no fault can touch it; give a target file")
-    if target.id not in approved and not is_here(target):
-        raise Refused(
-            f"{target.id} is not on this machine: list it under `allow` in the scenario and confirm it with "
-            f"--approve {target.id}"
-        )
+    _check_names(target, [name for name in (target.project, target.context, target.namespace) if name])
+    if is_here(target):
+        return
+    if target.id not in (*target.allow, *allowed):
+        raise Refused(f"{target.id} is not on this machine: list it under `allow` before faults may touch it")
+    if target.id not in approved:
+        raise Refused(f"{target.id} is not on this machine: confirm it with --approve {target.id}")
 
 
-def check_fault(target: TargetFile, request: FaultRequest, instances: Sequence[Instance]) -> None:
+def check_fault(
+    target: TargetFile,
+    request: FaultRequest,
+    instances: Sequence[Instance],
+    touched: Sequence[Instance] = (),
+) -> None:
     """One fault on its resolved instances: protected names, at most N or a share, the ready floor.
 
-    Raises Refused. Without limits of its own a target lends half of a service's instances, rounded down but
-    at least one: one of three, one of two, the only one.
+    `touched`: what faults that are open already touch; it counts. Raises Refused. Without limits of its own a
+    target lends half of a service's instances, rounded down but at least one: one of three, one of two, the
+    only one.
     """
     link = str(request.argument("link", ""))
-    for name in {*(instance.service for instance in instances), *link.split(" -> ")} - {"", link}:
-        if target.is_protected(name):
-            raise Refused(f"'{name}' is protected in the target file: no fault may touch it")
-        namespace = target.namespace_of(name) if name in target.services else None
+    services = {*(instance.service for instance in instances), str(request.argument("service", ""))}
+    ends = {end for name in (*services, link) for end in name.split(" -> ")} - {""}
+    _check_names(target, sorted(ends | {instance.name for instance in instances}))
+    for name in sorted(ends & set(target.services)):
+        namespace = target.namespace_of(name)
         if namespace is not None and target.is_protected(namespace):
             raise Refused(f"namespace '{namespace}' is protected: no fault may touch it")
-    if not words()[request.kind].selects:
+    word = words()[request.kind]
+    counted = word.selects or word.layer in ("process", "node")
+    if "service" not in word.arguments or not (counted or word.name == _FAILOVER):
         return
-    service = str(request.arguments["service"])
-    running = len(platform_of(target).instances(service))
-    limit = max(1, int(running * (target.guard.max_share or 0.5)))
+    service = str(request.argument("service", word.default_service))
+    platform = platform_of(target)
+    running = platform.instances(service)
+    mine = _taken(request, service, instances, running)
+    known = {(one.id, one.started) for one in (*running, *mine)}
+    others = [one for one in touched if one.service == service and (one.id, one.started) in known]
+    if counted:
+        _check_count(target, request.kind, service, mine, others, len(running))
+    _check_floor(target, platform, request.kind, service, [*mine, *others])
+
+
+def _check_names(target: TargetFile, names: Collection[str]) -> None:
+    for name in names:
+        if target.is_protected(name):
+            raise Refused(f"'{name}' is protected: no fault may touch it (target file: protected)")
+
+
+def _taken(
+    request: FaultRequest, service: str, instances: Sequence[Instance], running: Sequence[Instance]
+) -> list[Instance]:
+    """The instances that are not there meanwhile: those resolved; of a scaling as many as it takes away."""
+    if "to" not in request.arguments:
+        return [instance for instance in instances if instance.service == service]
+    return list(running)[: max(0, len(running) - int(request.arguments["to"]))]
+
+
+def _check_count(
+    target: TargetFile,
+    kind: str,
+    service: str,
+    mine: Sequence[Instance],
+    others: Sequence[Instance],
+    running: int,
+) -> None:
+    """At most N instances or a share of them at once, those of other open faults among them."""
+    limit = max(1, int(running * (target.guard.max_share or DEFAULT_SHARE)))
     if target.guard.max_instances is not None:
         most = int(running * target.guard.max_share) if target.guard.max_share is not None else running
         limit = min(target.guard.max_instances, max(1, most))
-    if len(instances) > limit:
+    count = len({(one.id, one.started) for one in (*mine, *others)})
+    if mine and count > limit:
+        beside = f" ({len(others)} by other open faults)" if others else ""
         raise Refused(
-            f"{request.kind} would touch {len(instances)} of {running} instances of '{service}', at most {limit} "
+            f"{kind} would touch {count} of {running} instances of '{service}'{beside}, at most {limit} "
             "may be touched at once (target file: guard)"
         )
+
+
+def _check_floor(
+    target: TargetFile, platform: Platform, kind: str, service: str, touched: Sequence[Instance]
+) -> None:
+    """So many instances stay ready: ready now, and not touched by this or another open fault."""
     floor = target.services[service].min_ready
-    if floor is not None and running - len(instances) < floor:
+    if floor is None:
+        return
+    gone = {(one.id, one.started) for one in touched}
+    left = [one for one in platform.ready(service) if (one.id, one.started) not in gone]
+    if len(left) < floor:
         raise Refused(
-            f"{request.kind} would leave {running - len(instances)} instances of '{service}', "
+            f"{kind} would leave {len(left)} ready instances of '{service}', "
             f"{floor} must stay ready (target file: min_ready)"
         )

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from faultload import __version__
 from faultload.errors import NotUndone
 from faultload.faults import fault_for
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault
+from faultload.processes import ProcessId, myself
 from faultload.record import RunDirectory, append_line, wall_time
-from faultload.state import file_name, open_faults_dir, read_json, state_home, sync_folder, write_json
+from faultload.state import file_name, locks_dir, open_faults_dir, read_json, state_home, sync_folder, write_json
 from faultload.target import TargetFile, target_from_json
+
+PAUSE_AT_ENV = "FAULTLOAD_PAUSE_AT"
+"""For tests of dying processes: a chaos process stops itself (SIGSTOP) at `injected`, or right after it wrote a
+state of this name, so that it can be killed at that very moment."""
+_NEEDED = ("fault", "k", "state", "target", "request", "instances", "plan", "one_shot", "max_duration_s", "journal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +74,68 @@ class OpenFault:
 
     @property
     def overdue_s(self) -> float:
-        """Seconds since the fault's maximum duration was over; negative before."""
+        """Seconds since the fault's maximum duration was over; negative before, infinite after a reboot."""
         started = self.entry.get("injected_ns") or self.entry["planned_ns"]
-        return (time.monotonic_ns() - int(started)) / 1e9 - float(self.entry["max_duration_s"])
+        elapsed_s = (time.monotonic_ns() - int(started)) / 1e9
+        return math.inf if elapsed_s < 0 else elapsed_s - float(self.entry["max_duration_s"])
+
+    @property
+    def injector(self) -> ProcessId | None:
+        """The process that injects the fault; None where an older version did not note it."""
+        value = self.entry.get("process")
+        return None if value is None else ProcessId.from_json(value)
+
+    @property
+    def written_by(self) -> str:
+        """The version that wrote this entry."""
+        return str(self.entry.get("version", "an older version"))
 
     def handler(self) -> PlatformFault:
-        """The platform's fault that can undo this entry."""
-        target = target_from_json(self.entry["target"])
-        return fault_for(target, FaultRequest.from_json(self.entry["request"]))
+        """The platform's fault that can undo this entry. Raises NotUndone when this version cannot read it."""
+        try:
+            target = target_from_json(self.entry["target"])
+            return fault_for(target, FaultRequest.from_json(self.entry["request"]))
+        except (ValidationError, KeyError, TypeError) as error:
+            raise NotUndone(
+                f"{self.label} was written by faultload {self.written_by}, and {__version__} cannot read its entry "
+                f"({_first_line(error)}): undo it with that version, or look at the target and remove {self.path}"
+            ) from None
 
     def mark(self, state: str, by: str, **fields: Any) -> OpenFault:
         """Write a new state to the journal and to the index; both are on disk before this returns."""
         entry = {**self.entry, "state": state, **fields}
         if state == "UNDONE":
             append_line(self.faults_path, _line(entry, by), sync=True)
-            self.path.unlink(missing_ok=True)
-            sync_folder(self.path.parent)
+            self._close()
         else:
             write_json(self.path, entry)
             append_line(self.faults_path, _line(entry, by), sync=True)
+        if by == "chaos":
+            pause_for_test(state)
         return OpenFault(self.path, entry)
+
+    def mark_undo(self, state: str, by: str, **fields: Any) -> OpenFault:
+        """`mark`, for undo: a full disk or a run directory that is gone must never keep a fault in place."""
+        try:
+            return self.mark(state, by, **fields)
+        except OSError:
+            entry = {**self.entry, "state": state, **fields}
+            with suppress(OSError):
+                if state == "UNDONE":
+                    self._close()
+                else:
+                    write_json(self.path, entry)
+            return OpenFault(self.path, entry)
+
+    def _close(self) -> None:
+        """Take the entry out of the index."""
+        self.path.unlink(missing_ok=True)
+        sync_folder(self.path.parent)
 
     @contextmanager
     def locked(self) -> Iterator[OpenFault | None]:
         """The fault's own lock; gives the entry as it is now, or None when it has been undone meanwhile."""
-        lock = state_home() / "locks" / f"{file_name(self.fault_id)}.lock"
+        lock = locks_dir() / f"{file_name(self.fault_id)}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
         try:
@@ -124,6 +172,8 @@ def plan_fault(
         "one_shot": one_shot,
         "max_duration_s": max_duration_s,
         "planned_ns": time.monotonic_ns(),
+        "process": myself().to_json(),
+        "version": __version__,
         "t0_ns": run.clock.t0_ns,
         "journal": str(run.faults_path),
         "run": str(run.path),
@@ -155,27 +205,59 @@ def _line(entry: Mapping[str, Any], by: str) -> dict[str, Any]:
     }
 
 
+def pause_for_test(moment: str) -> None:
+    """Stop this process here when a test of dying processes asked for it."""
+    if os.environ.get(PAUSE_AT_ENV) == moment:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+    return f"{type(error).__name__}: {error}"
+
+
 def _entry(path: Path) -> dict[str, Any] | None:
     """An index entry, or None when it has gone meanwhile. Raises NotUndone for one that cannot be read."""
     try:
         entry: dict[str, Any] | None = read_json(path)
-        return (
-            None if entry is None else {**entry, "planned_ns": int(entry["planned_ns"]), "run": str(entry["run"])}
-        )
+        if entry is None:
+            return None
+        missing = [key for key in _NEEDED if key not in entry]
+        if missing:
+            by = entry.get("version", "another version")
+            raise KeyError(f"it lacks {', '.join(missing)}; faultload {by} wrote it, this is {__version__}")
+        return {**entry, "planned_ns": int(entry["planned_ns"]), "run": str(entry["run"])}
     except (ValueError, KeyError, TypeError) as error:
+        said = error.args[0] if isinstance(error, KeyError) else error
         raise NotUndone(
-            f"{path} names an open fault but cannot be read ({error}): look at the target, then remove the file"
+            f"{path} names an open fault but cannot be read ({said}): look at the target, then remove the file"
         ) from None
 
 
 def open_faults(target_id: str | None = None, run: Path | None = None) -> list[OpenFault]:
-    """Open faults, last in first; of one target or one run when asked."""
+    """Open faults, last in first; of one target or one run when asked.
+
+    Raises NotUndone when an entry cannot be read: nothing may go on as if it were not there.
+    """
+    found, unreadable = readable_faults(target_id, run)
+    if unreadable:
+        raise NotUndone("; ".join(unreadable))
+    return found
+
+
+def readable_faults(target_id: str | None = None, run: Path | None = None) -> tuple[list[OpenFault], list[str]]:
+    """Open faults, last in first, and what is wrong with the entries that cannot be read."""
     root = state_home() / "open"
     folders = [open_faults_dir(target_id)] if target_id is not None else sorted(root.glob("*"))
-    found = []
+    found, unreadable = [], []
     for folder in folders:
         for path in sorted(folder.glob("*.json")):
-            entry = _entry(path)
+            try:
+                entry = _entry(path)
+            except NotUndone as error:
+                unreadable.append(str(error))
+                continue
             if entry is not None and (run is None or Path(entry["run"]).resolve() == run.resolve()):
                 found.append(OpenFault(path, entry))
-    return sorted(found, key=lambda fault: int(fault.entry["planned_ns"]), reverse=True)
+    return sorted(found, key=lambda fault: int(fault.entry["planned_ns"]), reverse=True), unreadable

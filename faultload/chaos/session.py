@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from faultload.chaos.guard import kill_switch
+from faultload.chaos.guard import APPROVED_ENV, kill_switch
 from faultload.chaos.journal import OpenFault
 from faultload.errors import InvalidInput
 from faultload.platforms import identified
 from faultload.processes import ProcessId
 from faultload.record import RunDirectory
-from faultload.state import read_json, state_home
+from faultload.state import file_name, locks_dir, read_json, state_home
 from faultload.target import TargetFile, read_target
 
 FAULT_ENV = "FAULTLOAD_FAULT"
 K_ENV = "FAULTLOAD_K"
 AT_ENV = "FAULTLOAD_AT_NS"
 OVERLAP_ENV = "FAULTLOAD_OVERLAP"
+SEED_ENV = "FAULTLOAD_SEED"
+CHANCE_ENV = "FAULTLOAD_BY_CHANCE"
 MAX_DURATION_ENV = "FAULTLOAD_MAX_DURATION_S"  # one-shot faults: how long to come back by itself, at least
 LIFE_ENV = "FAULTLOAD_LIFE_FD"
 TARGET_ENV = "FAULTLOAD_TARGET"
+PLANNING_PATIENCE_S = 60.0
 _LEAVE_WITH_ROLLBACKS = 20  # Chaos Toolkit's own code for "stop now, with rollbacks" (chaoslib.exit)
 
 
@@ -125,6 +131,33 @@ class Session:
         self.run.event("note", what="no_warden", text="no warden lives: nothing is injected")
         self.leave("no warden")
 
+    # -- one fault of a target at a time
+
+    @contextmanager
+    def planning(self) -> Iterator[None]:
+        """The target's own lock, from the gate's look until the fault is in the index for others to see.
+
+        Two processes that looked at the same moment would both find nothing open.
+        """
+        lock = locks_dir() / f"target-{file_name(self.target.id)}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+        deadline = time.monotonic() + PLANNING_PATIENCE_S
+        try:
+            while not _locked(descriptor):
+                if time.monotonic() >= deadline:
+                    self.leave("another process has been planning a fault on this target for too long")
+                self.check_may_go_on()
+                time.sleep(0.05)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def left_out(self, label: str, why: str) -> None:
+        """A fault by chance that the gate holds is a note; a planned one decides the exit code."""
+        if os.environ.get(CHANCE_ENV) == "1":
+            self.run.event("note", what="left_out", text=f"{label} was left out: {why}")
+
     # -- names
 
     @property
@@ -138,6 +171,36 @@ class Session:
     @property
     def overlap(self) -> bool:
         return os.environ.get(OVERLAP_ENV) == "1"
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of this injection in a run; None alone, where the experiment's own counts."""
+        given = os.environ.get(SEED_ENV)
+        return None if given is None else int(given)
+
+    @property
+    def longest_s(self) -> float:
+        """How long a one-shot fault has to come back by itself, at least."""
+        return float(os.environ.get(MAX_DURATION_ENV, "0"))
+
+    @property
+    def approved(self) -> list[str]:
+        """The target ids that a person confirmed."""
+        return [one for one in os.environ.get(APPROVED_ENV, "").split(",") if one]
+
+    @property
+    def allowed(self) -> list[str]:
+        """The target ids that the run's scenario lists under `allow`."""
+        scenario = (self.run.info() or {}).get("scenario") or {}
+        return [str(one) for one in scenario.get("allow", [])]
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _import_gate() -> None:

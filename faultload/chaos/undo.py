@@ -27,7 +27,7 @@ def undo(fault: OpenFault, by: str) -> bool:
         if current is None:
             return True
         run = RunDirectory(Path(current.entry["run"]))
-        current = current.mark("UNDOING", by)
+        current = current.mark_undo("UNDOING", by)
         problem = ""
         try:
             handler = current.handler()
@@ -38,17 +38,18 @@ def undo(fault: OpenFault, by: str) -> bool:
         except Exception as error:  # noqa: BLE001 - one fault's trouble must not keep the others from being undone
             problem = type(error).__name__
             gone, what = False, str(error) if isinstance(error, FaultloadError | OSError) else f"{problem}: {error}"
-        if run.info() is not None:
-            run.event(
-                "witness",
-                fault=current.entry["fault"],
-                k=current.entry["k"],
-                of="gone",
-                seen=gone,
-                what=what,
-                by=by,
-            )
-        current.mark("UNDONE" if gone else "UNDO_FAILED", by, problem=problem or None)
+        with suppress(OSError):  # a full disk: the fault matters more than its record
+            if run.info() is not None:
+                run.event(
+                    "witness",
+                    fault=current.entry["fault"],
+                    k=current.entry["k"],
+                    of="gone",
+                    seen=gone,
+                    what=what,
+                    by=by,
+                )
+        current.mark_undo("UNDONE" if gone else "UNDO_FAILED", by, problem=what if not gone else None)
         return gone
 
 

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from faultload.chaos.journal import open_faults
+from faultload.chaos.journal import OpenFault, readable_faults
 from faultload.chaos.undo import undo, undo_all
 from faultload.processes import ProcessId, end, myself, spawn
 from faultload.record import RunDirectory
@@ -94,11 +94,19 @@ class Warden:
             self._hung = True
             text = f"no beat of the conductor for {silent_s:.0f} s: every open fault is undone"
             self.run.event("note", what="conductor_hung", text=text)
-            undo_all(open_faults(run=self.run.path), "warden")
-        for fault in open_faults(run=self.run.path):
+            undo_all(self._open(), "warden")
+        for fault in self._open():
             if fault.overdue_s > OVERDUE_S and fault.state in ("INJECTING", "ACTIVE"):
                 self.run.event("note", what="overdue", text=f"{fault.label} is past its maximum duration")
                 undo(fault, "warden")
+            elif _abandoned(fault):
+                text = f"the process that injected {fault.label} died: it is undone now"
+                self.run.event("note", what="injector_died", text=text)
+                undo(fault, "warden")
+
+    def _open(self) -> list[OpenFault]:
+        """The run's open faults; an entry that cannot be read keeps none of the others open."""
+        return readable_faults(run=self.run.path)[0]
 
     def conductor_died(self) -> None:
         """Undo at once, then end what is left of the run, and the target if this run started it."""
@@ -107,12 +115,23 @@ class Warden:
                 "note", what="conductor_died", text="the conductor died: the warden undoes and ends the run"
             )
             stop_injecting(self.run)
-        left = undo_all(open_faults(run=self.run.path), "warden")
+        left = undo_all(self._open(), "warden")
         if not self.standalone:
             end_processes(self.run)
         stop_own_target(self.run)
         text = f"could not undo {', '.join(fault.label for fault in left)}" if left else "all is undone"
         self.run.event("note", what="warden_ended", text=text)
+
+
+def _abandoned(fault: OpenFault) -> bool:
+    """Whether nobody is left who would undo a fault in its time.
+
+    A one-shot fault keeps the time that it has to come back by itself: waiting for it here would keep the
+    warden from seeing the conductor die.
+    """
+    if fault.injector is None or fault.injector.alive() or fault.state == "UNDO_FAILED":
+        return False
+    return not fault.one_shot or fault.overdue_s > 0
 
 
 def processes_of(run: RunDirectory) -> dict[str, ProcessId]:

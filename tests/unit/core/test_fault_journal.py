@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import json
+import math
 import os
+import shutil
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from faultload.chaos import journal
-from faultload.chaos.guard import KILL_SWITCH_ENV, check_fault, check_target, kill_switch
-from faultload.chaos.journal import OpenFault, open_faults, plan_fault
+from faultload.chaos.journal import OpenFault, open_faults, plan_fault, readable_faults
 from faultload.chaos.undo import undo, undo_all
-from faultload.errors import ExitCode, InvalidInput, Refused, TargetError
+from faultload.chaos.warden import Warden
+from faultload.errors import ExitCode, InvalidInput, NotUndone, TargetError
 from faultload.leftovers import undo_leftovers
-from faultload.platforms import local_processes
-from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight, choose
+from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
 from faultload.record import RunDirectory, read_lines
 from faultload.state import file_name
 from faultload.target import TargetFile
@@ -263,132 +267,159 @@ def test_undo_of_something_else_touches_nothing(world: World, run: RunDirectory)
     inject(world, run)
     assert undo_leftovers("shop:2", everything=False, only_list=False) is ExitCode.PASS
     assert undo_leftovers(None, everything=False, only_list=True) is ExitCode.PASS
-    with pytest.raises(InvalidInput, match="name a run or a target id, or say --all"):
+    with pytest.raises(InvalidInput, match="name a run, a target id or a fault, or say --all"):
         undo_leftovers(None, everything=False, only_list=False)
     assert world.undone == []
     world.stuck = set(world.there)
     assert undo_leftovers(None, everything=True, only_list=False) is ExitCode.NOT_UNDONE
 
 
-# -- the guard
+# -- entries that are hard to undo
 
 
-def request(kind: str = "pause", **arguments: Any) -> FaultRequest:
-    return FaultRequest("cut#1@run", kind, {"service": "web", **arguments})
+def rewrite(fault: OpenFault, change: Callable[[dict[str, Any]], None]) -> None:
+    entry = json.loads(fault.path.read_text())
+    change(entry)
+    fault.path.write_text(json.dumps(entry))
 
 
-def web(count: int) -> list[Instance]:
-    return [Instance("web", str(number), 1.0, f"web:{number}") for number in range(count)]
+def undo_all_here() -> ExitCode:
+    return undo_leftovers(None, everything=True, only_list=False)
 
 
-def target(**changes: Any) -> TargetFile:
-    return TargetFile.model_validate({**TARGET.model_dump(exclude={"guard"}), **changes})
-
-
-@pytest.fixture
-def running(monkeypatch: pytest.MonkeyPatch) -> list[Instance]:
-    instances = web(4)
-    monkeypatch.setattr(local_processes, "instances_of", lambda target, name: instances)
-    return instances
-
-
-@pytest.mark.parametrize(
-    ("limits", "allowed"),
-    [
-        ({}, 2),
-        ({"max_share": "25%"}, 1),
-        ({"max_share": "10%"}, 1),
-        ({"max_share": "100%"}, 4),
-        ({"max_instances": 3}, 3),
-        ({"max_instances": 3, "max_share": "50%"}, 2),
-        ({"max_instances": 9}, 4),
-    ],
-)
-def test_the_guard_limits_how_much_is_touched(
-    running: list[Instance], limits: dict[str, Any], allowed: int
+def test_an_entry_of_an_older_version_says_so_and_keeps_no_other_open(
+    world: World, run: RunDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    of = target(guard=limits)
-    for count in range(1, 5):
-        if count <= allowed:
-            check_fault(of, request(), running[:count])
-        else:
-            with pytest.raises(Refused, match=f"would touch {count} of 4 instances of 'web', at most {allowed}"):
-                check_fault(of, request(), running[:count])
+    rewrite(inject(world, run, "old"), lambda entry: [entry.pop(key) for key in ("one_shot", "version")])
+    inject(world, run, "new")
+    with pytest.raises(NotUndone, match="it lacks one_shot; faultload another version wrote it, this is"):
+        open_faults()
+    assert undo_all_here() is ExitCode.NOT_UNDONE
+    assert world.undone == ["new"]
+    said = capsys.readouterr()
+    assert "new#1 on shop: undone" in said.out
+    assert "it lacks one_shot" in said.err
+    assert "look at the target, then remove the file" in said.err
 
 
-def test_the_only_instance_may_be_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_processes, "instances_of", lambda target, name: web(1))
-    check_fault(target(), request(), web(1))
-
-
-def test_the_guard_keeps_the_floor(running: list[Instance]) -> None:
-    of = target(services={"web": {"port": 80, "count": 4, "min_ready": 3}})
-    check_fault(of, request(), running[:1])
-    with pytest.raises(Refused, match="would leave 2 instances of 'web', 3 must stay ready"):
-        check_fault(of, request(), running[:2])
-
-
-def test_the_guard_keeps_protected_names(running: list[Instance]) -> None:
-    with pytest.raises(Refused, match="'prod-db' is protected"):
-        check_fault(target(), request(), [Instance("prod-db", "1", 1.0)])
-    with pytest.raises(Refused, match="'web' is protected"):
-        check_fault(target(protected=["w*"]), request(), running[:1])
-    cut = FaultRequest("cut#1@run", "partition", {"link": "web -> prod-db"})
-    with pytest.raises(Refused, match="'prod-db' is protected"):
-        check_fault(target(), cut, [])
-    check_fault(target(), FaultRequest("cut#1@run", "partition", {"link": "web -> store"}), [])
-
-
-@pytest.mark.parametrize(
-    ("changes", "approved", "refused"),
-    [
-        ({}, [], None),
-        ({"url": "http://127.0.0.1:80"}, [], None),
-        ({"url": "http://localhost"}, [], None),
-        ({"url": "http://[::1]:80"}, [], None),
-        ({"url": "http://10.0.0.1"}, [], "shop is not on this machine"),
-        ({"url": "http://10.0.0.1"}, ["other", ""], "shop is not on this machine"),
-        ({"url": "http://10.0.0.1"}, ["shop"], None),
-        ({"platform": "external", "url": "http://127.0.0.1"}, ["shop"], "known by its URL only"),
-    ],
-)
-def test_the_guard_is_closed_for_other_machines(
-    changes: dict[str, Any], approved: list[str], refused: str | None
+def test_an_entry_whose_target_this_version_cannot_read_stays_open(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if refused is None:
-        check_target(target(**changes), approved)
-    else:
-        with pytest.raises(Refused, match=refused):
-            check_target(target(**changes), approved)
+    rewrite(plan(run), lambda entry: entry["target"].update(planet="mars") or entry.update(version="9.0"))
+    assert undo_all_here() is ExitCode.NOT_UNDONE
+    said = capsys.readouterr().out
+    assert "cut#1 was written by faultload 9.0" in said
+    assert "planet" in said
+    assert [one.state for one in readable_faults()[0]] == ["UNDO_FAILED"]
 
 
-def test_the_kill_switch(run: RunDirectory, state: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert kill_switch(run) is None
-    (run.path / "stop").touch()
-    assert kill_switch(run) == run.path / "stop"
-    assert kill_switch() is None
-    state.mkdir(parents=True)
-    (state / "stop").touch()
-    assert kill_switch() == state / "stop"
-    monkeypatch.setenv(KILL_SWITCH_ENV, str(tmp_path / "named"))
-    (tmp_path / "named").touch()
-    assert kill_switch() == tmp_path / "named"
+def test_an_entry_of_a_word_that_is_gone_stays_open(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    rewrite(plan(run), lambda entry: entry["request"].update(kind="freeze_time"))
+    assert undo_all_here() is ExitCode.NOT_UNDONE
+    assert "cannot do 'freeze_time'" in capsys.readouterr().out
 
 
-# -- which instances
+def test_a_platform_that_does_not_answer_keeps_the_fault_open_until_it_does(
+    world: World, run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inject(world, run)
+    world.error = TargetError("the engine does not answer")
+    assert undo_all_here() is ExitCode.NOT_UNDONE
+    said = capsys.readouterr().out
+    assert "cut#1 on shop: NOT undone: the engine does not answer; `faultload undo` tries again" in said
+    assert len(open_faults()) == 1
+    world.error = None
+    assert undo_all_here() is ExitCode.PASS
+    assert undo_all_here() is ExitCode.PASS
+    assert world.undone == ["cut", "cut"]
 
 
-def test_the_same_seed_chooses_the_same_instances() -> None:
-    instances = web(10)
+def test_it_is_undone_when_its_run_directory_was_removed(world: World, run: RunDirectory) -> None:
+    inject(world, run)
+    shutil.rmtree(run.path)
+    assert undo_all_here() is ExitCode.PASS
+    assert world.undone == ["cut"]
+    assert open_faults() == []
 
-    def chosen(seed: int, run: str = "a", **arguments: Any) -> list[str]:
-        one = FaultRequest(f"kill#1@{run}", "kill", {"service": "web", **arguments}, seed=seed)
-        return [instance.id for instance in choose(one, "web", list(reversed(instances)))]
 
-    assert chosen(7, count=4) == chosen(7, run="b", count=4)
-    assert len({tuple(chosen(seed)) for seed in range(40)}) > 5
-    assert (len(chosen(1)), len(chosen(1, share=0.35)), len(chosen(1, share=0.01))) == (1, 3, 1)
-    with pytest.raises(Refused, match="has 10 running instances, 11 were asked for"):
-        chosen(1, count=11)
-    with pytest.raises(Refused, match="no running instance"):
-        choose(request(), "web", [])
+def test_a_full_disk_never_keeps_a_fault_in_place(
+    world: World, run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = inject(world, run)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name in ("write_json", "append_line"):
+        monkeypatch.setattr(journal, name, full)
+    monkeypatch.setattr(RunDirectory, "event", full)
+    assert undo(fault, "chaos")
+    assert world.undone == ["cut"]
+    assert open_faults() == []
+
+
+def test_a_fault_from_before_a_reboot_is_past_its_time(world: World, run: RunDirectory) -> None:
+    fault = inject(world, run, one_shot=True)
+    later = time.monotonic_ns() + 10**15
+    rewrite(fault, lambda entry: entry.update(planned_ns=later, injected_ns=later))
+    assert open_faults()[0].overdue_s == math.inf
+    assert undo(open_faults()[0], "undo")
+    assert world.undone == ["cut"]
+
+
+def test_one_fault_is_shown_in_full_and_undone_by_its_name(
+    world: World, run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inject(world, run, "first")
+    inject(world, run, "second")
+    assert undo_leftovers("first#1", everything=False, only_list=True) is ExitCode.PASS
+    said = capsys.readouterr().out
+    assert "first#1  pause  ACTIVE" in said
+    assert 'before was: "running"' in said
+    assert "now    still there: looked" in said
+    assert "second" not in said
+    assert "dsn" not in said, "what is private is not shown"
+    assert world.undone == []
+    assert undo_leftovers("first#1", everything=False, only_list=False) is ExitCode.PASS
+    assert world.undone == ["first"]
+    assert [fault.label for fault in open_faults()] == ["second#1"]
+
+
+# -- the warden, when the process that injected is dead
+
+
+def abandoned(fault: OpenFault) -> None:
+    rewrite(fault, lambda entry: entry.update(process={"id": "999999", "started": 1.0}))
+
+
+def test_the_warden_undoes_what_a_dead_process_injected(world: World, run: RunDirectory) -> None:
+    abandoned(inject(world, run, "dead"))
+    inject(world, run, "alive")
+    warden(run)._look()
+    assert world.undone == ["dead"]
+    assert [fault.label for fault in open_faults()] == ["alive#1"]
+    assert [event["what"] for event in run.events("note")] == ["injector_died"]
+
+
+def test_a_one_shot_fault_of_a_dead_process_keeps_its_time_to_come_back(world: World, run: RunDirectory) -> None:
+    fault = inject(world, run, one_shot=True, max_duration_s=0.4)
+    abandoned(fault)
+    began = time.monotonic()
+    warden(run)._look()
+    assert time.monotonic() - began < 0.3, "it must not wait: the conductor may die meanwhile"
+    assert world.undone == []
+    time.sleep(max(0.0, -fault.overdue_s) + 0.05)
+    warden(run)._look()
+    assert world.undone == ["cut"]
+
+
+def test_an_entry_that_cannot_be_read_does_not_end_the_warden(world: World, run: RunDirectory) -> None:
+    broken = inject(world, run, "broken")
+    broken.path.write_text("{")
+    abandoned(inject(world, run, "dead"))
+    warden(run)._look()
+    assert world.undone == ["dead"]
+
+
+def warden(run: RunDirectory) -> Warden:
+    return Warden(run, -1, standalone=False)
