@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["partition", "latency", "bandwidth", "reset_connections"]
+Kind = Literal["partition", "latency", "bandwidth", "reset_connections", "http_error"]
 
 
 class BadFaultError(ValueError):
@@ -63,6 +63,7 @@ _PARAMS: dict[str, dict[str, Any]] = {
     "latency": {"delay_ms": None, "jitter_ms": 0},
     "bandwidth": {"bytes_per_s": None},
     "reset_connections": {},
+    "http_error": {"share": 1.0, "status": 503, "seed": 1},
 }
 _WORDS = {"mode": ("drop", "refuse", "reset"), "on_heal": ("deliver", "reset")}
 
@@ -73,5 +74,9 @@ def _check(kind: str, name: str, value: Any) -> None:
             raise BadFaultError(f"{name} of {kind} is one of {', '.join(_WORDS[name])}, not {value!r}")
     elif isinstance(value, bool) or not isinstance(value, int | float):
         raise BadFaultError(f"{name} of {kind} is a number, not {value!r}")
+    elif name == "share" and not 0 < value <= 1:
+        raise BadFaultError(f"share of {kind} is above 0 and at most 1, not {value}")
+    elif name == "status" and (not isinstance(value, int) or not 400 <= value <= 599):
+        raise BadFaultError(f"status of {kind} is an HTTP error, 400 to 599, not {value}")
     elif value < 0 or (name == "bytes_per_s" and value < 1):
         raise BadFaultError(f"{name} of {kind} is too small: {value}")

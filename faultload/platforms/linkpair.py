@@ -1,21 +1,18 @@
-"""One instance pair of a link in the proxy: its listener, its connections, and how a fault shows on them."""
+"""One instance pair of a link in the proxy: its listener, and how its network is now."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
-import struct
-from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-CHUNK = 64 * 1024
+from faultload.platforms.linkconnection import Connection, abort
+from faultload.platforms.linkhttp import Errors
+
 BACKLOG = 256
-LINE_LIMIT = 8 * 1024 * 1024
-"""Bytes that may wait in the delay line of a connection before reading stops."""
 
 
 @dataclass(slots=True)
@@ -26,6 +23,7 @@ class Weather:
     delay_s: float = 0.0
     jitter_s: float = 0.0
     bytes_per_s: float | None = None
+    errors: Errors | None = None
 
 
 class Pair:
@@ -33,7 +31,8 @@ class Pair:
 
     Settings: `name`, `upstream` (host and port), `listen` (port), and where wanted `listen_host` (127.0.0.1),
     `mark` (the SO_MARK of every connection that the proxy makes, so that a redirect lets it pass; needs
-    NET_ADMIN; without the bits 0x4000 and 0x8000, by which kube-proxy rewrites or drops), and `protocol`, `client`, `server` for those who ask.
+    NET_ADMIN; without the bits 0x4000 and 0x8000, by which kube-proxy rewrites or drops), `protocol` (`http` can
+    be answered with errors), and `client`, `server` for those who ask.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -121,6 +120,13 @@ class Pair:
         self._budget_free_at[to_server] = free_at
         return free_at
 
+    def set_errors(self, errors: Errors | None) -> None:
+        """Answer requests with errors from now on, or no more."""
+        self.weather.errors = errors
+        if errors is None:
+            for connection in self.connections:
+                connection.end_when_server_left()
+
     def forget_budget(self) -> None:
         self._budget_free_at = {True: 0.0, False: 0.0}
 
@@ -204,131 +210,6 @@ class Pair:
             self._parked.pop().close()
 
 
-class Connection:
-    """A client, its server, and a pump for each direction."""
-
-    def __init__(self, pair: Pair, client: socket.socket, server: socket.socket) -> None:
-        self.pair = pair
-        self.ends = (client, server)
-        pair.connections.add(self)
-        self._tasks = [
-            asyncio.create_task(Pump(pair, client, server, to_server=True).run()),
-            asyncio.create_task(Pump(pair, server, client, to_server=False).run()),
-        ]
-        self._closer = asyncio.create_task(self._close())
-
-    def reset(self) -> None:
-        """RST to both ends."""
-        for task in self._tasks:
-            task.cancel()
-
-    async def _close(self) -> None:
-        """Close when both directions have ended, with RST when one of them broke.
-
-        Never before the pumps are through: a closed descriptor may be another connection's at once.
-        """
-        await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.wait(self._tasks)
-        broken = any(task.cancelled() or task.exception() is not None for task in self._tasks)
-        for end in self.ends:
-            abort(end) if broken else end.close()
-        self.pair.connections.discard(self)
-
-
-class Pump:
-    """Bytes from one end to the other, in order, as the weather of the pair permits."""
-
-    def __init__(self, pair: Pair, source: socket.socket, sink: socket.socket, *, to_server: bool) -> None:
-        self.pair = pair
-        self.source = source
-        self.sink = sink
-        self.to_server = to_server
-        self._line: deque[tuple[float, bytes | OSError]] = deque()
-        self._line_bytes = 0
-        self._line_moved = asyncio.Event()
-        self._carrier: asyncio.Task[None] | None = None
-
-    async def run(self) -> None:
-        """Until the source ends (FIN is passed on) or either end breaks (raises OSError)."""
-        loop = asyncio.get_running_loop()
-        try:
-            while True:
-                item: bytes | OSError
-                try:
-                    item = await loop.sock_recv(self.source, CHUNK)
-                except OSError as error:
-                    item = error
-                weather = self.pair.weather
-                if self._carrier is None and (not self.to_server or weather.delay_s == 0):
-                    await self._deliver(item)
-                else:
-                    await self._enqueue(item, weather)
-                if not item or isinstance(item, OSError):
-                    if self._carrier is not None:
-                        await self._carrier
-                    return
-        finally:
-            if self._carrier is not None:
-                self._carrier.cancel()
-
-    async def _enqueue(self, item: bytes | OSError, weather: Weather) -> None:
-        """Into the delay line: a moment of its own for each chunk, never before the one ahead of it."""
-        delay_s = weather.delay_s + random.uniform(-1, 1) * weather.jitter_s if self.to_server else 0.0
-        due = asyncio.get_running_loop().time() + max(0.0, delay_s)
-        if self._line:
-            due = max(due, self._line[-1][0])
-        self._line.append((due, item))
-        self._line_bytes += len(item) if isinstance(item, bytes) else 0
-        self._line_moved.set()
-        if self._carrier is None:
-            self._carrier = asyncio.create_task(self._carry())
-        while self._line_bytes > LINE_LIMIT and not self._carrier.done():
-            self._line_moved.clear()
-            await self._line_moved.wait()
-        if self._carrier.done():
-            await self._carrier
-
-    async def _carry(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            while not self._line:
-                self._line_moved.clear()
-                await self._line_moved.wait()
-            due, item = self._line[0]
-            if (wait_s := due - loop.time()) > 0:
-                await asyncio.sleep(wait_s)
-            await self._deliver(item)
-            self._line.popleft()
-            self._line_bytes -= len(item) if isinstance(item, bytes) else 0
-            self._line_moved.set()
-            if not item or isinstance(item, OSError):
-                return
-
-    async def _deliver(self, item: bytes | OSError) -> None:
-        """To the sink; while the pair is cut everything is held here: bytes, FIN and RST alike."""
-        if not self.pair.passable.is_set():
-            await self.pair.passable.wait()
-        if isinstance(item, OSError):
-            raise item
-        if not item:
-            self.sink.shutdown(socket.SHUT_WR)
-            return
-        loop = asyncio.get_running_loop()
-        if self.pair.weather.bytes_per_s is None:
-            await loop.sock_sendall(self.sink, item)
-            return
-        step = max(1, min(CHUNK, int(self.pair.weather.bytes_per_s / 20)))
-        for start in range(0, len(item), step):
-            part = item[start : start + step]
-            if (wait_s := self.pair.send_at(self.to_server, len(part)) - loop.time()) > 0:
-                await asyncio.sleep(wait_s)
-            if not self.pair.passable.is_set():
-                await self.pair.passable.wait()
-            await loop.sock_sendall(self.sink, part)
-
-
 def _outgoing(host: str, mark: int = 0) -> socket.socket:
     made = socket.socket(_family(host))
     if mark:
@@ -339,10 +220,3 @@ def _outgoing(host: str, mark: int = 0) -> socket.socket:
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def abort(end: socket.socket) -> None:
-    """Close with RST."""
-    with suppress(OSError):
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    end.close()

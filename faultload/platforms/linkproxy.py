@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import resource
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from urllib.parse import unquote
 
 from faultload.lifeline import die_with_parent
 from faultload.platforms.linkfault import BadFaultError, Fault, read_fault
+from faultload.platforms.linkhttp import Errors
 from faultload.platforms.linkpair import Pair
 
 BODY_LIMIT = 64 * 1024
@@ -40,6 +42,10 @@ class Link:
         """Open a fault; the same id again changes nothing. Raises BadFaultError, Conflict."""
         loop = asyncio.get_running_loop()
         fault = read_fault(fault_id, body, frozenset(self.pairs), loop.time())
+        if fault.kind == "http_error":
+            silent = [name for name in sorted(fault.pairs) if self.pairs[name].settings.get("protocol") != "http"]
+            if silent:
+                raise BadFaultError(f"no HTTP is spoken on {', '.join(silent)}")
         async with self._lock:
             known = self.faults.get(fault_id)
             if known is not None:
@@ -80,6 +86,9 @@ class Link:
                 pair.weather.jitter_s = fault.params["jitter_ms"] / 1000
             elif fault.kind == "bandwidth":
                 pair.weather.bytes_per_s = fault.params["bytes_per_s"]
+            elif fault.kind == "http_error":
+                chance = random.Random(f"{fault.params['seed']}:{pair.name}")
+                pair.set_errors(Errors(fault.params["share"], fault.params["status"], chance))
             elif fault.kind == "reset_connections":
                 pair.reset_connections()
 
@@ -94,6 +103,8 @@ class Link:
             elif fault.kind == "bandwidth":
                 pair.weather.bytes_per_s = None
                 pair.forget_budget()
+            elif fault.kind == "http_error":
+                pair.set_errors(None)
 
     def to_json(self) -> dict[str, Any]:
         now = asyncio.get_running_loop().time()
