@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from faultload.platforms.base import Instance, Platform
 from faultload.platforms.kubernetes_client import (
+    Pod,
     api_client,
     asking,
     core,
@@ -38,12 +39,19 @@ class Kubernetes(Platform):
 
     def instances(self, service: str) -> list[Instance]:
         """Pods whose container runs and that are not being deleted."""
+        return [instance for _, instance in self._instances(service)]
+
+    def ready(self, service: str) -> list[Instance]:
+        """Those of them whose Ready condition holds."""
+        return [instance for pod, instance in self._instances(service) if pod.ready]
+
+    def _instances(self, service: str) -> list[tuple[Pod, Instance]]:
         port = self.target.services[service].port
         found = []
         for pod in pods_of(self.target, service):
             container = running_container(self.target, service, pod)
             if container is not None and container.started is not None and not pod.leaving:
-                found.append(Instance(service, pod.uid, container.started, pod.name, port))
+                found.append((pod, Instance(service, pod.uid, container.started, pod.name, port)))
         return found
 
     def not_ready(self, service: str) -> list[str]:
