@@ -79,6 +79,10 @@ class Injection:
     def name(self) -> str:
         return f"chaos-{self.fault}-{self.k}"
 
+    @property
+    def label(self) -> str:
+        return f"{self.fault}#{self.k}"
+
 
 @dataclass
 class Children:

@@ -224,7 +224,7 @@ def _cut_short(measured: Measured) -> str | None:
         return f"the run was stopped early: {stopped.get('why', stopped)}"
     if measured.info.get("ended") is None:
         return "the run was killed before its end"
-    held = [fault.label for fault in measured.faults if fault.gate is False]
+    held = [fault.label for fault in measured.held]
     return f"not injected: {', '.join(held)}" if held else None
 
 
@@ -235,8 +235,7 @@ def _exit_code(measured: Measured, verdict: Verdict) -> ExitCode:
     stopped = measured.info.get("stopped") or {}
     if stopped.get("by") == "person":
         return ExitCode.INTERRUPTED
-    held = any(fault.gate is False for fault in measured.faults)
-    if held or stopped.get("by") in ("abort", "kill_switch", "guard"):
+    if measured.held or stopped.get("by") in ("abort", "kill_switch", "guard"):
         return ExitCode.REFUSED
     return _EXIT[verdict]
 

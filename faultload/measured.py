@@ -92,6 +92,25 @@ class Measured:
             found.setdefault(int(event.get("worker", 0)), []).append(event)
         return found
 
+    @cached_property
+    def by_chance(self) -> frozenset[str]:
+        """The names of the faults that came by chance."""
+        return frozenset(str(strike["fault"]) for strike in self.info.get("chaos_monkey", ()))
+
+    @cached_property
+    def held(self) -> list[FaultTimes]:
+        """The faults that should have been injected and were not.
+
+        One by chance that the gate or the guard held is none of them, as long as any other came.
+        """
+        chance = [fault for fault in self.faults if fault.fault in self.by_chance]
+        forgiven = any(fault.injected_at is not None for fault in chance)
+        return [
+            fault
+            for fault in self.faults
+            if fault.gate is False and not (forgiven and fault.fault in self.by_chance)
+        ]
+
     def of_kind(self, kind: str) -> Iterable[Mapping[str, Any]]:
         return (event for event in self.events if event.get("kind") == kind)
 

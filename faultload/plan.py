@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,21 +11,25 @@ import click
 
 from faultload import reference
 from faultload.chaos.guard import check_fault
+from faultload.children import Injection
 from faultload.conductor import Target
 from faultload.errors import FaultloadError, InvalidInput
-from faultload.experiment import Experiment
 from faultload.faults import fault_for
+from faultload.injections import injections_of, request_of
 from faultload.journeyfile import read_journeys
+from faultload.monkey import specs
 from faultload.objective import Objective
-from faultload.platforms.base import FaultRequest, names
+from faultload.platforms.base import names
 from faultload.run import Prepared, Wishes, prepare, scenarios_with_profile
 from faultload.scaling import scale
 from faultload.scenario import Scenario, read_scenario
-from faultload.scenario_checks import ttr_bound
+from faultload.scenario_checks import room_of
 from faultload.stages import area_between, cooldown_start, warmup_end
 from faultload.target import TargetFile, read_target
 from faultload.units import format_number, format_seconds
 from faultload.workspace import packs
+
+_SEEDS = 2**31
 
 
 def print_plan(scenario: str, wishes: Wishes) -> None:
@@ -37,18 +42,20 @@ def print_plan(scenario: str, wishes: Wishes) -> None:
 def plan_lines(prepared: Prepared, wishes: Wishes) -> Iterator[str]:
     """The plan of one scenario, a line each."""
     scenario = prepared.scenario
+    seed = wishes.seed if wishes.seed is not None else random.SystemRandom().randrange(_SEEDS)
+    injections = injections_of(scenario, prepared.profile, prepared.experiments, seed)
     yield f"{scenario.name}, profile {prepared.profile}: {format_seconds(scenario.duration_s)} of load"
     for what in prepared.scaled.values():
         yield f"  scaled: {what}"
-    yield from _timeline(prepared)
-    yield from _instances(prepared, wishes)
+    yield from _timeline(prepared, injections)
+    yield from _instances(prepared, injections, seed)
     yield "objectives"
     for spec in scenario.objectives_in(prepared.profile):
         planned = planned_requests(prepared, spec.parsed)
         yield f"  {spec.objective}{_need(spec.parsed, planned)}"
 
 
-def _timeline(prepared: Prepared) -> Iterator[str]:
+def _timeline(prepared: Prepared, injections: Sequence[Injection]) -> Iterator[str]:
     load = prepared.scenario.load
     unit = "/s" if load.model == "open" else " users"
     marks = [
@@ -57,45 +64,46 @@ def _timeline(prepared: Prepared) -> Iterator[str]:
         else (stage.start_s, f"{stage.kind} {format_number(stage.high)}{unit}")
         for stage in load.stages
     ]
-    for spec in prepared.scenario.faults:
-        experiment = prepared.experiments[spec.name]
+    for injection in injections:
+        experiment = prepared.experiments[injection.fault]
         where = experiment.service or experiment.link or ""
-        for k, at in enumerate(spec.times(), start=1):
-            what = f"{spec.name}#{k}: {experiment.word.name} {where} for {format_seconds(experiment.duration_s)}"
-            marks.append((at, what))
+        chance = " (by chance)" if injection.by_chance else ""
+        marks.append(
+            (
+                injection.at_s,
+                f"{injection.label}: {experiment.word.name} {where} for "
+                f"{format_seconds(experiment.duration_s)}{chance}",
+            )
+        )
     marks.append((prepared.scenario.duration_s, "end of the load"))
     yield "timeline"
     for at, what in sorted(marks, key=lambda mark: mark[0]):
         yield f"  {at:8.1f} s  {what}"
 
 
-def _instances(prepared: Prepared, wishes: Wishes) -> Iterator[str]:
-    if not prepared.scenario.faults:
+def _instances(prepared: Prepared, injections: Sequence[Injection], seed: int) -> Iterator[str]:
+    if not prepared.experiments:
         return
-    yield "instances that would be touched"
+    yield f"instances that `faultload run --seed {seed}` would touch, as things stand now"
+    if not injections:
+        yield "  none: with this seed no fault by chance comes"
+        return
     target = prepared.target.declared or _running(prepared.target)
     if target is None:
         yield f"  {prepared.target.reference} is not up: a run starts it; `faultload target up` shows them now"
         return
-    for spec in prepared.scenario.faults:
-        yield f"  {spec.name}: {_touched(target, spec.name, prepared.experiments[spec.name], wishes.seed)}"
+    for injection in injections:
+        yield f"  {injection.label}: {_touched(target, injection)}"
 
 
-def _touched(target: TargetFile, name: str, experiment: Experiment, seed: int | None) -> str:
-    request = FaultRequest(
-        fault_id=f"{name}#1@plan",
-        kind=experiment.word.name,
-        arguments={key: value for key, value in experiment.arguments.items() if key != "fault"},
-        duration_s=experiment.duration_s,
-        seed=(seed % 2**31 + 1) if seed is not None else 1,
-    )
+def _touched(target: TargetFile, injection: Injection) -> str:
+    request = request_of(injection)
     try:
         instances = fault_for(target, request).resolve()
         check_fault(target, request, instances)
     except FaultloadError as error:
         return f"refused: {error}"
-    chosen = "" if seed is not None else " (without --seed a run chooses anew)"
-    return f"{names(instances)}{chosen if experiment.service and not experiment.word.default_service else ''}"
+    return names(instances)
 
 
 def _running(target: Target) -> TargetFile | None:
@@ -123,18 +131,15 @@ def planned_requests(prepared: Prepared, objective: Objective) -> float | None:
     named = [stage.area for stage in load.stages if stage.phase == phase]
     if named:
         return share * sum(named)
-    disturbed = {spec.name: _disturbed(prepared, spec.name) for spec in prepared.scenario.faults}
+    # by chance: as many as with any seed, more or less
+    injections = injections_of(prepared.scenario, prepared.profile, prepared.experiments, seed=1)
     if phase == "baseline":
-        spans = _merged([span for parts in disturbed.values() for span in parts])
+        spans = _merged([_disturbed(prepared, one) for one in injections])
         return share * max(0.0, total - sum(area_between(load.stages, low, high) for low, high in spans))
     kind, _, name = phase.partition(":")
     if kind == "fault":
-        wanted = [spec for spec in prepared.scenario.faults if name.partition("#")[0] in ("", spec.name)]
-        spans = [
-            (at, at + prepared.experiments[spec.name].duration_s)
-            for spec in wanted
-            for at in (spec.times()[:1] if "#" in name else spec.times())
-        ]
+        wanted = [one for one in injections if name in ("", one.fault, one.label)]
+        spans = [(one.at_s, one.at_s + prepared.experiments[one.fault].duration_s) for one in wanted]
         return share * sum(area_between(load.stages, low, high) for low, high in spans)
     return None
 
@@ -160,12 +165,12 @@ def _merged(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return joined
 
 
-def _disturbed(prepared: Prepared, name: str) -> list[tuple[float, float]]:
+def _disturbed(prepared: Prepared, injection: Injection) -> tuple[float, float]:
     """What a fault may take from the baseline at most: its time or ttr bound, and the hold."""
-    spec = next(one for one in prepared.scenario.faults if one.name == name)
-    bound = ttr_bound(prepared.scenario, prepared.profile, name)
-    length = max(prepared.experiments[name].duration_s, bound) + prepared.scenario.recovery.hold
-    return [(at, at + length) for at in spec.times()]
+    every = (*prepared.scenario.faults, *specs(prepared.scenario))
+    spec = next(one for one in every if one.name == injection.fault)
+    room = room_of(prepared.scenario, prepared.profile, spec, prepared.experiments)
+    return injection.at_s, injection.at_s + room
 
 
 def _need(objective: Objective, planned: float | None) -> str:

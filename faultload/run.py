@@ -13,13 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from faultload import reference
-from faultload.chaos.guard import APPROVED_ENV
+from faultload import monkey, reference
+from faultload.chaos.guard import APPROVED_ENV, kill_switch
 from faultload.chaos.warden import conductor_lives
-from faultload.children import Injection
 from faultload.conductor import Conductor, Interrupts, Target, leftover
 from faultload.errors import ExitCode, InvalidInput, Mistake, Refused
 from faultload.experiment import Experiment
+from faultload.injections import injections_of, strikes_of
 from faultload.limits import declared_slo
 from faultload.platforms import identified, is_here, platform_of
 from faultload.processes import myself
@@ -32,14 +32,10 @@ from faultload.scenario_checks import (
     check_scenario,
     experiment_of,
     scaled_with_experiments,
-    ttr_bound,
 )
 from faultload.target import external, read_target
 from faultload.workspace import find, runs_folder, scenario_files
 from faultload.yamlfile import load
-
-MEND_MARGIN_S = 2.0
-"""A one-shot fault is mended only when its ttr bound is surely over, so that missing it is seen."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,7 @@ def prepare(file: Path, wishes: Wishes) -> Prepared:
     journeys = find(loaded.scenario.load.journeys, loaded.folder)
     assert journeys is not None
     experiments = {}
-    for spec in scaled.scenario.faults:
+    for spec in (*scaled.scenario.faults, *monkey.specs(scaled.scenario)):
         experiment = experiment_of(spec, loaded.folder)
         assert experiment is not None
         experiments[spec.name] = experiment
@@ -222,6 +218,9 @@ def _run_one(
         missing = platform_of(declared).preflight(kinds) if kinds else []
         if missing:
             raise Refused("; ".join(missing))
+    switch = kill_switch()
+    if switch is not None:
+        raise Refused(f"the kill switch {switch} is there: remove it first")
     target_id = _target_id(prepared.target)
     problems = leftover(target_id)
     if problems:
@@ -245,6 +244,7 @@ def _run_one(
             "secrets": sorted(secrets),
             "command": list(wishes.command),
             "load": _load_plan(prepared, seed, wishes.workers),
+            **_chance(prepared, seed),
         }
     )
     _link_latest(path)
@@ -254,7 +254,7 @@ def _run_one(
         scenario=prepared.scenario,
         profile=prepared.profile,
         target=prepared.target,
-        injections=_injections(prepared, seed),
+        injections=injections_of(prepared.scenario, prepared.profile, prepared.experiments, seed),
         workers=wishes.workers,
         slo=declared_slo(prepared.scenario, prepared.profile),
         screen=own_screen,
@@ -328,7 +328,7 @@ def _approve(prepared: Prepared, wishes: Wishes) -> list[str]:
     declared = prepared.target.declared
     if declared is None or is_here(declared):
         return []
-    if prepared.scenario.faults and declared.id not in (*prepared.scenario.allow, *declared.allow):
+    if prepared.experiments and declared.id not in (*prepared.scenario.allow, *declared.allow):
         raise Refused(f"{declared.id} is not on this machine: list it under `allow` before faults may touch it")
     if declared.id not in wishes.approve and not _typed(declared.id):
         raise Refused(f"{declared.id} is not on this machine: confirm with --approve {declared.id}")
@@ -364,25 +364,12 @@ def _load_plan(prepared: Prepared, seed: int, workers: int) -> dict[str, Any]:
     }
 
 
-def _injections(prepared: Prepared, seed: int) -> list[Injection]:
-    found = []
-    for spec in prepared.scenario.faults:
-        experiment = prepared.experiments[spec.name]
-        allowed = ttr_bound(prepared.scenario, prepared.profile, spec.name)
-        patience = allowed + MEND_MARGIN_S if allowed and experiment.word.one_shot else 0.0
-        for k, at in enumerate(spec.times(), start=1):
-            found.append(
-                Injection(
-                    fault=spec.name,
-                    k=k,
-                    experiment=experiment.file,
-                    at_s=at,
-                    variables={"seed": seed % 2**31 + k, **spec.with_},
-                    overlap=spec.overlap,
-                    max_duration_s=max(experiment.duration_s, patience),
-                )
-            )
-    return found
+def _chance(prepared: Prepared, seed: int) -> dict[str, Any]:
+    """The schedule of faults by chance, where the scenario has any."""
+    if prepared.scenario.chaos_monkey is None:
+        return {}
+    strikes = strikes_of(prepared.scenario, prepared.profile, prepared.experiments, seed)
+    return {"chaos_monkey": [strike.to_json() for strike in strikes]}
 
 
 def _new_folder(folder: Path, name: str) -> Path:

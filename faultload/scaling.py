@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from faultload import units
+from faultload.monkey import name_of
 from faultload.scenario import Profile, Scenario
 
 
@@ -44,6 +45,8 @@ def scale(scenario: Scenario, wanted: str | None, durations: Mapping[str, float]
         if default is not None and profile.time != 1:
             fault.setdefault("with", {}).setdefault("duration_s", default)
         _scale_fault(fault, profile)
+    if scenario.chaos_monkey is not None:
+        _scale_chance(data["chaos_monkey"], scenario, profile, durations or {})
     scaled = {}
     if profile.time != 1:
         scaled["time"] = f"load stages and fault times x {units.format_number(profile.time)}"
@@ -56,6 +59,8 @@ def scale(scenario: Scenario, wanted: str | None, durations: Mapping[str, float]
     ):
         times = "once" if profile.repeat == 1 else f"{profile.repeat} times"
         scaled["repeat"] = f"each fault at most {times}"
+    if scenario.chaos_monkey is not None and profile.time != 1:
+        scaled["chaos_monkey"] = f"faults by chance x {units.format_number(1 / profile.time)} as often"
     if profile.max_users is not None and profile.max_users < scenario.load.max_users:
         scaled["max_users"] = f"at most {profile.max_users} users instead of {scenario.load.max_users}"
     return ScaledScenario(Scenario.model_validate(data), name, scaled)
@@ -85,3 +90,23 @@ def _scale_fault(fault: dict[str, Any], profile: Profile) -> None:
     duration = fault.get("with", {}).get("duration_s")
     if isinstance(duration, int | float):
         fault["with"]["duration_s"] = duration * profile.time
+
+
+def _scale_chance(
+    chance: dict[str, Any], scenario: Scenario, profile: Profile, durations: Mapping[str, float]
+) -> None:
+    """Times as everywhere; the rate so that as many faults are to be expected as in the whole scenario."""
+    assert scenario.chaos_monkey is not None
+    for key in ("from", "until", "min_gap"):
+        if key in chance:
+            chance[key] = _times(chance[key], profile.time)
+    chance["rate"] = f"{scenario.chaos_monkey.rate / profile.time!r}/s"
+    if profile.repeat is not None:
+        chance["most"] = min(chance.get("most", profile.repeat), profile.repeat)
+    for fault, declared in zip(chance["faults"], scenario.chaos_monkey.faults, strict=True):
+        default = durations.get(name_of(declared))
+        if default is not None and profile.time != 1:
+            fault.setdefault("with", {}).setdefault("duration_s", default)
+        duration = fault.get("with", {}).get("duration_s")
+        if isinstance(duration, int | float):
+            fault["with"]["duration_s"] = duration * profile.time

@@ -203,6 +203,34 @@ class FaultSpec(Model):
         return [self.at + k * self.repeat.every for k in range(self.repeat.count)]
 
 
+class ChanceFault(Model):
+    """One experiment of the list that chance chooses from."""
+
+    experiment: str
+    name: Name | None = None
+    with_: dict[str, Any] = Field({}, alias="with")
+    weight: Positive = 1.0
+
+
+def _chance_fault(value: object) -> object:
+    return {"experiment": value} if isinstance(value, str) else value
+
+
+class ChaosMonkey(Model):
+    """Faults by chance: which, how often on average, how far apart at least, and when.
+
+    `rate`: how many a unit of time; `min_gap` from the start of one to that of the next, at least; `most`: so
+    often each.
+    """
+
+    faults: Annotated[list[Annotated[ChanceFault, BeforeValidator(_chance_fault)]], Field(min_length=1)]
+    rate: FailureRate
+    min_gap: Duration = 0.0
+    from_: Duration | None = Field(None, alias="from")
+    until: Duration | None = None
+    most: Annotated[int, Field(ge=1)] | None = None
+
+
 def _objective(value: object) -> object:
     return {"objective": value} if isinstance(value, str) else value
 
@@ -278,6 +306,7 @@ class Scenario(Model):
     target: Annotated[TargetChoice, BeforeValidator(_target)]
     load: Load
     faults: list[FaultSpec] = []
+    chaos_monkey: ChaosMonkey | None = None
     objectives: Annotated[list[Annotated[ObjectiveSpec, BeforeValidator(_objective)]], Field(min_length=1)]
     abort: list[str] = []
     recovery: Recovery = Recovery()

@@ -7,10 +7,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from faultload import monkey
 from faultload.errors import InvalidInput, Mistake
 from faultload.experiment import Experiment, Place, read_experiment
 from faultload.faults import cannot
 from faultload.journeyfile import JourneyFile, read_journeys
+from faultload.monkey import MIN_BASELINE_S
 from faultload.objective import FIXED_PHASES, LATENCIES, METRICS, Objective, Term
 from faultload.scaling import ScaledScenario, scale
 from faultload.scenario import FaultSpec, LoadedScenario, Scenario
@@ -19,8 +21,6 @@ from faultload.target import TargetFile
 from faultload.units import format_seconds
 from faultload.vocabulary import collide
 from faultload.workspace import find
-
-MIN_BASELINE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ def check_scenario(loaded: LoadedScenario, known: Known | None, profile: str | N
         for fault_index, message, hint in _schedule_problems(scaled, name, experiments):
             path_at: tuple[str | int, ...] = ("faults", fault_index, "at")
             mistakes.append(document.mistake(path_at, message + where, hint))
+        chance = monkey.specs(scaled)
+        if all(spec.name in experiments for spec in chance):
+            rooms = {spec.name: room_of(scaled, name, spec, experiments) for spec in chance}
+            for key, message, hint in monkey.problems(scaled, rooms):
+                mistakes.append(document.mistake(("chaos_monkey", key), message + where, hint))
     return mistakes
 
 
@@ -92,7 +97,8 @@ def _durations(experiments: Mapping[str, Experiment]) -> dict[str, float]:
 
 def scaled_with_experiments(loaded: LoadedScenario, wanted: str | None) -> ScaledScenario:
     """A scenario scaled to a profile, its experiments' own durations too. Raises ValueError, InvalidInput."""
-    found = {spec.name: experiment_of(spec, loaded.folder) for spec in loaded.scenario.faults}
+    every = [*loaded.scenario.faults, *monkey.specs(loaded.scenario)]
+    found = {spec.name: experiment_of(spec, loaded.folder) for spec in every}
     known = {name: experiment for name, experiment in found.items() if experiment is not None}
     return scale(loaded.scenario, wanted, _durations(known))
 
@@ -104,11 +110,15 @@ def experiment_of(spec: FaultSpec, folder: Path, given_at: Place | None = None) 
 
 
 def _experiments(loaded: LoadedScenario, known: Known | None, mistakes: list[Mistake]) -> dict[str, Experiment]:
-    found = {}
-    for index, spec in enumerate(loaded.scenario.faults):
-        path: tuple[str | int, ...] = ("faults", index, "experiment")
+    found: dict[str, Experiment] = {}
+    for at, spec in _every_fault(loaded.scenario):
+        path: tuple[str | int, ...] = (*at, "experiment")
+        if spec.name in found:
+            message = f"two faults have the name '{spec.name}'"
+            mistakes.append(loaded.document.mistake(path, message, "give one of them a name: of its own"))
+            continue
         try:
-            experiment = experiment_of(spec, loaded.folder, (loaded.document, ("faults", index, "with")))
+            experiment = experiment_of(spec, loaded.folder, (loaded.document, (*at, "with")))
         except InvalidInput as error:
             mistakes += error.mistakes
             continue
@@ -132,10 +142,16 @@ def _experiments(loaded: LoadedScenario, known: Known | None, mistakes: list[Mis
     return found
 
 
+def _every_fault(scenario: Scenario) -> Iterator[tuple[tuple[str | int, ...], FaultSpec]]:
+    """The planned faults and those by chance, with where they stand in the file."""
+    yield from ((("faults", index), spec) for index, spec in enumerate(scenario.faults))
+    yield from ((("chaos_monkey", "faults", index), spec) for index, spec in enumerate(monkey.specs(scenario)))
+
+
 def _objective_problems(
     objective: Objective, scenario: Scenario, journeys: JourneyFile | None, known: Known | None
 ) -> Iterator[tuple[str, str | None]]:
-    faults = [fault.name for fault in scenario.faults]
+    faults = [spec.name for _, spec in _every_fault(scenario)]
     term = objective.term
     if term.name in ("ttr", "ttd", "mttr") and term.subject and term.subject not in faults:
         yield f"{term}: there is no fault '{term.subject}'", _near(term.subject, faults)
@@ -201,9 +217,8 @@ def _schedule_problems(
     hold = scenario.recovery.hold
     planned = []
     for index, spec in enumerate(scenario.faults):
-        duration = _duration_of(spec, experiments)
-        bound = ttr_bound(scenario, profile, spec.name)
-        planned += [(at, max(duration, bound) + hold, index, spec) for at in spec.times()]
+        room = room_of(scenario, profile, spec, experiments)
+        planned += [(at, room, index, spec) for at in spec.times()]
     planned.sort(key=lambda one: one[0])
     for place, (at, room, index, spec) in enumerate(planned):
         if at >= end:
@@ -227,18 +242,25 @@ def _schedule_problems(
                 f"hold of {format_seconds(hold)}), but {until} comes after {format_seconds(limit - at)}",
                 None,
             )
-    yield from _collisions([(at, spec, index) for at, _, index, spec in planned], experiments)
+    yield from _collisions([(at, at + room - hold, spec, index) for at, room, index, spec in planned], experiments)
 
 
 def _collisions(
-    planned: Sequence[tuple[float, FaultSpec, int]], experiments: Mapping[str, Experiment]
+    planned: Sequence[tuple[float, float, FaultSpec, int]], experiments: Mapping[str, Experiment]
 ) -> Iterator[tuple[int, str, str | None]]:
-    """Faults that may overlap, but are on the same layer of the same service or link at the same time."""
-    known = [(at, spec, index, experiments[spec.name]) for at, spec, index in planned if spec.name in experiments]
-    for place, (at, spec, _, mine) in enumerate(known):
-        for later, other, index, theirs in known[place + 1 :]:
-            together = later < at + _duration_of(spec, dict(experiments))
-            if together and collide(mine.word, mine.arguments, theirs.word, theirs.arguments):
+    """Faults that may overlap, but are on the same layer of the same service or link at the same time.
+
+    A one-shot fault is open until it came back by itself: as long as its `ttr` bound allows.
+    """
+    known = [
+        (at, until if experiments[spec.name].word.one_shot else at + _duration_of(spec, experiments), spec, index)
+        for at, until, spec, index in planned
+        if spec.name in experiments
+    ]
+    for place, (at, until, spec, _) in enumerate(known):
+        for later, _, other, index in known[place + 1 :]:
+            mine, theirs = experiments[spec.name], experiments[other.name]
+            if later < until and collide(mine.word, mine.arguments, theirs.word, theirs.arguments):
                 yield (
                     index,
                     f"'{spec.name}' at {format_seconds(at)} and '{other.name}' at {format_seconds(later)} are at "
@@ -247,7 +269,13 @@ def _collisions(
                 )
 
 
-def _duration_of(spec: FaultSpec, experiments: dict[str, Experiment]) -> float:
+def room_of(scenario: Scenario, profile: str, spec: FaultSpec, experiments: Mapping[str, Experiment]) -> float:
+    """The seconds that a fault needs for itself: its time or `ttr` bound, whichever is longer, and the hold."""
+    bound = ttr_bound(scenario, profile, spec.name)
+    return max(_duration_of(spec, experiments), bound) + scenario.recovery.hold
+
+
+def _duration_of(spec: FaultSpec, experiments: Mapping[str, Experiment]) -> float:
     given = spec.with_.get("duration_s")
     if isinstance(given, int | float) and not isinstance(given, bool):
         return float(given)
