@@ -1,7 +1,7 @@
 """The addresses that a service's name stands for: by the resolver, or by the Endpoints of a Kubernetes cluster.
 
-`MEMORY_NAMES=endpoints` asks the cluster's API, which also answers in a cluster without DNS, and knows sooner than a
-resolver's cache that a pod is not ready any more.
+`MEMORY_NAMES=endpoints` asks the cluster's API, which also answers in a cluster without DNS, and knows sooner than
+a resolver's cache that a pod is not ready any more.
 """
 
 from __future__ import annotations
