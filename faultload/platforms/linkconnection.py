@@ -187,8 +187,7 @@ class Pump:
         step = max(1, min(CHUNK, int(self.pair.weather.bytes_per_s / 20)))
         for start in range(0, len(data), step):
             part = data[start : start + step]
-            if (wait_s := self.pair.send_at(self.to_server, len(part)) - loop.time()) > 0:
-                await asyncio.sleep(wait_s)
+            await self.pair.take_turn(self.to_server, len(part))
             if not self.pair.passable.is_set():
                 await self.pair.passable.wait()
             await loop.sock_sendall(self.sink, part)

@@ -48,6 +48,7 @@ class Pair:
         self.connections: set[Connection] = set()
         self.accepted = 0
         self._budget_free_at = {True: 0.0, False: 0.0}
+        self._unlimited = asyncio.Event()
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._parked: list[socket.socket] = []
@@ -110,15 +111,17 @@ class Pair:
             connection.reset()
         return len(victims)
 
-    def send_at(self, to_server: bool, size: int) -> float:
-        """When `size` bytes may be sent, under the bytes per second that the pair has in one direction."""
+    async def take_turn(self, to_server: bool, size: int) -> None:
+        """Wait until `size` bytes may be sent, under the bytes per second that the pair has in one direction."""
         now = asyncio.get_running_loop().time()
-        rate = self.weather.bytes_per_s
+        rate, unlimited = self.weather.bytes_per_s, self._unlimited
         if rate is None:
-            return now
+            return
         free_at = max(now, self._budget_free_at[to_server]) + size / rate
         self._budget_free_at[to_server] = free_at
-        return free_at
+        with suppress(TimeoutError):
+            async with asyncio.timeout(free_at - now):
+                await unlimited.wait()
 
     def set_errors(self, errors: Errors | None) -> None:
         """Answer requests with errors from now on, or no more."""
@@ -128,7 +131,10 @@ class Pair:
                 connection.end_when_server_left()
 
     def forget_budget(self) -> None:
+        """Let everybody send who waits for a turn."""
         self._budget_free_at = {True: 0.0, False: 0.0}
+        self._unlimited.set()
+        self._unlimited = asyncio.Event()
 
     def to_json(self) -> dict[str, Any]:
         return {**self.settings, "connections": len(self.connections), "accepted": self.accepted}

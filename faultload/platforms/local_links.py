@@ -1,87 +1,40 @@
-"""Faults on the links of a local target, through its link proxy: partition, latency, reset_connections."""
+"""Faults on the links of a local target, through its link proxy: partition, latency, bandwidth, resets."""
 
 from __future__ import annotations
 
-import errno
-import socket
 import statistics
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
+from faultload import units
 from faultload.errors import Refused, TargetError
-from faultload.faults import makes
+from faultload.faults import makes, words
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
+from faultload.platforms.link_probes import (
+    Probe,
+    as_open_as_past,
+    connects,
+    past,
+    round_trip,
+    silence_of,
+    transfer_s,
+)
 from faultload.platforms.links import LinkProxy, Pair
 from faultload.target import TargetFile
 
 EXPIRY_MARGIN_S = 5.0
-_PROBE_S = 1.0
-_SSL_REQUEST = bytes.fromhex("00000008 04d2162f".replace(" ", ""))
-_HTTP_REQUEST = b"HEAD /health HTTP/1.1\r\nHost: probe\r\n\r\n"
+NEEDS_PROXY = "a link proxy between the two services"
+T = TypeVar("T")
 
 
-class Probe:
-    """One connection through a link's listener that can ask the far side for an answer.
+class OnLink(PlatformFault):
+    """A fault that a link proxy makes on all pairs of one link, and ends by itself when its time is over."""
 
-    HTTP: a HEAD request; PostgreSQL: the SSLRequest packet, which every server answers with one byte and
-    without a login (PostgreSQL documentation, "Message Formats"). Plain TCP has no question to ask: there
-    only connecting is seen.
-    """
-
-    def __init__(self, pair: Pair, timeout_s: float = _PROBE_S) -> None:
-        self.pair = pair
-        self._socket = socket.create_connection((pair.host, pair.port), timeout_s)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def ask(self, timeout_s: float = _PROBE_S) -> float | None:
-        """Seconds until the far side answered, or None within the time-out. Raises OSError when cut off."""
-        question = {"http": _HTTP_REQUEST, "postgres": _SSL_REQUEST}.get(self.pair.protocol)
-        if question is None:
-            return None
-        self._socket.settimeout(timeout_s)
-        started = time.monotonic()
-        try:
-            self._socket.sendall(question)
-            if not self._socket.recv(4096):
-                raise ConnectionResetError(errno.ECONNRESET, "closed by the far side")
-        except TimeoutError:
-            return None
-        return time.monotonic() - started
-
-    def reset(self, timeout_s: float = _PROBE_S) -> bool:
-        """Whether the connection was reset or closed within the time-out."""
-        self._socket.settimeout(timeout_s)
-        try:
-            return self._socket.recv(1) == b""
-        except TimeoutError:
-            return False
-        except OSError:
-            return True
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self._socket.close()
-
-
-def round_trip(pair: Pair, timeout_s: float = 2.0) -> float | None:
-    """Seconds for one question and answer over a new connection; None when there was no answer."""
-    try:
-        probe = Probe(pair, timeout_s)
-    except OSError:
-        return None
-    try:
-        return probe.ask(timeout_s)
-    except OSError:
-        return None
-    finally:
-        probe.close()
-
-
-class _OnLink(PlatformFault):
-    kind = ""
+    kind: ClassVar[str] = ""
+    needs = NEEDS_PROXY
+    undone_by = "the link proxy, which also ends it by itself 5 s after its duration"
 
     def __init__(self, target: TargetFile, request: FaultRequest) -> None:
         super().__init__(target, request)
@@ -93,10 +46,7 @@ class _OnLink(PlatformFault):
         self._probes: list[Probe] = []
 
     def gate(self) -> list[str]:
-        open_faults = self.proxy.links().get(self.link, {}).get("faults") or []
-        if open_faults:
-            return [f"link '{self.link}' has an open fault already"]
-        return []
+        return open_faults_of(self.proxy, self.link, self.request.kind)
 
     def resolve(self) -> list[Instance]:
         pairs = self.proxy.listeners(self.link)
@@ -120,21 +70,11 @@ class _OnLink(PlatformFault):
         return {}
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        self.proxy.add(
-            self.link,
-            self.request.fault_id,
-            self.kind,
-            self._parameters(),
-            self.request.duration_s + EXPIRY_MARGIN_S,
-        )
+        expires_s = self.request.duration_s + EXPIRY_MARGIN_S
+        self.proxy.add(self.link, self.request.fault_id, self.kind, self._parameters(), expires_s)
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        try:
-            self.proxy.remove(self.link, self.request.fault_id)
-        except TargetError:
-            # with the proxy process gone, its faults are gone; a new one knows none
-            if _listens(self.proxy.url):
-                raise
+        remove(str(plan["proxy"]), str(plan["link"]), str(plan["id"]))
 
     def _close_probes(self) -> None:
         while self._probes:
@@ -142,71 +82,150 @@ class _OnLink(PlatformFault):
 
     def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
         self._close_probes()
-        if not _listens(self.proxy.url):
+        if not listens(self.proxy.url):
             return Sight(True, "the link proxy has ended, and its faults with it")
-        with ThreadPoolExecutor(max(1, len(instances))) as pool:
-            reachable = sum(pool.map(_reachable, self._pairs()))
-        what = "answers again" if reachable else "does not answer"
-        return Sight(reachable > 0, f"{self.link} {what} ({reachable} of {len(instances)} pairs)")
+        return self._gone(self._pairs())
+
+    def _gone(self, pairs: list[Pair]) -> Sight:
+        closed = closed_of(pairs)
+        if closed:
+            return Sight(False, f"{self.link} does not answer: {', '.join(closed)}")
+        return Sight(True, f"{self.link} answers again ({len(pairs)} pairs)")
 
 
 @makes("partition", "local")
-class Partition(_OnLink):
+class Partition(OnLink):
     """Silent both ways; new connections do not complete and established ones stall."""
 
     kind = "partition"
+    made_by = "the link proxy holds all bytes, FIN and RST, and keeps its accept queue full"
+    witnessed_by = "on every pair an older connection is silent for 1 s, and a new one does not complete in 1 s"
 
     def _parameters(self) -> dict[str, Any]:
         return {"mode": "drop", "on_heal": self.request.argument("on_heal", "deliver")}
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
         pairs = self._pairs()
-        with ThreadPoolExecutor(max(1, len(self._probes) + len(pairs))) as pool:
-            problems = [*pool.map(_still_talks, self._probes), *pool.map(_still_accepts, pairs)]
-        established = len(self._probes)
+        problems, established = silence_of(self._probes, pairs), len(self._probes)
         self._close_probes()
-        seen = [problem for problem in problems if problem is not None]
-        if seen:
-            return Sight(False, seen[0])
+        if problems:
+            return Sight(False, problems[0])
         what = f"{len(pairs)} pairs let no new connection complete"
         return Sight(True, f"{what}, {established} established ones are silent")
 
 
 @makes("latency", "local")
-class Latency(_OnLink):
+class Latency(OnLink):
     """More time for each round trip."""
 
     kind = "latency"
+    made_by = "a delay line in the link proxy, on the way from client to server"
+    witnessed_by = "the median round trip grew by at least half of `delay_ms`"
     _before: float | None = None
 
-    def _parameters(self) -> dict[str, Any]:
-        return {
-            "delay_ms": float(self.request.arguments["delay_ms"]),
-            "jitter_ms": float(self.request.argument("jitter_ms", 0.0)),
-        }
+    @property
+    def delay_s(self) -> float:
+        return float(self.request.arguments["delay_ms"]) / 1000
 
-    def _measure(self) -> float | None:
-        times = [seconds for pair in self._pairs() for _ in range(2) if (seconds := round_trip(pair)) is not None]
-        return statistics.median(times) if times else None
+    def _parameters(self) -> dict[str, Any]:
+        jitter_ms = float(self.request.argument("jitter_ms", 0.0))
+        return {"delay_ms": self.delay_s * 1000, "jitter_ms": jitter_ms}
+
+    def _measure(self, pairs: Iterable[Pair]) -> float | None:
+        timeout_s = 2.0 + 3 * self.delay_s
+        times = [round_trip(pair, timeout_s) for pair in pairs for _ in range(2)]
+        answered = [seconds for seconds in times if seconds is not None]
+        return statistics.median(answered) if answered else None
 
     def prepare(self, instances: Sequence[Instance]) -> None:
-        self._before = self._measure()
+        self._before = self._measure(self._pairs())
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
-        after = self._measure()
+        after = self._measure(self._pairs())
         if after is None or self._before is None:
             return Sight(False, "no round trip could be measured on the link")
-        wanted = float(self.request.arguments["delay_ms"]) / 1000
         added = after - self._before
         what = f"a round trip takes {after * 1000:.1f} ms, {added * 1000:.1f} ms more than before"
-        return Sight(added >= wanted / 2, what)
+        return Sight(added >= self.delay_s / 2, what)
+
+    def _gone(self, pairs: list[Pair]) -> Sight:
+        """No more than half the delay longer than past the proxy."""
+        through, direct = self._measure(pairs), self._measure(map(past, pairs))
+        if through is None or direct is None:
+            return super()._gone(pairs)
+        what = f"a round trip takes {through * 1000:.1f} ms, {direct * 1000:.1f} ms past the proxy"
+        return Sight(through < direct + max(self.delay_s / 2, 0.001), what)
+
+
+@makes("bandwidth", "local")
+class Bandwidth(OnLink):
+    """So many bytes a second, for all connections of a pair together, each way."""
+
+    kind = "bandwidth"
+    made_by = "the link proxy sends no faster, counted over all connections of a pair, each way"
+    witnessed_by = (
+        "a transfer of known size to each server takes at least half as much longer as the limit says "
+        "(HTTP and PostgreSQL, up to some MB a second)"
+    )
+    _before: Mapping[str, float | None]
+
+    @property
+    def bytes_per_s(self) -> int:
+        return units.size(self.request.arguments["bytes_per_s"])
+
+    @property
+    def _size(self) -> int:
+        """What the limit makes last 0.8 s, as far as it can be sent."""
+        return max(400, min(1_000_000, int(self.bytes_per_s * 0.8)))
+
+    def resolve(self) -> list[Instance]:
+        if self.bytes_per_s < 1:
+            raise Refused("bytes_per_s is at least 1: for none at all there is partition")
+        return super().resolve()
+
+    def _parameters(self) -> dict[str, Any]:
+        return {"bytes_per_s": self.bytes_per_s}
+
+    def _measure(self, pairs: list[Pair]) -> dict[str, float | None]:
+        timeout_s = 5.0 + 4 * self._size / self.bytes_per_s
+        times = each(pairs, lambda pair: transfer_s(pair, self._size, timeout_s))
+        return {pair.name: seconds for pair, seconds in zip(pairs, times, strict=True)}
+
+    def prepare(self, instances: Sequence[Instance]) -> None:
+        self._before = self._measure(self._pairs())
+
+    def witness(self, instances: Sequence[Instance]) -> Sight:
+        wanted, after = self._size / self.bytes_per_s, self._measure(self._pairs())
+        added = []
+        for name, seconds in after.items():
+            before = self._before.get(name)
+            if before is None or seconds is None:
+                return Sight(False, f"no transfer could be measured on {name}")
+            if wanted < max(0.05, before / 2):
+                return Sight(False, f"{self.bytes_per_s} bytes/s is more than a probe can fill on {name}")
+            added.append(seconds - before)
+        what = f"{self._size} bytes take at least {min(added):.2f} s more than before on each pair"
+        return Sight(min(added) >= wanted / 2, what)
+
+    def _gone(self, pairs: list[Pair]) -> Sight:
+        wanted, through = self._size / self.bytes_per_s, self._measure(pairs)
+        direct = self._measure([past(pair) for pair in pairs])
+        compared = [(t, d) for name, t in through.items() if t is not None and (d := direct[name]) is not None]
+        if not compared:
+            return super()._gone(pairs)
+        longest = max(t - d for t, d in compared)
+        what = f"{self._size} bytes take at most {longest:.2f} s more than past the proxy"
+        return Sight(longest < max(wanted / 2, 0.05), what)
 
 
 @makes("reset_connections", "local")
-class ResetConnections(_OnLink):
+class ResetConnections(OnLink):
     """Established connections are reset, once."""
 
     kind = "reset_connections"
+    made_by = "the link proxy closes both ends of every established connection with RST"
+    witnessed_by = "every connection opened before was reset"
+    undone_by = "nothing to undo"
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
         if not self._probes:
@@ -219,40 +238,41 @@ class ResetConnections(_OnLink):
         return Sight(True, f"{count} connections opened before were reset")
 
 
-def _still_talks(probe: Probe) -> str | None:
-    """Why an established connection is not silent, or None."""
+def open_faults_of(proxy: LinkProxy, link: str, kind: str) -> list[str]:
+    """What is open on a link on the same layer as a fault of this kind."""
+    known = words()
+    for fault in proxy.links().get(link, {}).get("faults") or []:
+        other = known.get(str(fault.get("kind")))
+        if other is None or other.layer == known[kind].layer:
+            return [f"link '{link}' has an open fault already"]
+    return []
+
+
+def remove(proxy_url: str, link: str, fault_id: str) -> None:
+    """Undo a fault of a link; with the proxy process gone, its faults are gone, and a new one knows none."""
     try:
-        answered = probe.ask() is not None
-    except OSError as error:
-        return f"{probe.pair.name} was cut off ({error}), not silent"
-    return f"an established connection of {probe.pair.name} still answers" if answered else None
+        LinkProxy(proxy_url).remove(link, fault_id)
+    except TargetError:
+        if listens(proxy_url):
+            raise
 
 
-def _still_accepts(pair: Pair) -> str | None:
-    """Why new connections of a pair are not silent, or None."""
-    try:
-        socket.create_connection((pair.host, pair.port), _PROBE_S).close()
-    except TimeoutError:
-        return None
-    except OSError as error:
-        return f"{pair.name} refuses ({error}), it is not silent"
-    return f"{pair.name} still accepts connections"
+def listens(proxy_url: str) -> bool:
+    """Whether a link proxy's control interface is there."""
+    host, _, port = proxy_url.removeprefix("http://").rstrip("/").partition(":")
+    return connects(Pair("control", host, int(port), "tcp", (host, int(port))))
 
 
-def _reachable(pair: Pair) -> bool:
-    if pair.protocol in ("http", "postgres"):
-        return round_trip(pair) is not None
-    try:
-        socket.create_connection((pair.host, pair.port), _PROBE_S).close()
-    except OSError:
-        return False
-    return True
+def closed_of(pairs: list[Pair]) -> list[str]:
+    """The pairs that are not as reachable as their servers are past the proxy."""
+    return [
+        pair.name for pair, open_again in zip(pairs, each(pairs, as_open_as_past), strict=True) if not open_again
+    ]
 
 
-def _listens(url: str) -> bool:
-    host, _, port = url.removeprefix("http://").partition(":")
-    try:
-        socket.create_connection((host, int(port.rstrip("/"))), 1.0).close()
-    except OSError:
-        return False
-    return True
+def each(pairs: list[Pair], measure: Callable[[Pair], T]) -> list[T]:
+    """One measurement a pair, at the same time."""
+    if not pairs:
+        return []
+    with ThreadPoolExecutor(len(pairs)) as pool:
+        return list(pool.map(measure, pairs))
