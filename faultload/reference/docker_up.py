@@ -99,7 +99,7 @@ def main() -> None:
     try:
         bring_up(given.name, given.id, given.folder, frozenset(given.defect))
     except Exception as error:
-        log.exception("the start failed")
+        log.error("the start failed: %s", error, exc_info=not isinstance(error, TargetError))
         state.write_json(given.folder / "failed.json", {"error": str(error)})
         with docker_project.engine() as client:
             docker_project.save_logs(client, docker_project.project_of(given.name), given.logs)

@@ -75,6 +75,8 @@ class Gateway:
         self._turn = 0
         for state, count in (("known", self._known), ("healthy", self._healthy)):
             INSTANCES.labels(state).set_function(count)
+        for why in ("not_sent", "broke_off", "timeout"):
+            RESENDS.labels(why)  # shown as 0 until it happens
 
     async def watching(self) -> None:
         """Check every instance; those of a name come and go with the addresses that it stands for."""

@@ -1,0 +1,118 @@
+"""The image of the memory service without an engine: what goes in, and that it is enough."""
+
+from __future__ import annotations
+
+import ast
+import io
+import tarfile
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from faultload.errors import TargetError
+from faultload.reference import docker_image
+from faultload.reference.docker_image import PACKAGE, Recipe
+
+ROOT = Path(__file__).parents[3]
+DOCKER = PACKAGE / "reference" / "memory" / "docker"
+RECIPE = Recipe("memory", "debian:12")
+
+
+def compose() -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = yaml.safe_load((DOCKER / "docker-compose.yml").read_text())["services"]
+    return found
+
+
+def modules_started() -> set[str]:
+    return {
+        word
+        for service in compose().values()
+        for word in service.get("command", ())  # type: ignore[attr-defined]
+        if str(word).startswith("faultload.")
+    }
+
+
+def imported(file: Path) -> set[str]:
+    """The modules of faultload that a file imports, also inside functions, but not for type checking only."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = [ast.parse(file.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("faultload"):
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("faultload")}
+        waiting += ast.iter_child_nodes(node)
+    return found
+
+
+def file_of(module: str) -> Path | None:
+    place = PACKAGE.joinpath(*module.split(".")[1:])
+    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)
+
+
+def test_the_image_holds_every_module_that_its_services_import() -> None:
+    inside = set(RECIPE.files())
+    waiting, seen = modules_started(), set[Path]()
+    assert len(waiting) == 4
+    while waiting:
+        file = file_of(waiting.pop())
+        if file is None or file in seen:
+            continue
+        seen.add(file)
+        assert file.relative_to(PACKAGE).as_posix() in inside
+        waiting |= imported(file)
+    assert len(seen) > 15
+
+
+def test_nothing_of_the_tool_itself_goes_into_the_image() -> None:
+    assert not [file for file in RECIPE.files() if "docker_up" in file or file.startswith(("load/", "chaos/"))]
+
+
+def test_its_packages_are_those_of_the_extra() -> None:
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["reference"]
+    assert (DOCKER / "requirements.txt").read_text().split("\n")[:-1] == sorted(extra, key=str.lower)
+
+
+def test_the_tag_changes_with_what_goes_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(docker_image, "PACKAGE", tmp_path)
+    (tmp_path / "reference/memory/docker").mkdir(parents=True)
+    dockerfile = tmp_path / "reference/memory/docker/Dockerfile"
+    dockerfile.write_text("FROM x\nCOPY a.py \\\n b*.py /opt/\n")
+    (tmp_path / "a.py").write_text("1")
+    with pytest.raises(TargetError, match=r"copies b\*\.py"):
+        RECIPE.files()
+    (tmp_path / "b1.py").write_text("2")
+    assert RECIPE.files() == ["a.py", "b1.py", RECIPE.dockerfile]
+    first = RECIPE.tag
+    assert RECIPE.tag == first and Recipe("memory", "other").tag != first
+    (tmp_path / "b2.py").write_text("2")
+    second = RECIPE.tag
+    (tmp_path / "b2.py").write_text("3")
+    assert len({first, second, RECIPE.tag}) == 3
+
+
+def test_the_build_context_is_the_same_wherever_it_is_made() -> None:
+    first = RECIPE.context()
+    assert first == RECIPE.context()
+    with tarfile.open(fileobj=io.BytesIO(first)) as archive:
+        assert archive.getnames() == RECIPE.files()
+        assert {(entry.uid, entry.uname, entry.mtime) for entry in archive} == {(0, "", 0)}
+
+
+def test_every_service_of_the_compose_file_is_checked_restarted_limited_and_on_loopback() -> None:
+    services = compose()
+    assert set(services) == {
+        "gateway", "api", "cloud", "shortterm", "pg1", "pg2", "arbiter", "prometheus", "grafana",
+    }  # fmt: skip
+    for name, service in services.items():
+        assert service["healthcheck"]["test"], name  # type: ignore[index]
+        assert service["restart"] == "unless-stopped" and service["mem_limit"], name
+        for port in service.get("ports", ()):  # type: ignore[attr-defined]
+            assert port.startswith("127.0.0.1:"), name
+    assert services["api"]["scale"] == 3
+    assert {name for name, service in services.items() if "profiles" in service} == {"prometheus", "grafana"}
