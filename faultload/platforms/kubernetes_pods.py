@@ -250,8 +250,7 @@ class Restart(Terminate):
             time.sleep(0.2)
 
     def _replaced(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> bool:
-        there = self._pods()
-        return not any(one.id in there for one in instances) and self._back(plan).seen
+        return not any(self._runs(one) for one in instances) and self._back(plan).seen
 
 
 def _delete(target: TargetFile, pod: Pod) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
+from faultload.platforms import label_selectors
 from faultload.platforms.base import Instance, Sight
 from faultload.platforms.kubernetes_client import api_client, asking, is_gone, namespace_of, pods_in, pods_of
 from faultload.platforms.kubernetes_extension import actions
@@ -61,19 +62,8 @@ def read_owner(target: TargetFile, kind: str, name: str, namespace: str) -> Owne
         1 if found.spec.replicas is None else int(found.spec.replicas),
         str(meta.resource_version),
         float(meta.creation_timestamp.timestamp()),
-        _selector(found.spec.selector),
+        label_selectors.text(found.spec.selector),
     )
-
-
-def _selector(selector: Any) -> str:
-    """A LabelSelector as the text that the API takes in queries."""
-    parts = [f"{key}={value}" for key, value in (selector.match_labels or {}).items()]
-    for one in selector.match_expressions or []:
-        if one.operator in ("In", "NotIn"):
-            parts.append(f"{one.key} {one.operator.lower()} ({','.join(one.values)})")
-        else:
-            parts.append(one.key if one.operator == "Exists" else f"!{one.key}")
-    return ",".join(parts)
 
 
 def owner_of(target: TargetFile, service: str) -> Owner:

@@ -233,7 +233,7 @@ def test_a_pod_replaced_between_choice_and_fault_is_not_touched(space: Space) ->
         fault = space.fault(space.target("web"), kind, service="web")
         instances = fault.here.resolve()
         plan = fault.here.undo_plan(instances)
-        core(space.api).delete_namespaced_pod("web-0", space.name, grace_period_seconds=1)
+        core(space.api).delete_namespaced_pod("web-0", space.name, grace_period_seconds=0)
         wait_until(lambda old=instances[0].id: old not in space.pods("web"))
         space.wait_ready("web", 1)
         (same_name,) = space.pods("web").values()
