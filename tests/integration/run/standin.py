@@ -49,7 +49,10 @@ def wait_for(condition: Any, timeout_s: float, what: str) -> None:
 
 
 class StandIn:
-    """Two web servers, a store and a cache; the links web -> store and web -> cache pass a link proxy."""
+    """Two web servers, a store and a cache; the links web -> store and web -> cache pass a link proxy.
+
+    It has a third link, cache -> store, that no target file declares.
+    """
 
     def __init__(self, folder: Path, env: Mapping[str, str], fail: int = 0) -> None:
         self.folder = folder
@@ -60,7 +63,11 @@ class StandIn:
         self.fail = fail
         self.servers = {port: self.start_server(port) for port in (*self.web, self.store, self.cache)}
         config = folder / "links.json"
-        pairs = [("web -> store", self.to_store, self.store), ("web -> cache", self.to_cache, self.cache)]
+        pairs = [
+            ("web -> store", self.to_store, self.store),
+            ("web -> cache", self.to_cache, self.cache),
+            ("cache -> store", self.spare, self.store),
+        ]
         links = {
             name: [{"name": name, "listen": listen, "upstream": ["127.0.0.1", to], "protocol": "http"}]
             for name, listen, to in pairs

@@ -1,0 +1,266 @@
+"""One cell of the kill matrix: a run with one fault, processes killed at one moment, and what is left of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from kill_worlds import NOTHING_LASTS, Facts, World, command_lines
+from standin import Workspace, processes_in
+
+from faultload.chaos.journal import PAUSE_AT_ENV, readable_faults
+from faultload.chaos.warden import processes_of
+from faultload.processes import ProcessId, state_of
+from faultload.record import RunDirectory
+
+VICTIMS = (
+    ("conductor",),
+    ("chaos",),
+    ("load",),
+    ("warden",),
+    ("conductor", "chaos"),
+    ("conductor", "warden"),
+)
+MOMENTS = ("inject", "active", "undo")
+PAUSE_AT = {"inject": "injected", "undo": "UNDOING"}
+"""Where the chaos process stops itself: the effect is there and not yet ACTIVE; or UNDOING and not yet undone."""
+BOUND_S = 15.0
+DURATION_S = 4.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Which fault, who dies, and when."""
+
+    kind: str
+    victims: tuple[str, ...]
+    moment: str
+
+    def __str__(self) -> str:
+        return f"{self.kind:20} {' + '.join(self.victims):20} {self.moment:7}"
+
+
+@dataclass
+class Result:
+    """What became of a cell: how long until all was as before, by whom, and what is wrong."""
+
+    cell: Cell
+    seconds: float | None = None
+    by: str = ""
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.wrong
+
+
+class Failed(Exception):
+    """A cell that did not come to its end."""
+
+
+def until(condition: Callable[[], Any], timeout_s: float, what: Callable[[], str] | str) -> float:
+    """Wait; returns how long it took. Raises Failed at the time-out."""
+    started = time.monotonic()
+    while not condition():
+        if time.monotonic() - started > timeout_s:
+            raise Failed(f"not within {timeout_s:g} s: {what if isinstance(what, str) else what()}")
+        time.sleep(0.05)
+    return time.monotonic() - started
+
+
+def play(cell: Cell, world: World, workspace: Workspace) -> Result:
+    """Play one cell; whatever happens, its run is ended and what it opened undone."""
+    result = Result(cell)
+    run = workspace.folder / "out"
+    shutil.rmtree(run, ignore_errors=True)
+    try:
+        before = _settled(world)
+        conductor = _start(cell, world, workspace, run)
+        try:
+            _play(cell, world, workspace, run, conductor, before, result)
+        finally:
+            _end(conductor, run)
+        _nothing_left(world, workspace, run, before, result)
+    except Failed as error:
+        result.wrong.append(str(error))
+    finally:
+        if not result.ok:
+            workspace.faultload("undo", "--all")
+            for process in processes_in(workspace.folder):
+                with suppress(psutil.Error):
+                    process.kill()
+    return result
+
+
+def _settled(world: World) -> Facts:
+    """The facts, when two looks agree: what the last cell left behind is over."""
+    facts = world.facts()
+    deadline = time.monotonic() + 20.0
+    while (again := world.facts()) != facts and time.monotonic() < deadline:
+        facts = again
+    return facts
+
+
+def _start(cell: Cell, world: World, workspace: Workspace, run: Path) -> subprocess.Popen[str]:
+    arguments = world.arguments(cell.kind)
+    assert arguments is not None
+    fault = {
+        "name": "one",
+        "experiment": workspace.experiment("one", cell.kind, arguments, DURATION_S),
+        "at": "5s",
+    }
+    scenario = workspace.scenario(
+        str(world.target_file),
+        faults=[fault],
+        load={
+            "journeys": "journeys.py",
+            "rate": [{"step": "5/s", "for": "90s"}],
+            "arrivals": "even",
+            "max_users": 20,
+            "timeout": "2s",
+        },
+        objectives=["error_rate <= 100%"],
+    )
+    pause = PAUSE_AT.get(cell.moment)
+    workspace.env.pop(PAUSE_AT_ENV, None)
+    if pause is not None:
+        workspace.env[PAUSE_AT_ENV] = pause
+    try:
+        return workspace.start("run", scenario, "--out", run)
+    finally:
+        workspace.env.pop(PAUSE_AT_ENV, None)
+
+
+def _play(
+    cell: Cell,
+    world: World,
+    workspace: Workspace,
+    run: Path,
+    conductor: subprocess.Popen[str],
+    before: Facts,
+    result: Result,
+) -> None:
+    until(lambda: _reached(cell, run) or conductor.poll() is not None, 60, lambda: f"{cell.moment}: {_story(run)}")
+    if conductor.poll() is not None:
+        raise Failed(f"the run ended early: {conductor.communicate()[0][-600:]} {_story(run)}")
+    visible = cell.kind not in NOTHING_LASTS and not (cell.moment == "undo" and _is_one_shot(run))
+    if visible and world.facts() == before:
+        result.wrong.append("nothing of the fault was to be seen before the kill")
+    known = processes_of(RunDirectory(run))
+    dead = [process for name, process in known.items() if name.partition("-")[0] in cell.victims]
+    chaos = [process for name, process in known.items() if name.startswith("chaos-")]
+    known["conductor"].signal(signal.SIGSTOP)  # it must not replace what dies beside it
+    for process in dead:
+        process.signal(signal.SIGKILL)
+    if "conductor" not in cell.victims:
+        known["conductor"].signal(signal.SIGCONT)
+    killed = time.monotonic()
+    if {"conductor", "warden"} <= set(cell.victims):
+        done = workspace.faultload("undo", run)
+        if done.returncode != 0:
+            result.wrong.append(f"undo ended with {done.returncode}: {done.stdout} {done.stderr}")
+    else:
+        for process in chaos:
+            process.signal(signal.SIGCONT)
+
+    def restored() -> bool:
+        return not _open(workspace) and world.facts() == before
+
+    until(restored, BOUND_S, lambda: f"as before: {_difference(before, world.facts())}; open {_open(workspace)}")
+    result.seconds = time.monotonic() - killed
+    result.by = _undone_by(run)
+
+
+def _reached(cell: Cell, run: Path) -> bool:
+    record = RunDirectory(run)
+    faults = record.faults()
+    if not faults:
+        return False
+    chaos = [one for name, one in processes_of(record).items() if name.startswith("chaos-")]
+    if cell.moment == "active":
+        return faults[-1]["state"] == "ACTIVE" and bool(record.events("witness"))
+    return bool(chaos) and _stopped(chaos[-1]) and faults[-1]["state"] in ("INJECTING", "UNDOING")
+
+
+def _stopped(process: ProcessId) -> bool:
+    return state_of(process) == "T"
+
+
+def _is_one_shot(run: Path) -> bool:
+    from faultload.faults import words
+
+    return words()[RunDirectory(run).faults()[-1]["kind"]].one_shot
+
+
+def _end(conductor: subprocess.Popen[str], run: Path) -> None:
+    """End a run that still goes on, in a hurry."""
+    for _ in range(2):
+        if conductor.poll() is None:
+            conductor.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+    try:
+        conductor.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        conductor.kill()
+        conductor.communicate()
+        raise Failed(f"the conductor did not end: {_story(run)}") from None
+
+
+def _nothing_left(world: World, workspace: Workspace, run: Path, before: Facts, result: Result) -> None:
+    """No process, no open fault, nothing of the target changed; and a second undo finds nothing."""
+
+    def left() -> list[str]:
+        return command_lines(workspace.folder)
+
+    until(lambda: not left(), BOUND_S, lambda: f"no process of the run is left: {left()}")
+    states = [line["state"] for line in RunDirectory(run).faults()]
+    if states[-1:] != ["UNDONE"]:
+        result.wrong.append(f"the journal ends with {states}")
+    if {"conductor", "warden"} <= set(result.cell.victims):
+        again = workspace.faultload("undo", "--all")
+        if again.returncode != 0 or "nothing is open" not in again.stdout:
+            result.wrong.append(f"a second undo found something: {again.stdout} {again.stderr}")
+    after = _settled(world)
+    if after != before:
+        result.wrong.append(f"in the end not as before: {_difference(before, after)}")
+
+
+def _open(workspace: Workspace) -> list[str]:
+    """What the index of open faults holds."""
+    here = os.environ.get("XDG_STATE_HOME")
+    os.environ["XDG_STATE_HOME"] = str(workspace.state)
+    try:
+        faults, unreadable = readable_faults()
+    finally:
+        if here is None:
+            del os.environ["XDG_STATE_HOME"]
+        else:
+            os.environ["XDG_STATE_HOME"] = here
+    return [f"{fault.label} {fault.state}" for fault in faults] + unreadable
+
+
+def _undone_by(run: Path) -> str:
+    lines = [line for line in RunDirectory(run).faults() if line["state"] == "UNDONE"]
+    return str(lines[-1]["by"]) if lines else ""
+
+
+def _difference(before: Facts, after: Facts) -> str:
+    return "; ".join(f"{key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key])
+
+
+def _story(run: Path) -> str:
+    """The last events of a run, for a failure's message."""
+    record = RunDirectory(run)
+    said = [
+        str(event.get("text") or event.get("why") or "") for event in record.events() if event["kind"] != "health"
+    ]
+    return f"states {[line['state'] for line in record.faults()]}, said {[text for text in said if text][-4:]}"

@@ -1,0 +1,162 @@
+"""The kill matrix: every fault kind x who dies x when; afterwards the target is as before and nothing dangles.
+
+    python tests/kill_matrix.py --all [--platform local] [--write docs/kill-matrix.md]
+    python tests/kill_matrix.py --sample 20 --seed 1 [--kinds kill pause]
+
+The moments are exact: the chaos process stops itself (FAULTLOAD_PAUSE_AT) where it is to be killed. `inject`:
+the effect is there, the journal says INJECTING. `undo`: the journal says UNDOING, nothing is undone yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from kill_worlds import DATABASE_KINDS, DatabaseWorld, LocalWorld, World, kinds_of  # isort: skip
+from kill_cell import BOUND_S, MOMENTS, VICTIMS, Cell, Result, play
+from standin import Workspace
+
+from faultload.faults import faults_of
+
+WORLDS: dict[str, Callable[[Workspace], World]] = {"local": LocalWorld}
+
+
+def cells_of(kinds: Iterable[str]) -> list[Cell]:
+    """Every cell of these kinds."""
+    return [Cell(kind, victims, moment) for kind in kinds for victims in VICTIMS for moment in MOMENTS]
+
+
+def run_cells(cells: Sequence[Cell], platform: str, say: Callable[[str], None] = print) -> list[Result]:
+    """Play cells one after another, each kind's on one stand-in; a failed cell gets a new one."""
+    results: list[Result] = []
+    for number, group in enumerate(_grouped(cells)):
+        left = list(group)
+        while left:
+            with tempfile.TemporaryDirectory(prefix=f"kill-matrix-{number}-") as folder:
+                workspace = Workspace(Path(folder))
+                world: World | None = None
+                try:
+                    make = DatabaseWorld if left[0].kind in DATABASE_KINDS else WORLDS[platform]
+                    world = make(workspace)
+                    while left:
+                        result = play(left.pop(0), world, workspace)
+                        results.append(result)
+                        say(f"{len(results):4}/{len(cells)}  {_line(result)}")
+                        if not result.ok:
+                            break
+                finally:
+                    workspace.end()
+                    if world is not None:
+                        world.end()
+    return results
+
+
+def _grouped(cells: Sequence[Cell]) -> list[list[Cell]]:
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.kind, []).append(cell)
+    return list(groups.values())
+
+
+def _line(result: Result) -> str:
+    took = "" if result.seconds is None else f"{result.seconds:5.1f} s by {result.by}"
+    return f"{result.cell} {'ok  ' if result.ok else 'BAD '} {took} {'; '.join(result.wrong)}".rstrip()
+
+
+def table(results: Sequence[Result], platform: str, left_out: dict[str, str]) -> list[str]:
+    """The counts as a Markdown table, a row a kind."""
+    lines = [
+        f"| {platform}: fault | cells | as before | slowest | median | undone by |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind in dict.fromkeys(result.cell.kind for result in results):
+        of = [result for result in results if result.cell.kind == kind]
+        times = [result.seconds for result in of if result.seconds is not None]
+        by = Counter(result.by for result in of if result.by)
+        slowest, median = (f"{max(times):.1f} s", f"{statistics.median(times):.1f} s") if times else ("", "")
+        who = ", ".join(f"{name} {count}" for name, count in sorted(by.items()))
+        lines.append(f"| `{kind}` | {len(of)} | {sum(one.ok for one in of)} | {slowest} | {median} | {who} |")
+    good = sum(result.ok for result in results)
+    lines.append(f"| all | {len(results)} | {good} | | | |")
+    lines += ["", *(f"Not played: `{kind}`: {why}." for kind, why in left_out.items())]
+    return lines
+
+
+def chosen_kinds(platform: str, wanted: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
+    """The kinds to play, of those that the platform makes; and those that no stand-in can show, with the reason."""
+    with tempfile.TemporaryDirectory(prefix="kill-matrix-") as folder:
+        workspace = Workspace(Path(folder))
+        world = WORLDS[platform](workspace)
+        try:
+            shown, left_out = kinds_of(world)
+        finally:
+            world.end()
+    if platform == "local":
+        shown += [kind for kind in faults_of("local") if kind in DATABASE_KINDS]
+        left_out = {kind: why for kind, why in left_out.items() if kind not in DATABASE_KINDS}
+    return [kind for kind in shown if wanted is None or kind in wanted], left_out
+
+
+def main() -> int:
+    """Entry of the script; exit code 1 when a cell is bad."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", action="store_true", help="every cell")
+    parser.add_argument("--sample", type=int, metavar="N", help="so many cells, chosen by --seed")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kinds", nargs="+", metavar="KIND")
+    parser.add_argument("--moments", nargs="+", choices=MOMENTS, default=MOMENTS)
+    parser.add_argument("--platform", default="local", choices=sorted(WORLDS))
+    parser.add_argument("--write", type=Path, metavar="FILE", help="keep the counts in a Markdown file")
+    options = parser.parse_args()
+    if not options.all and options.sample is None and options.kinds is None:
+        parser.error("say --all, --sample N or --kinds ...")
+    kinds, left_out = chosen_kinds(options.platform, options.kinds)
+    cells = [cell for cell in cells_of(kinds) if cell.moment in options.moments]
+    if options.sample is not None:
+        cells = sorted(random.Random(options.seed).sample(cells, min(options.sample, len(cells))), key=cells.index)
+    started = time.monotonic()
+    results = run_cells(cells, options.platform, lambda text: print(text, flush=True))
+    lines = table(results, options.platform, left_out)
+    print("\n".join(["", *lines, "", f"{len(cells)} cells in {(time.monotonic() - started) / 60:.0f} min"]))
+    if options.write is not None:
+        write(options.write, options.platform, lines)
+    return 0 if all(result.ok for result in results) else 1
+
+
+def write(file: Path, platform: str, lines: Sequence[str]) -> None:
+    """Replace the platform's part of the page; the other platforms' parts stay."""
+    start, end = f"<!-- matrix: {platform} -->", f"<!-- end: {platform} -->"
+    text = file.read_text() if file.exists() else _HEAD
+    part = "\n".join([start, "", f"Played on {datetime.now(UTC):%Y-%m-%d}.", "", *lines, "", end])
+    if start in text:
+        text = text[: text.index(start)] + part + text[text.index(end) + len(end) :]
+    else:
+        text = text.rstrip() + f"\n\n{part}\n"
+    file.write_text(text)
+
+
+_HEAD = f"""# The kill matrix
+
+Every fault kind, with conductor, chaos process, load process, warden, conductor and chaos process, or conductor and
+warden killed by SIGKILL at three moments: when the fault has just been injected and is not yet known as active,
+while it is active, and when its undo has begun and nothing is undone. A cell is good when the target is as before
+within {BOUND_S:g} s (where conductor and warden died: after one `faultload undo`), no process, open fault, file or
+rule is left, a second undo finds nothing, and the faults of others beside it are as they were.
+
+`tests/kill_matrix.py --all` plays it and writes the tables below.
+"""
+
+if __name__ == "__main__":
+    os.environ.pop("FAULTLOAD_RUN", None)
+    sys.exit(main())

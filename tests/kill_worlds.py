@@ -1,0 +1,257 @@
+"""Light systems for the kill matrix: a target with faults, what it looks like, and what of it is not ours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, build_opener
+
+sys.path.insert(0, str(Path(__file__).parent / "integration" / "run"))
+
+sys.path.insert(0, str(Path(__file__).parent / "integration" / "faults"))
+
+import psutil
+import psycopg
+from database_pair import RunningPair
+from standin import StandIn, Workspace, processes_in
+
+from faultload.errors import FaultloadError
+from faultload.faults import faults_of
+from faultload.platforms.links import LinkProxy
+from faultload.platforms.patroni import cluster_problems
+from faultload.processes import state_of
+
+_direct = build_opener(ProxyHandler({}))
+_SLOW_S = 0.2
+_HELPERS = ("stress", "holder", "filler", "burn")
+"""Parts of the command lines of processes that faults leave working."""
+
+Facts = dict[str, Any]
+
+
+class World(ABC):
+    """A running target with foreign faults beside it; `facts` must be after a cell as they were before."""
+
+    platform: str
+    target_file: Path
+
+    @abstractmethod
+    def arguments(self, kind: str) -> dict[str, Any] | None:
+        """The arguments of a fault here, or None when this world cannot show it."""
+
+    @abstractmethod
+    def facts(self) -> Facts:
+        """What the target looks like from outside, and what of others is beside it; equal when all is as before."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """End what was started."""
+
+
+NOTHING_LASTS = {
+    "reset_connections": "over at once",
+    "switchover_database": "another member leads and nothing is broken",
+}
+"""Kinds of which nothing stays to be seen while they are open."""
+
+
+class LocalWorld(World):
+    """Plain servers behind a link proxy; beside them a stopped process, a link fault and a file of others."""
+
+    platform = "local"
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.standin = StandIn(workspace.folder, {})
+        self.target_file = self.standin.target_file
+        self.proxy = LinkProxy(f"http://127.0.0.1:{self.standin.control}")
+        self.disk = Path(tempfile.mkdtemp(prefix="kill-matrix-", dir="/dev/shm"))
+        (self.disk / "of-others").write_text("stays")
+        self.bystander = subprocess.Popen(["sleep", "3600"], env={"PATH": os.environ["PATH"]})
+        self.bystander.send_signal(signal.SIGSTOP)
+        self.proxy.add(
+            "cache -> store", "of-others#1@elsewhere", "latency", {"delay_ms": 1.0, "jitter_ms": 0.0}, 3600
+        )
+
+    def arguments(self, kind: str) -> dict[str, Any] | None:
+        service, link = {"service": "store"}, {"link": "web -> store"}
+        free = shutil.disk_usage(self.disk).free
+        known: Mapping[str, dict[str, Any]] = {
+            "kill": service,
+            "terminate": {**service, "grace_s": 2},
+            "restart": service,
+            "pause": service,
+            "partition": link,
+            "isolate": {"service": "web"},
+            "latency": {**link, "delay_ms": 400},
+            "bandwidth": {**link, "bytes_per_s": 200},
+            "reset_connections": link,
+            "http_error": {**link, "status": 503},
+            "cpu_stress": {**service, "workers": 1, "load": 0.3},
+            "memory_stress": {**service, "bytes": "16MB"},
+            "io_stress": {**service, "path": str(self.disk)},
+            "fill_disk": {**service, "path": str(self.disk), "floor": free - 32_000_000},
+        }
+        return known.get(kind)
+
+    def facts(self) -> Facts:
+        return {
+            "ready": {name: _status(f"http://127.0.0.1:{port}/health") for name, port in self._ports().items()},
+            "link faults": {
+                link: [fault["id"] for fault in entry["faults"]] for link, entry in self.proxy.links().items()
+            },
+            "links": {
+                "web -> store": _status(f"http://127.0.0.1:{self.standin.to_store}/"),
+                "web -> cache": _status(f"http://127.0.0.1:{self.standin.to_cache}/"),
+            },
+            "files": sorted(path.name for path in self.disk.rglob("*")),
+            "helpers": helpers_in(self.workspace.folder),
+            "cgroups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob("**/faultload*"))
+            if os.geteuid() == 0
+            else [],
+            "bystander": state_of_pid(self.bystander.pid),
+            "file of others": (self.disk / "of-others").read_text(),
+        }
+
+    def _ports(self) -> dict[str, int]:
+        one = self.standin
+        return {"web:1": one.web[0], "web:2": one.web[1], "store": one.store, "cache": one.cache}
+
+    def end(self) -> None:
+        self.bystander.kill()
+        self.bystander.wait()
+        self.standin.end()
+        shutil.rmtree(self.disk, ignore_errors=True)
+
+
+DATABASE_KINDS = ("failover_database", "switchover_database", "pause_replication", "exhaust_connections")
+
+
+class DatabaseWorld(World):
+    """A PostgreSQL pair under Patroni, a web server for the load, and a stopped process of others."""
+
+    platform = "local"
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.standin = StandIn(workspace.folder, {})
+        self.pair = RunningPair(workspace.folder / "pair")
+        self.standin.write_target(
+            services={
+                "web": {"command": self.standin.command(), "ports": list(self.standin.web), "health": "/health"},
+                "db": {"patroni": self.pair.urls, "dsn": self.pair.dsn},
+            },
+            links={},
+        )
+        self.target_file = self.standin.target_file
+        self.bystander = subprocess.Popen(["sleep", "3600"], env={"PATH": os.environ["PATH"]})
+        self.bystander.send_signal(signal.SIGSTOP)
+        self.pair.wait_whole()
+
+    def arguments(self, kind: str) -> dict[str, Any] | None:
+        return {"service": "db"} if kind in DATABASE_KINDS else None
+
+    def facts(self) -> Facts:
+        return {
+            "pair": cluster_problems("db", self.pair.urls),
+            "maintenance": self._asked(self.pair.paused),
+            "write": self._asked(self._write),
+            "replay": self._asked(self._replays),
+            "sessions of ours": self._asked(self._sessions),
+            "helpers": helpers_in(self.workspace.folder),
+            "bystander": state_of_pid(self.bystander.pid),
+        }
+
+    @staticmethod
+    def _asked(question: Callable[[], Any]) -> Any:
+        try:
+            return question()
+        except (FaultloadError, OSError, StopIteration, psycopg.Error):
+            return "no answer"
+
+    def _write(self) -> str:
+        """A write with the synchronous commit that the pair is configured for."""
+        with self.pair.sql(self.pair.port_of(leads=True)) as session:
+            session.execute("SET statement_timeout = 1000")
+            session.execute("SET synchronous_commit = on")
+            session.execute("INSERT INTO kept VALUES (1)")
+        return "done"
+
+    def _replays(self) -> bool:
+        """Whether the standby shows what the leader has just written."""
+        leader, standby = self.pair.port_of(leads=True), self.pair.port_of(leads=False)
+        with self.pair.sql(leader) as session:
+            session.execute("SET statement_timeout = 1000")
+            session.execute("INSERT INTO kept VALUES (2)")
+        wanted = self.pair.ask(leader, "SELECT count(*) FROM kept")
+        for _ in range(20):
+            if self.pair.ask(standby, "SELECT count(*) FROM kept") >= wanted:
+                return True
+            time.sleep(0.05)
+        return False
+
+    def _sessions(self) -> int:
+        statement = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'faultload%'"
+        return int(self.pair.ask(self.pair.port_of(leads=True), statement))
+
+    def end(self) -> None:
+        self.bystander.kill()
+        self.bystander.wait()
+        self.pair.stop()
+        self.standin.end()
+
+
+def state_of_pid(pid: int) -> str | None:
+    """The state letter of a process."""
+    from faultload.processes import identify
+
+    found = identify(pid)
+    return None if found is None else state_of(found)
+
+
+def command_lines(folder: Path) -> list[str]:
+    """The command lines of the processes of a workspace's runs; those that end meanwhile are left out."""
+    found = []
+    for process in processes_in(folder):
+        with suppress(psutil.Error):
+            found.append(" ".join(process.cmdline()))
+    return sorted(found)
+
+
+def helpers_in(folder: Path) -> list[str]:
+    """Processes that a fault left working, by command line."""
+    return [argv for argv in command_lines(folder) if any(part in argv for part in _HELPERS)]
+
+
+def _status(url: str) -> str:
+    """What a GET gives: its status, `slow`, or `nothing`; the best of three, as the machine may be busy."""
+    seen = "nothing"
+    for _ in range(3):
+        started = time.monotonic()
+        try:
+            with _direct.open(url, timeout=1.0) as response:
+                response.read()
+                took = time.monotonic() - started
+                seen = str(response.status) if took < _SLOW_S else "slow"
+        except OSError as error:
+            seen = str(getattr(error, "code", "nothing"))
+        if seen in ("200", "nothing"):
+            break
+    return seen
+
+
+def kinds_of(world: World) -> tuple[list[str], dict[str, str]]:
+    """The kinds that a platform makes and this world can show; and the others, with the reason."""
+    made = list(faults_of(world.platform))
+    shown = [kind for kind in made if world.arguments(kind) is not None]
+    return shown, {kind: "needs the PostgreSQL pair" for kind in made if kind not in shown}
