@@ -243,11 +243,11 @@ def processes_in(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            env = process.environ()
+            env, ended = process.environ(), process.status() == psutil.STATUS_ZOMBIE
         except psutil.Error:
             continue
         inside = any(env.get(name, "").startswith(str(folder)) for name in ("FAULTLOAD_RUN", "XDG_STATE_HOME"))
-        if inside and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+        if inside and not ended and process.pid != os.getpid():
             found.append(process)
     return found
 
