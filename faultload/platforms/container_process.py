@@ -1,4 +1,4 @@
-"""Finds the main process of a container by its id, and kills it.
+"""Finds the main process of a container by its id, and kills it or asks it to end.
 
 Runs where the node's processes can be seen: a helper is given this file's text by `python3 -c`, so it needs
 nothing but the standard library.
@@ -7,8 +7,10 @@ nothing but the standard library.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,11 +45,8 @@ def main_process(container_id: str, proc: Path = Path("/proc")) -> int | None:
     return found[0][1] if found else None
 
 
-def kill(container_id: str) -> int | None:
-    """SIGKILL for the container's main process; its pid, or None when there was none.
-
-    The process is held by a pidfd and looked at again, so that a pid used again is never hit.
-    """
+def held(container_id: str) -> int | None:
+    """A pidfd of the container's main process, so that a pid used again is never hit; None without one."""
     pid = main_process(container_id)
     if pid is None:
         return None
@@ -55,27 +54,64 @@ def kill(container_id: str) -> int | None:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return None
-    try:
-        if main_process(container_id) != pid:
-            return None
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-    except ProcessLookupError:
-        return None
-    finally:
+    if main_process(container_id) != pid:
         os.close(descriptor)
-    return pid
+        return None
+    return descriptor
+
+
+def send(descriptor: int, signum: int) -> bool:
+    """Send a signal to a process that is held; False when it had ended."""
+    try:
+        signal.pidfd_send_signal(descriptor, signum)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def end(container_ids: list[str], grace_s: float | None) -> list[str]:
+    """SIGKILL for the main process of each container, or SIGTERM first and SIGKILL after `grace_s`.
+
+    Returns the containers that had no process.
+    """
+    processes = {container_id: held(container_id) for container_id in container_ids}
+    try:
+        there = {container_id: one for container_id, one in processes.items() if one is not None}
+        first = signal.SIGKILL if grace_s is None else signal.SIGTERM
+        hit = [container_id for container_id, one in there.items() if send(one, first)]
+        if grace_s is not None:
+            for descriptor in _still_there(list(there.values()), grace_s):
+                send(descriptor, signal.SIGKILL)
+    finally:
+        for held_one in processes.values():
+            if held_one is not None:
+                os.close(held_one)
+    return [container_id for container_id in container_ids if container_id not in hit]
+
+
+def _still_there(descriptors: list[int], grace_s: float) -> list[int]:
+    """Those of the processes that have not ended by the end of the grace; a pidfd can be read after its end."""
+    deadline = time.monotonic() + grace_s
+    waiting = list(descriptors)
+    while waiting and (left_s := deadline - time.monotonic()) > 0:
+        ended = select.select(waiting, [], [], left_s)[0]
+        waiting = [one for one in waiting if one not in ended]
+    return waiting
 
 
 def main(argv: list[str]) -> int:
-    """`pid ID` prints the container's main process; `kill ID...` kills that of each."""
+    """`pid ID` prints a container's main process; `kill ID...` kills it, `terminate GRACE_S ID...` in order."""
     command, *container_ids = argv
-    for container_id in container_ids:
-        pid = main_process(container_id) if command == "pid" else kill(container_id)
-        if pid is None:
-            print(f"no process of container {container_id} on this node", file=sys.stderr)
-            return 1
-        print(pid)
-    return 0
+    if command == "pid":
+        found = {container_id: main_process(container_id) for container_id in container_ids}
+        missing = [container_id for container_id, pid in found.items() if pid is None]
+        print(*(pid for pid in found.values() if pid is not None), sep="\n")
+    else:
+        grace_s = float(container_ids.pop(0)) if command == "terminate" else None
+        missing = end(container_ids, grace_s)
+    for container_id in missing:
+        print(f"no process of container {container_id} on this node", file=sys.stderr)
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ REPOSITORY = "faultload-helper"
 BASE_ENV = "FAULTLOAD_BASE_IMAGE"
 LOCAL_BASE = "faultload-base:bookworm"
 DEFAULT_BASE = "python:3.11-slim-bookworm"
-PROGRAMS = ("netagent", "linkproxy", "stressor", "container_process")
+PROGRAMS = ("netagent", "linkproxy", "stressor", "container_process", "engine_timer")
 """Modules of faultload.platforms that are run in a helper; what they import comes with them."""
 _BUILD_TIMEOUT_S = 600
 _PACKAGE = Path(__file__).parent.parent
