@@ -71,6 +71,7 @@ class Supervisor:
         if program.after_port is not None:
             await _listened_on(program.after_port)
         while True:
+            await self._until_free(program)
             child = spawn(
                 program.argv,
                 log=self._logs / f"{program.name}.log",
@@ -86,6 +87,11 @@ class Supervisor:
                 mine = sweep.with_argument(sweep.belonging(self._folder), program.takes_with_it)
                 await asyncio.to_thread(sweep.kill, mine)
             await asyncio.sleep(program.restart_after_s)
+
+    async def _until_free(self, program: Program) -> None:
+        """Until nobody else runs the program: an undo may have started it again before its time."""
+        while await asyncio.to_thread(sweep.runs, self._folder, program.argv):
+            await asyncio.sleep(0.5)
 
     async def _become_ready(self) -> None:
         """Wait for the whole path, then write the target file: others take it as the sign."""

@@ -57,6 +57,16 @@ def with_argument(processes: list[ProcessId], argument: str) -> list[ProcessId]:
     return found
 
 
+def runs(folder: Path, argv: tuple[str, ...]) -> bool:
+    """Whether a process of a system runs this program, by itself or behind what starts it (`unshare ...`)."""
+    for process in belonging(folder):
+        with suppress(OSError):
+            found = tuple(os.fsdecode(Path(f"/proc/{process.pid}/cmdline").read_bytes()).rstrip("\0").split("\0"))
+            if len(found) > 2 and argv[-len(found) :] == found:
+                return True
+    return False
+
+
 def kill(processes: list[ProcessId]) -> list[ProcessId]:
     """SIGKILL, and wait; returns those that would not go."""
     for process in processes:
