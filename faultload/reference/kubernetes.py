@@ -84,9 +84,12 @@ class KubernetesStarted:
         named = os.environ.get(IMAGE_ENV)
         if named:
             return named
+        from faultload.platforms import helper_image, kubernetes_helper
         from faultload.reference import docker_image
 
         with (self.logs / "image.log").open("a") as log, _engine() as engine:
+            if kubernetes_helper.IMAGE_ENV not in os.environ:
+                helper_image.ensure(engine)  # faults will want it on the same node
             return docker_image.ensure(engine, self.name, lambda line: print(line, file=log, flush=True))
 
     def _ways(self, namespace: Namespace, wanted: Mapping[str, tuple[str, int]], deadline: float) -> dict[str, int]:
