@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_OUT ?=
 
-.PHONY: help demo test test-long bench lint types check clean
+.PHONY: help demo test test-long test-docker bench lint types check clean
 
 help:
 	@echo "make demo   run the main job: load, an API kill and a database failover on the reference system"
 	@echo "make test   linters, types and the tests; every kind of thing on the real system once"
 	@echo "make test-long  the other defects and every experiment on the real system, about six minutes"
+	@echo "make test-docker  faults and the reference system in containers; needs a Docker engine and compose"
 	@echo "make bench  how often the bounds are wrong, and what a verdict costs; about ten minutes"
 	@echo "make lint   ruff only       make types   mypy only"
 	@echo "make clean  remove what make made"
@@ -27,10 +28,14 @@ demo: $(STAMP)
 	$(BIN)/faultload run scenarios/memory/database_failover.yaml --profile smoke $(if $(DEMO_OUT),--out $(DEMO_OUT))
 
 test: $(STAMP) check
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long and not docker and not kubernetes"
 
 test-long: $(STAMP)
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m "long and not docker and not kubernetes"
+
+# Needs an engine that may be used (DOCKER_HOST, or dockerd here), and a base image: see docker/base-image.
+test-docker: $(STAMP)
+	$(BIN)/python -m pytest -m docker
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/coverage.py

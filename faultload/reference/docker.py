@@ -18,6 +18,7 @@ import yaml
 
 from faultload import state
 from faultload.errors import InvalidInput, Mistake, Refused, TargetError
+from faultload.platforms import docker_client
 from faultload.processes import ProcessId, descendants, end, identify, spawn
 from faultload.reference import catalogue, docker_image, docker_project
 from faultload.reference.lifecycle import Status
@@ -74,22 +75,18 @@ def check() -> None:
     """Raise InvalidInput when it cannot be started here: no engine, no compose, nothing to build the image from."""
     try:
         with docker_project.engine() as client:
-            remote = docker_project.is_remote()
-            if remote is not None:
+            if not docker_client.engine_is_here():
                 hint = "unset DOCKER_HOST, or declare your own system in a target file"
-                raise InvalidInput(
-                    Mistake(
-                        f"the engine at {remote} publishes on its own loopback, not on this machine's", hint=hint
-                    )
-                )
+                where = docker_client.engine_url()
+                why = f"the engine at {where} publishes ports on its own loopback, not on this machine's"
+                raise InvalidInput(Mistake(why, hint=hint))
             if docker_project.compose_command() is None:
                 hint = "apt-get install docker-compose, or Docker's compose plugin"
                 raise InvalidInput(Mistake("neither `docker compose` nor `docker-compose` is there", hint=hint))
             for name in catalogue.REFERENCES:
                 docker_image.check(client, name)
     except TargetError as error:
-        hint = "start dockerd, and be in the group `docker`; DOCKER_HOST names another engine"
-        raise InvalidInput(Mistake(str(error), hint=hint)) from None
+        raise InvalidInput(Mistake(str(error))) from None
 
 
 def start(

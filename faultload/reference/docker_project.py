@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import subprocess
 import time
@@ -14,15 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faultload import state
-from faultload.errors import TargetError
+from faultload.platforms.docker_client import NUMBER, PROJECT, SERVICE, asking
 
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
-PROJECT = "com.docker.compose.project"
-SERVICE = "com.docker.compose.service"
-NUMBER = "com.docker.compose.container-number"
 LOG_BYTES = 10 * 1024 * 1024
 _ROUNDS = 20
 
@@ -35,15 +31,15 @@ def project_of(name: str) -> str:
 
 @contextmanager
 def engine(timeout_s: float = 30.0) -> Iterator[DockerClient]:
-    """The engine that the environment names. Raises TargetError when none answers."""
-    import docker
-    from docker.errors import DockerException
+    """A client with a time-out of its own for the engine that the environment names.
 
-    try:
+    Raises TargetError when none answers.
+    """
+    import docker
+
+    with asking("answer"):
         client = docker.from_env(timeout=int(timeout_s))
         client.ping()
-    except DockerException as error:
-        raise TargetError(f"no Docker engine answers: {error}") from None
     try:
         yield client
     finally:
@@ -139,13 +135,3 @@ def _remove_networks_and_volumes(client: DockerClient, project: str) -> list[str
         except APIError as error:
             left.append(f"volume {volume.name}: {error.explanation or error}")
     return left
-
-
-def is_remote() -> str | None:
-    """The engine's address when it is on another machine: what it publishes on loopback is not reachable here."""
-    host = os.environ.get("DOCKER_HOST", "")
-    scheme, _, rest = host.partition("://")
-    if scheme in ("", "unix", "npipe", "fd"):
-        return None
-    name = rest.rsplit("@", 1)[-1].partition(":")[0].partition("/")[0]
-    return None if name in ("localhost", "127.0.0.1", "[") else host

@@ -16,6 +16,7 @@ from dockerref import NAME, Up, built, needed, wait_for
 
 from faultload import reference, state
 from faultload.errors import InvalidInput, Refused, TargetError
+from faultload.platforms import docker_client
 from faultload.processes import identify, wait_gone
 from faultload.reference import docker as on_docker
 from faultload.reference import docker_project
@@ -270,11 +271,10 @@ def test_without_an_engine_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_an_engine_of_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "tcp://docker.example:2376")
-    assert docker_project.is_remote() == "tcp://docker.example:2376"
-    for here in ("unix:///run/docker.sock", "tcp://127.0.0.1:2375", "tcp://localhost:2375", ""):
-        monkeypatch.setenv("DOCKER_HOST", here)
-        assert docker_project.is_remote() is None, here
+    monkeypatch.setattr(docker_client, "engine_url", lambda: "tcp://docker.example:2376")
+    with pytest.raises(InvalidInput, match=r"tcp://docker\.example:2376 publishes ports on its own loopback"):
+        reference.start(NAME, "docker")
+    assert not state.target_dir("reference:memory:docker").exists()
 
 
 def test_every_defect_shows_on_docker_as_well(client: Any) -> None:
