@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -62,3 +63,45 @@ def join(pid: int, wanted: str | None = None) -> None:
             (folder / "cgroup.procs").write_text(str(os.getpid()))
         except OSError as error:
             raise CgroupError(f"{folder} cannot be joined: {error.strerror}") from None
+
+
+def memory_room(pid: int) -> int | None:
+    """Bytes that the memory limits on a process leave, those of groups above included; None for no limit."""
+    return min((room for folder in _upwards(pid, "memory") if (room := _room(folder)) is not None), default=None)
+
+
+def cpu_limit(pid: int) -> float | None:
+    """The processors' worth of time that the control groups of a process allow at most; None for no limit."""
+    limits = (limit for folder in _upwards(pid, "cpu") if (limit := _quota(folder)) is not None)
+    return min(limits, default=None)
+
+
+def _upwards(pid: int, controller: str) -> Iterator[Path]:
+    with suppress(CgroupError):
+        for folder in folders(pid, controller):
+            while (folder / "cgroup.procs").exists():
+                yield folder
+                folder = folder.parent
+
+
+def _room(folder: Path) -> int | None:
+    limit, used = _number(folder / "memory.max"), _number(folder / "memory.current")
+    if limit is None:
+        limit, used = _number(folder / "memory.limit_in_bytes"), _number(folder / "memory.usage_in_bytes")
+    return None if limit is None or used is None or limit >= 2**60 else limit - used
+
+
+def _quota(folder: Path) -> float | None:
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+    except OSError:
+        found = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
+        return None if found[0] is None or not found[1] or found[0] < 0 else found[0] / found[1]
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return None

@@ -45,6 +45,14 @@ class Probe:
             return None
         return time.monotonic() - started
 
+    def settle(self) -> None:
+        """Wait until the connection is established as far as the server, where an answer can tell."""
+        with suppress(OSError):
+            if self.pair.protocol == "http":
+                self.head()
+            else:
+                self.ask()
+
     def head(self, timeout_s: float = PROBE_S) -> bytes:
         """The head of the answer to a HEAD request. Raises OSError when there is none in time."""
         answer = self._exchange(_HTTP_REQUEST, timeout_s)
@@ -75,7 +83,7 @@ class Probe:
             raise ConnectionResetError(errno.ECONNRESET, "closed by the far side")
         return answer
 
-    def reset(self, timeout_s: float = PROBE_S) -> bool:
+    def was_reset(self, timeout_s: float = PROBE_S) -> bool:
         """Whether the connection was reset or closed within the time-out."""
         self._socket.settimeout(timeout_s)
         try:
@@ -94,6 +102,17 @@ class Probe:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def established(pairs: list[Pair]) -> list[Probe]:
+    """A connection a pair, as far as they can be had."""
+    found = []
+    for pair in pairs:
+        with suppress(OSError):
+            found.append(Probe(pair))
+    for probe in found:
+        probe.settle()
+    return found
 
 
 def round_trip(pair: Pair, timeout_s: float = 2.0) -> float | None:

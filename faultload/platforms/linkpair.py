@@ -105,7 +105,12 @@ class Pair:
         self.passable.set()
 
     def reset_connections(self) -> int:
-        """RST to both ends of every established connection; how many there were."""
+        """RST to both ends of every established connection; how many there were.
+
+        Those whose server is still being connected to are established for their clients: they go too.
+        """
+        for opening in self._opening:
+            opening.cancel()
         victims = list(self.connections)
         for connection in victims:
             connection.reset()
@@ -173,7 +178,7 @@ class Pair:
             return
         except BaseException:
             server.close()
-            client.close()
+            abort(client)
             raise
         for end in (client, server):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

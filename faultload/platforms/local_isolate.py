@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from faultload.errors import Refused
 from faultload.faults import makes
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight, choose, names
-from faultload.platforms.link_probes import Probe, reachable, silence_of
+from faultload.platforms.link_probes import Probe, established, reachable, silence_of
 from faultload.platforms.links import LinkProxy, Pair
 from faultload.platforms.local_links import (
     EXPIRY_MARGIN_S,
@@ -73,9 +72,7 @@ class Isolate(PlatformFault):
     def prepare(self, instances: Sequence[Instance]) -> None:
         """A connection a pair that is to be cut; and which of the others answer now."""
         mine = self._pairs(instances)
-        for pair in (pair for pairs in mine.values() for pair in pairs):
-            with suppress(OSError):
-                self._probes.append(Probe(pair))
+        self._probes = established([pair for pairs in mine.values() for pair in pairs])
         cut = {(link, pair.name) for link, pairs in mine.items() for pair in pairs}
         others = [
             pair
@@ -93,14 +90,14 @@ class Isolate(PlatformFault):
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
         pairs = [pair for found in self._pairs(instances).values() for pair in found]
-        problems, established = silence_of(self._probes, pairs), len(self._probes)
+        problems, older = silence_of(self._probes, pairs), len(self._probes)
         self._close_probes()
         harmed = [
             pair.name for pair, well in zip(self._others, each(self._others, reachable), strict=True) if not well
         ]
         if problems or harmed:
             return Sight(False, problems[0] if problems else f"others are cut off too: {', '.join(harmed)}")
-        silent = f"{names(instances)}: {len(pairs)} pairs let no new connection complete, {established} established"
+        silent = f"{names(instances)}: {len(pairs)} pairs let no new connection complete, {older} established"
         return Sight(True, f"{silent} ones are silent; {len(self._others)} other pairs answer")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:

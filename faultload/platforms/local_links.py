@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
 
 from faultload import units
@@ -16,6 +15,7 @@ from faultload.platforms.link_probes import (
     Probe,
     as_open_as_past,
     connects,
+    established,
     past,
     round_trip,
     silence_of,
@@ -62,9 +62,7 @@ class OnLink(PlatformFault):
 
     def prepare(self, instances: Sequence[Instance]) -> None:
         """Open a connection a pair before the fault: what is established must feel it too."""
-        for pair in self._pairs():
-            with suppress(OSError):
-                self._probes.append(Probe(pair))
+        self._probes = established(self._pairs())
 
     def _parameters(self) -> dict[str, Any]:
         return {}
@@ -106,12 +104,12 @@ class Partition(OnLink):
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
         pairs = self._pairs()
-        problems, established = silence_of(self._probes, pairs), len(self._probes)
+        problems, older = silence_of(self._probes, pairs), len(self._probes)
         self._close_probes()
         if problems:
             return Sight(False, problems[0])
         what = f"{len(pairs)} pairs let no new connection complete"
-        return Sight(True, f"{what}, {established} established ones are silent")
+        return Sight(True, f"{what}, {older} established ones are silent")
 
 
 @makes("latency", "local")
@@ -230,7 +228,7 @@ class ResetConnections(OnLink):
     def witness(self, instances: Sequence[Instance]) -> Sight:
         if not self._probes:
             return Sight(False, "no connection could be opened before the fault")
-        alive = [probe.pair.name for probe in self._probes if not probe.reset()]
+        alive = [probe.pair.name for probe in self._probes if not probe.was_reset()]
         count = len(self._probes)
         self._close_probes()
         if alive:

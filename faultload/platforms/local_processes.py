@@ -52,14 +52,15 @@ def _by_argv(name: str, service: Service) -> Iterator[Instance]:
     for port in service.instance_ports:
         argv = tuple(part.replace("{port}", str(port)) for part in service.command)
         wanted[argv] = port if argv not in wanted else None
-    for pid, argv in _all_argv():
+    for pid, argv in all_argv():
         for candidate, port in wanted.items():
             same = argv[1:] == candidate[1:] and Path(argv[0]).name == Path(candidate[0]).name
             if same and (found := identify(pid)) is not None:
                 yield _instance(name, found, port)
 
 
-def _all_argv() -> Iterator[tuple[int, tuple[str, ...]]]:
+def all_argv() -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Pid and argument list of every process that this user may read."""
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             try:

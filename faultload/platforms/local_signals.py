@@ -26,9 +26,10 @@ from faultload.platforms.local_processes import (
 from faultload.processes import wait_gone
 
 _RESTART_GRACE_S = 5.0
+_OWN = "processes of your own user, or root for those of others"
 
 
-class _OnService(PlatformFault):
+class OnService(PlatformFault):
     @property
     def service(self) -> str:
         return str(self.request.arguments["service"])
@@ -42,8 +43,13 @@ class _OnService(PlatformFault):
 
 
 @makes("kill", "local")
-class Kill(_OnService):
+class Kill(OnService):
     """SIGKILL; the target's own supervisor brings the process back, undo does where none did."""
+
+    made_by = "SIGKILL through a pidfd"
+    needs = _OWN
+    witnessed_by = "the processes are gone within 3 s"
+    undone_by = "starting the processes that are missing, with the same arguments, folder, environment and log"
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
         expected = len(instances_of(self.target, self.service))
@@ -85,6 +91,8 @@ class Kill(_OnService):
 class Terminate(Kill):
     """SIGTERM, and SIGKILL after `grace_s`."""
 
+    made_by = "SIGTERM through a pidfd, and SIGKILL to what is left after `grace_s`"
+
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         for instance in instances:
             process_of(instance).signal(signal.SIGTERM)
@@ -97,6 +105,8 @@ class Terminate(Kill):
 class Restart(Terminate):
     """Stopped by us; started again by its supervisor or, where none does within 5 s, by us."""
 
+    made_by = "SIGTERM, and SIGKILL after 10 s; started again by its supervisor, or after 5 s by faultload"
+
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         super().inject(instances, plan)
         expected = int(plan["expected"])
@@ -105,8 +115,13 @@ class Restart(Terminate):
 
 
 @makes("pause", "local")
-class Pause(_OnService):
+class Pause(OnService):
     """SIGSTOP; undo sends SIGCONT to the very process that was stopped."""
+
+    made_by = "SIGSTOP through a pidfd"
+    needs = _OWN
+    witnessed_by = "no CPU time in 0.5 s, and no answer on the health path"
+    undone_by = "SIGCONT to the very process that was stopped"
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
         already = [instance.id for instance in instances if stopped(process_of(instance))]

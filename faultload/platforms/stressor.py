@@ -329,7 +329,7 @@ def _fill(arguments: argparse.Namespace) -> None:
         block = os.statvfs(folder).f_frsize
         if (free := free_bytes(folder)) < arguments.floor + block:
             raise RefusedError(f"{free} bytes are free, the floor of {arguments.floor} is reached already")
-        in_memory = _file_system(folder, arguments.root) in _TMPFS
+        in_memory = file_system(folder, arguments.root) in _TMPFS
         file = _nameless(folder, arguments.name or f".faultload-fill-{os.getpid()}")
         size = 0
         while (room := free_bytes(folder) - arguments.floor) >= block:
@@ -358,9 +358,9 @@ def _nameless(folder: int, name: str) -> int:
     return file
 
 
-def _file_system(folder: int, seen_by: int | None) -> str:
+def file_system(folder: int | str, seen_by: int | None = None) -> str:
     """The type of the file system that a folder is on, or empty where nothing says so."""
-    device = os.fstat(folder).st_dev
+    device = (os.fstat(folder) if isinstance(folder, int) else Path(folder).stat()).st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
     for line in Path(f"/proc/{seen_by or 'self'}/mountinfo").read_text().splitlines():
         head, _, tail = line.partition(" - ")
