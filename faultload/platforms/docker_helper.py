@@ -57,7 +57,7 @@ def run(argv: Sequence[str], fault_id: str, timeout_s: float, **options: Any) ->
             code = int(helper.wait(timeout=timeout_s)["StatusCode"])
             said = helper.logs().decode(errors="replace").strip()
     finally:
-        _remove(helper)
+        remove_container(helper)
     if code != 0:
         raise TargetError(f"the helper container failed ({code}): {said or 'it said nothing'}")
     return said
@@ -72,10 +72,10 @@ def start(argv: Sequence[str], fault_id: str, **options: Any) -> Container:
             helper.start()
         said = _read_until_ready(output)
     except BaseException:
-        _remove(helper)
+        remove_container(helper)
         raise
     if READY not in said.split():
-        _remove(helper)
+        remove_container(helper)
         raise TargetError(f"the helper container did not start its work: {said.strip() or 'it said nothing'}")
     return helper
 
@@ -119,11 +119,11 @@ def remove(fault_id: str) -> int:
     """Remove the helpers of a fault, at once; how many there were."""
     found = helpers_of(fault_id)
     for helper in found:
-        _remove(helper)
+        remove_container(helper)
     return len(found)
 
 
-def _remove(helper: Container, timeout_s: float = 10.0) -> None:
+def remove_container(helper: Container, timeout_s: float = 10.0) -> None:
     """Remove a container, also one that is removing itself just now, and see that it is gone."""
     from docker.errors import APIError, NotFound
 
