@@ -26,7 +26,15 @@ REPOSITORY = "faultload-helper"
 BASE_ENV = "FAULTLOAD_BASE_IMAGE"
 LOCAL_BASE = "faultload-base:bookworm"
 DEFAULT_BASE = "python:3.11-slim-bookworm"
-PROGRAMS = ("netagent", "linkproxy", "stressor", "container_process", "engine_timer")
+PROGRAMS = (
+    "netagent",
+    "netagent_weather",
+    "linkproxy",
+    "stressor",
+    "container_process",
+    "engine_timer",
+    "cgroup_meter",
+)
 """Modules of faultload.platforms that are run in a helper; what they import comes with them."""
 _BUILD_TIMEOUT_S = 600
 _PACKAGE = Path(__file__).parent.parent
@@ -44,9 +52,10 @@ CMD ["python3", "-c", "import faultload; print(faultload.__version__)"]
 """
 
 
-def _imports(source: str) -> Iterator[str]:
-    """The modules of faultload that a module imports when it is imported itself."""
-    for node in ast.parse(source).body:
+def _imports(source: str, *, later: bool) -> Iterator[str]:
+    """The modules of faultload that a module imports with itself, and `later`: in its functions."""
+    module = ast.parse(source)
+    for node in ast.walk(module) if later else module.body:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "faultload":
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
@@ -70,7 +79,7 @@ def contents() -> dict[str, bytes]:
         path = str(Path("faultload") / file.relative_to(_PACKAGE))
         if path not in found:
             found[path] = file.read_bytes()
-            waiting += _imports(found[path].decode())
+            waiting += _imports(found[path].decode(), later=file.name != "__init__.py")
     return dict(sorted(found.items()))
 
 

@@ -11,7 +11,7 @@ import importlib
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,12 @@ def manifest(
     *,
     grace_s: float = 2.0,
     capabilities: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    node_folders: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The helper pod: on one node, with that node's processes in sight, for at most `deadline_s`.
+
+    `node_folders` are folders of the node that it sees under `/node`.
 
     Root with these capabilities alone, such as KILL or NET_ADMIN: less than a privileged container, which a
     node may be unable to start.
@@ -115,8 +119,16 @@ def manifest(
                         "runAsNonRoot": False,
                         "capabilities": {"drop": ["ALL"], "add": list(capabilities)},
                     },
+                    "env": [{"name": name, "value": value} for name, value in (environment or {}).items()],
+                    "volumeMounts": [
+                        {"name": f"node-{index}", "mountPath": f"/node{folder}"}
+                        for index, folder in enumerate(node_folders)
+                    ],
                     "terminationMessagePolicy": "FallbackToLogsOnError",
                 }
+            ],
+            "volumes": [
+                {"name": f"node-{index}", "hostPath": {"path": folder}} for index, folder in enumerate(node_folders)
             ],
         },
     }
@@ -132,9 +144,20 @@ def start(
     *,
     grace_s: float = 2.0,
     capabilities: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    node_folders: Sequence[str] = (),
 ) -> Helper:
     """Start a helper on a node; returns when the API has taken it."""
-    body = manifest(node, argv, fault_id, deadline_s, grace_s=grace_s, capabilities=capabilities)
+    body = manifest(
+        node,
+        argv,
+        fault_id,
+        deadline_s,
+        grace_s=grace_s,
+        capabilities=capabilities,
+        environment=environment,
+        node_folders=node_folders,
+    )
     with asking(f"start a helper pod in namespace '{namespace}'"):
         pod = core(target).create_namespaced_pod(namespace, body)
     return Helper(namespace, str(pod.metadata.name), str(pod.metadata.uid), node)
