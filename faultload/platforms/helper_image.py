@@ -35,7 +35,7 @@ PROGRAMS = (
     "engine_timer",
     "cgroup_meter",
 )
-"""Modules of faultload.platforms that are run in a helper; what they import comes with them."""
+"""Modules of faultload.platforms that are needed in a helper; what they import at once comes with them."""
 _BUILD_TIMEOUT_S = 600
 _PACKAGE = Path(__file__).parent.parent
 
