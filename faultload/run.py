@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from faultload import monkey, reference
-from faultload.chaos.guard import APPROVED_ENV, kill_switch
+from faultload.chaos.guard import APPROVED_ENV, check_places, kill_switch
 from faultload.chaos.warden import conductor_lives
 from faultload.conductor import Conductor, Interrupts, Target, leftover
 from faultload.errors import ExitCode, InvalidInput, Mistake, Refused
@@ -211,16 +211,18 @@ def _run_one(
     prepared: Prepared, wishes: Wishes, path: Path, interrupts: Interrupts, screen: Screen | None
 ) -> dict[str, Any]:
     """One run: conduct, seal, judge, report."""
+    switch = kill_switch()
+    if switch is not None:
+        raise Refused(f"the kill switch {switch} is there: remove it first")
     declared = prepared.target.declared
     if declared is not None:
+        for experiment in prepared.experiments.values():
+            check_places(declared, [experiment.service or "", experiment.link or ""])
         declared = prepared.target.declared = identified(declared)
         kinds = _kinds(prepared)
         missing = platform_of(declared).preflight(kinds) if kinds else []
         if missing:
             raise Refused("; ".join(missing))
-    switch = kill_switch()
-    if switch is not None:
-        raise Refused(f"the kill switch {switch} is there: remove it first")
     target_id = _target_id(prepared.target)
     problems = leftover(target_id)
     if problems:

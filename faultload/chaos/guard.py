@@ -38,7 +38,7 @@ def check_target(target: TargetFile, approved: Collection[str], allowed: Collect
     """
     if target.platform == "external":
         raise Refused(f"{target.name} is known by its URL only: no fault can touch it; give a target file")
-    _check_names(target, [name for name in (target.project, target.context, target.namespace) if name])
+    check_places(target, ())
     if is_here(target):
         return
     if target.id not in (*target.allow, *allowed):
@@ -59,14 +59,9 @@ def check_fault(
     target lends half of a service's instances, rounded down but at least one: one of three, one of two, the
     only one.
     """
-    link = str(request.argument("link", ""))
-    services = {*(instance.service for instance in instances), str(request.argument("service", ""))}
-    ends = {end for name in (*services, link) for end in name.split(" -> ")} - {""}
-    _check_names(target, sorted(ends | {instance.name for instance in instances}))
-    for name in sorted(ends & set(target.services)):
-        namespace = target.namespace_of(name)
-        if namespace is not None and target.is_protected(namespace):
-            raise Refused(f"namespace '{namespace}' is protected: no fault may touch it")
+    named = {*(instance.service for instance in instances), str(request.argument("service", ""))}
+    check_places(target, [*named, str(request.argument("link", ""))])
+    _check_names(target, sorted({instance.name for instance in instances}))
     word = words()[request.kind]
     counted = word.selects or word.layer in ("process", "node")
     if "service" not in word.arguments or not (counted or word.name == _FAILOVER):
@@ -80,6 +75,17 @@ def check_fault(
     if counted:
         _check_count(target, request.kind, service, mine, others, len(running))
     _check_floor(target, platform, request.kind, service, [*mine, *others])
+
+
+def check_places(target: TargetFile, places: Collection[str]) -> None:
+    """Services and both ends of links: neither they nor where they live is protected. Raises Refused."""
+    _check_names(target, [name for name in (target.project, target.context, target.namespace) if name])
+    names = sorted({end for place in places for end in place.split(" -> ")} - {""})
+    _check_names(target, names)
+    for name in names:
+        namespace = target.namespace_of(name) if name in target.services else None
+        if namespace is not None and target.is_protected(namespace):
+            raise Refused(f"namespace '{namespace}' is protected: no fault may touch it")
 
 
 def _check_names(target: TargetFile, names: Collection[str]) -> None:
