@@ -239,18 +239,22 @@ class Terminate(_OnPods):
 
 @makes("restart", "kubernetes")
 class Restart(Terminate):
-    """The pod is deleted, and faultload waits until as many run as before."""
+    """The pod is deleted, and its controller starts another: stopped and started by faultload's order."""
 
-    made_by = "as `terminate`, with 10 s of grace; then waits until as many pods are ready as before"
+    made_by = "as `terminate`, with 10 s of grace"
+    witnessed_by = "the very pods are gone, by UID, and as many pods are ready as before"
 
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        super().inject(instances, plan)
-        deadline = time.monotonic() + self.grace_s + _BACK_S
-        while not self._replaced(instances, plan) and time.monotonic() < deadline:
+    def prepare(self, instances: Sequence[Instance]) -> None:
+        self._before = self.undo_plan(instances)
+
+    def witness(self, instances: Sequence[Instance]) -> Sight:
+        ended = super().witness(instances)
+        if not ended.seen:
+            return ended
+        deadline = time.monotonic() + _BACK_S
+        while not (back := self._back(self._before)).seen and time.monotonic() < deadline:
             time.sleep(0.2)
-
-    def _replaced(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> bool:
-        return not any(self._runs(one) for one in instances) and self._back(plan).seen
+        return Sight(back.seen, f"{ended.what}; {back.what}")
 
 
 def _delete(target: TargetFile, pod: Pod) -> None:

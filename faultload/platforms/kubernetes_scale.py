@@ -138,12 +138,6 @@ class Scale(KubernetesFault):
         owner = owner_of(self.target, self.service)
         if owner.replicas == self.to:
             raise Refused(f"{owner.kind} {owner.name} has {self.to} replicas already: nothing to scale")
-        floor = self.target.services[self.service].min_ready
-        if floor is not None and self.to < floor:
-            raise Refused(
-                f"scale would leave {self.to} instances of '{self.service}', {floor} must stay ready "
-                "(target file: min_ready)"
-            )
         return [Instance(self.service, owner.uid, owner.created, f"{owner.kind.lower()}/{owner.name}")]
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:

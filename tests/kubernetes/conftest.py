@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from faultload.errors import FaultloadError
 from faultload.faults import fault_for
@@ -20,6 +23,7 @@ from faultload.platforms import platform_of
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault
 from faultload.platforms.kubernetes_client import core, pods_in
 from faultload.platforms.kubernetes_scale import apps
+from faultload.record import RunDirectory
 from faultload.target import TargetFile
 
 WEB_IMAGE = os.environ.get("FAULTLOAD_TEST_WEB_IMAGE", "busybox:local")
@@ -201,7 +205,63 @@ def http_status(ip: str, port: int = 8080) -> int | None:
         return None
 
 
-def write_target(folder: Path, text: str) -> Path:
-    file = folder / "target.yaml"
-    file.write_text(text)
-    return file
+class Workspace:
+    """A folder with a state folder of its own, a target declared by hand, and an experiment for each fault."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.env = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
+
+    def write(self, name: str, content: Any) -> Path:
+        file = self.folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
+        return file
+
+    def experiment(self, word: str, duration_s: float, **arguments: Any) -> Path:
+        provider = {"type": "python", "module": "faultload.chaos.actions"}
+        inject = {**provider, "func": word, "arguments": arguments}
+        hold = {**provider, "func": "hold", "arguments": {"duration_s": "${duration_s}"}}
+        undo = {**provider, "func": "undo", "arguments": {"fault": word}}
+        content = {
+            "title": word,
+            "description": word,
+            "configuration": {
+                "target": {"type": "env", "key": "FAULTLOAD_TARGET", "default": "target.yaml"},
+                "duration_s": duration_s,
+                "seed": 1,
+            },
+            "method": [
+                {"type": "action", "name": "inject", "provider": inject},
+                {"type": "action", "name": "hold", "provider": hold},
+            ],
+            "rollbacks": [{"type": "action", "name": "undo", "provider": undo}],
+            "runtime": {"rollbacks": {"strategy": "always"}},
+        }
+        return self.write(f"experiments/{word}.yaml", content)
+
+    def run(self, *argv: str | Path, timeout_s: float = 240.0) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", *map(str, argv)],
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def chaos(self, experiment: Path) -> RunDirectory:
+        """`chaos run` of an experiment alone; gives its journal."""
+        done = self.run("chaostoolkit", "--no-version-check", "--no-log-file", "run", experiment)
+        journals = sorted((self.folder / "state" / "faultload" / "chaos").iterdir())
+        assert journals, done.stdout + done.stderr
+        return RunDirectory(journals[-1])
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    workspace = Workspace(tmp_path)
+    yield workspace
+    done = workspace.run("faultload", "undo", "--all")
+    assert done.returncode in (0, 5), done.stdout + done.stderr

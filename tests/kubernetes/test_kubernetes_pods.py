@@ -122,16 +122,18 @@ def test_terminate_honours_its_grace(space: Space) -> None:
     assert 3.5 <= time.monotonic() - started <= 25.0
 
 
-def test_restart_waits_for_the_replacement(space: Space) -> None:
+def test_restart_ends_the_very_pod_and_sees_another_in_its_place(space: Space) -> None:
     space.deploy("web", 2)
     before = set(space.pods("web"))
     fault = space.fault(space.target("web"), "restart", service="web").inject()
     (victim,) = fault.instances
-    # when inject returns, the replacement answers already
+    sight = fault.witness()
+    assert sight.seen, sight.what
+    # when the witness has seen it, the replacement answers already
     pods = space.pods("web")
     assert victim.id not in pods and len(pods) == 2 and len(set(pods) - before) == 1
     assert all(http_status(pod.ip) == 200 for pod in pods.values())
-    assert fault.witness().seen and fault.gone().seen
+    assert fault.gone().seen
     undone = state(space, "web")
     fault.undo()
     fault.undo()
@@ -184,8 +186,9 @@ def test_scale_of_a_recreated_deployment_of_the_same_name_touches_nothing(space:
 def test_scale_below_the_ready_floor_is_refused(space: Space) -> None:
     space.deploy("web", 2)
     services = {"web": {"selector": "app=web", "min_ready": 2}}
+    fault = space.fault(space.target(services=services), "scale", service="web", to=1)
     with pytest.raises(Refused, match="2 must stay ready"):
-        space.fault(space.target(services=services), "scale", service="web", to=1).inject()
+        check_fault(fault.target, fault.request, fault.here.resolve())
     assert len(space.pods("web")) == 2
 
 
