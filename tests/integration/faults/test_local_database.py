@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
+from database_checks import CLIENTS, PAUSED, ROWS, WRITE, injected, request_of, stands, within
 from database_pair import ORDINARY, RunningPair
 
 from faultload.errors import Refused
 from faultload.faults import fault_for
 from faultload.faults.pause_replication import MARK
-from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
 from faultload.platforms.local_processes import listeners, process_of
 from faultload.platforms.patroni import cluster, configuration, configure, nodes, slowest_failover_s
 from faultload.platforms.postgres_holder import holders
-from faultload.target import TargetFile, target_from_json
 
 pytestmark = pytest.mark.system
 
@@ -43,81 +38,6 @@ def pair(started: RunningPair) -> RunningPair:
     """The pair, whole again after whatever the last test did."""
     started.wait_whole()
     return started
-
-
-@dataclass
-class Injected:
-    """A fault that is there, and the fault as another process finds it in the index."""
-
-    fault: PlatformFault
-    instances: list[Instance]
-    plan: dict[str, Any]
-    seen: Sight
-
-    def elsewhere(self) -> PlatformFault:
-        """A handler that knows nothing but JSON."""
-        target = target_from_json(json.loads(json.dumps(self.fault.target.to_json())))
-        request = FaultRequest.from_json(json.loads(json.dumps(self.fault.request.to_json())))
-        return fault_for(target, request)
-
-    def undo(self) -> None:
-        self.elsewhere().undo(self.instances, self.plan)
-
-    def is_gone(self) -> bool:
-        return self.elsewhere().gone(self.instances, self.plan).seen
-
-    def wait_gone(self) -> None:
-        within(self.elsewhere().gone_within_s, self.is_gone)
-
-
-def request_of(kind: str, duration_s: float = 20.0, **arguments: Any) -> FaultRequest:
-    return FaultRequest(f"{kind}#1@{time.monotonic_ns()}", kind, arguments, duration_s)
-
-
-@contextmanager
-def injected(target: TargetFile, kind: str, duration_s: float = 20.0, **arguments: Any) -> Iterator[Injected]:
-    """A fault from gate to witness; whatever happens, it is undone."""
-    fault = fault_for(target, request_of(kind, duration_s, **arguments))
-    assert fault.gate() == []
-    instances = fault.resolve()
-    assert instances
-    fault.prepare(instances)
-    plan = json.loads(json.dumps(fault.undo_plan(instances)))
-    found = Injected(fault, instances, plan, Sight(False, "not yet"))
-    try:
-        fault.inject(instances, plan)
-        found.seen = fault.witness(instances)
-        yield found
-    finally:
-        found.undo()
-
-
-def within(seconds: float, condition: Callable[[], Any]) -> None:
-    """Wait for a condition on a busy machine."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
-
-
-def stands(pair: RunningPair) -> dict[str, Any]:
-    """What a second undo must not change."""
-    members = cluster(pair.urls).members
-    found = listeners({member.port for member in members})
-    return {
-        "roles": {member.name: member.leads for member in members},
-        "processes": {member.name: found.get(member.port) for member in members},
-        "timeline": {name: node.timeline for name, node in nodes(pair.urls).items()},
-        "configuration": configuration(pair.urls),
-        "paused": {m.name: pair.ask(m.port, PAUSED) for m in members},
-        "sessions": pair.ask(pair.port_of(leads=True), SESSIONS),
-    }
-
-
-PAUSED = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END"
-SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'faultload %'"
-ROWS = "SELECT count(*) FROM kept"
-WRITE = "INSERT INTO kept VALUES (1)"
 
 
 # -- failover and switchover
@@ -225,9 +145,9 @@ def test_a_paused_replication_leaves_stale_reads_and_is_over_after_undo(pair: Ru
         assert [one.port for one in fault.instances] == [standby]
         rows = pair.ask(standby, ROWS)
         # the standby has it on disk, which is enough for a commit, unless it is told to wait for the replay
-        committed(pair, leader, "on").join(10)
+        pair.committed(leader, "on").join(10)
         assert pair.ask(leader, ROWS) == rows + 1
-        waiting = committed(pair, leader, "remote_apply")
+        waiting = pair.committed(leader, "remote_apply")
         # longer than Patroni's loop_wait of one second, in which it would resume
         time.sleep(3)
         assert pair.ask(standby, ROWS) == rows
@@ -242,19 +162,6 @@ def test_a_paused_replication_leaves_stale_reads_and_is_over_after_undo(pair: Ru
     whole = stands(pair)
     fault.undo()
     assert stands(pair) == whole
-
-
-def committed(pair: RunningPair, port: int, synchronous_commit: str) -> threading.Thread:
-    """A thread that ends when a row is committed."""
-
-    def write() -> None:
-        with pair.sql(port) as session:
-            session.execute(f"SET synchronous_commit = {synchronous_commit}")
-            session.execute(WRITE)
-
-    thread = threading.Thread(target=write, daemon=True)
-    thread.start()
-    return thread
 
 
 def test_patroni_resumes_a_pause_that_it_was_not_told_of(pair: RunningPair) -> None:
@@ -308,39 +215,29 @@ def test_a_pause_that_nobody_undoes_ends_by_itself(pair: RunningPair) -> None:
 # -- exhaust_connections
 
 
-def refused(pair: RunningPair, user: str = ORDINARY) -> bool:
-    """Whether the leader refuses a new connection."""
-    try:
-        pair.sql(pair.port_of(leads=True), user).close()
-    except psycopg.OperationalError as error:
-        assert "connection slots" in str(error) or "too many clients" in str(error)
-        return True
-    return False
-
-
 def test_exhausted_connections_shut_ordinary_users_out_until_undo(pair: RunningPair) -> None:
     leader = pair.port_of(leads=True)
-    assert not refused(pair)
+    assert not pair.refuses(ORDINARY)
     bystander = psycopg.connect(
         pair.dsn, application_name="faultload exhaust_connections", autocommit=True, connect_timeout=5
     )
     with bystander, injected(pair.target, "exhaust_connections") as fault:
         assert fault.seen.seen, fault.seen
         assert [one.port for one in fault.instances] == [leader]
-        assert refused(pair)
-        assert not refused(pair, "postgres"), "the reserved ones stay free"
+        assert pair.refuses(ORDINARY)
+        assert not pair.refuses("postgres"), "the reserved ones stay free"
         # what others give back is taken too
         bystander.execute("SELECT 1")
         assert not fault.is_gone()
         (holder,) = holders(fault.fault.request.fault_id)
         fault.undo()
         assert not holder.alive()
-        assert not refused(pair)
+        assert not pair.refuses(ORDINARY)
         assert bystander.execute("SELECT 1").fetchone() == (1,), "only the fault's own sessions were ended"
         fault.wait_gone()
-        before = pair.ask(leader, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
+        before = pair.ask(leader, CLIENTS)
         fault.undo()
-        after = pair.ask(leader, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
+        after = pair.ask(leader, CLIENTS)
         assert after == before
     whole = stands(pair)
     fault.undo()
@@ -376,21 +273,21 @@ def test_a_connection_that_another_gives_back_is_taken_as_well(pair: RunningPair
         assert fault.seen.seen, fault.seen
         other.close()
         time.sleep(1)
-        assert refused(pair)
+        assert pair.refuses(ORDINARY)
 
 
 def test_the_connections_of_a_killed_holder_are_free_again(pair: RunningPair) -> None:
     with injected(pair.target, "exhaust_connections") as fault:
         (holder,) = holders(fault.fault.request.fault_id)
         holder.signal(signal.SIGKILL)
-        within(10, lambda: not refused(pair))
+        within(10, lambda: not pair.refuses(ORDINARY))
     assert fault.is_gone()
 
 
 def test_connections_that_nobody_gives_back_are_given_back_by_themselves(pair: RunningPair) -> None:
     with injected(pair.target, "exhaust_connections", 1.0) as fault:
-        assert refused(pair)
-        within(30, lambda: not refused(pair))
+        assert pair.refuses(ORDINARY)
+        within(30, lambda: not pair.refuses(ORDINARY))
         within(5, fault.is_gone)
 
 
@@ -403,9 +300,9 @@ def test_an_ordinary_users_dsn_exhausts_and_sees_it_too(pair: RunningPair) -> No
     with injected(target, "exhaust_connections") as fault:
         assert fault.seen.seen, fault.seen
         assert "refused" in fault.seen.what
-        assert refused(pair)
+        assert pair.refuses(ORDINARY)
     fault.wait_gone()
-    assert not refused(pair)
+    assert not pair.refuses(ORDINARY)
 
 
 def test_a_leader_that_dies_takes_the_taken_connections_along(pair: RunningPair) -> None:
@@ -417,14 +314,13 @@ def test_a_leader_that_dies_takes_the_taken_connections_along(pair: RunningPair)
         within(30, lambda: cluster(pair.urls).leader not in (None, leader))
         within(10, lambda: holders(exhausted.fault.request.fault_id) == [])
     exhausted.wait_gone()
-    assert not refused(pair)
+    assert not pair.refuses(ORDINARY)
 
 
 def test_no_plan_holds_a_password(pair: RunningPair) -> None:
-    password = pair.dsn.partition("postgres:")[2].partition("@")[0]
     for kind in ("pause_replication", "exhaust_connections", "failover_database", "switchover_database"):
         fault = fault_for(pair.target, request_of(kind))
-        assert password not in json.dumps(fault.undo_plan(fault.resolve()))
+        assert pair.password not in json.dumps(fault.undo_plan(fault.resolve()))
     with injected(pair.target, "exhaust_connections", share=0.1) as fault_there:
         for holder in holders(fault_there.fault.request.fault_id):
-            assert password.encode() not in Path(f"/proc/{holder.pid}/cmdline").read_bytes()
+            assert pair.password.encode() not in Path(f"/proc/{holder.pid}/cmdline").read_bytes()
