@@ -120,7 +120,10 @@ def _stop(signum: int, frame: object) -> NoReturn:
 
 
 def _ready() -> None:
-    print("ready", flush=True)
+    """One write, so that whoever reads the line has read it whole; nobody has to read it."""
+    with suppress(BrokenPipeError):
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
 
 
 @contextmanager
