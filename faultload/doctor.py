@@ -9,15 +9,15 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 
 from faultload.chaos.guard import kill_switch
 from faultload.chaos.journal import open_faults
-from faultload.errors import ExitCode
+from faultload.errors import ExitCode, FaultloadError
 from faultload.reference.local import NEEDED
 from faultload.state import state_home
+from faultload.target import TargetFile
 
 _SOCKETS = 4096
 
@@ -54,8 +54,8 @@ def findings() -> Iterator[Finding]:
         found = shutil.which("unshare")
         mend = "PostgreSQL does not run as root: install util-linux, or run as an ordinary user"
         yield Finding("unshare", found is not None, found or "not found", mend)
-    docker = Path("/var/run/docker.sock").exists()
-    yield Finding("Docker", docker, "engine socket found" if docker else "no engine socket", "only for containers")
+    yield from _docker()
+    yield _kubernetes()
     switch = kill_switch()
     says = f"on: {switch}" if switch else "off"
     yield Finding("kill switch", switch is None, says, f"rm {switch}: nothing is injected while it is there")
@@ -88,8 +88,59 @@ def _pidfd() -> Finding:
 
 def _privileges() -> Finding:
     if os.geteuid() == 0:
-        return Finding("privileges", True, "root: faults on processes of any user; the generator goes first")
-    return Finding("privileges", True, "ordinary user: faults on your own processes; root adds those of others")
+        says = "root: faults on processes of any user; stress in the instances' cgroups; the generator goes first"
+        return Finding("privileges", True, says)
+    says = (
+        "ordinary user: faults on your own processes; root adds those of others, stress inside an instance's "
+        "cgroup, and a generator that goes before other work"
+    )
+    return Finding("privileges", True, says)
+
+
+def _docker() -> Iterator[Finding]:
+    """The engine, the helper image, and how latency is made with the engine's kernel."""
+    from faultload.platforms import docker_client, docker_netagent, helper_image
+
+    try:
+        client = docker_client.client()
+        with docker_client.asking("answer"):
+            version = client.version()
+            built = helper_image.is_there(client)
+            origin = helper_image.base(client)
+    except FaultloadError as error:
+        yield Finding("Docker", False, str(error), "only for faults on containers")
+        return
+    yield Finding("Docker", True, f"engine {version['Version']}, kernel {version['KernelVersion']}")
+    if not built:
+        yield Finding("helper image", True, f"not there yet: the first fault that needs it builds it from {origin}")
+        return
+    yield Finding("helper image", True, helper_image.NAME)
+    try:
+        way = docker_netagent.latency_way()
+        shapes = docker_netagent.can_shape()
+    except FaultloadError as error:
+        yield Finding("container network", False, str(error), "network faults on containers need it")
+        return
+    ways = {
+        "netem": "latency by tc netem",
+        "proxy": "latency by a proxy in the container's network: this kernel has no netem",
+    }
+    shaping = "bandwidth by tc htb" if shapes else "no bandwidth: this kernel has no htb"
+    yield Finding("container network", shapes, f"{ways[way]}; {shaping}", "modprobe sch_htb")
+
+
+def _kubernetes() -> Finding:
+    """The cluster that the kubeconfig names."""
+    from kubernetes.client import VersionApi
+
+    from faultload.platforms.kubernetes_client import api_client, asking
+
+    try:
+        with asking("ask the cluster for its version"):
+            version = VersionApi(api_client(TargetFile(name="doctor", platform="kubernetes"))).get_code()
+        return Finding("Kubernetes", True, f"cluster of version {version.major}.{version.minor}")
+    except FaultloadError as error:
+        return Finding("Kubernetes", False, str(error), "only for faults on pods")
 
 
 def print_findings() -> ExitCode:

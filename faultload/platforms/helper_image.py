@@ -137,6 +137,11 @@ def ensure(client: DockerClient) -> str:
     return NAME
 
 
+def is_there(client: DockerClient) -> bool:
+    """Whether the image has been built already."""
+    return _there(client, NAME)
+
+
 def problem(client: DockerClient) -> str | None:
     """Why the helper image cannot be had, with what to do; None when it is there, or was built just now."""
     try:
