@@ -138,7 +138,7 @@ def _kubernetes() -> Finding:
     try:
         with asking("ask the cluster for its version"):
             version = VersionApi(api_client(TargetFile(name="doctor", platform="kubernetes"))).get_code()
-        return Finding("Kubernetes", True, f"cluster of version {version.major}.{version.minor}")
+        return Finding("Kubernetes", True, f"cluster of version {version.git_version}")
     except FaultloadError as error:
         return Finding("Kubernetes", False, str(error), "only for faults on pods")
 
