@@ -36,6 +36,7 @@ _EXPIRING_SINCE = (1, 21)
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 """The label that every namespace has since Kubernetes 1.21."""
 _GROUP = "networking.k8s.io"
+_LOOK_S = 10.0
 
 
 def expires(target: TargetFile) -> bool:
@@ -259,7 +260,7 @@ class PolicyPartition(KubernetesFault):
         try:
             for name, probe in self._probes.items():
                 probe.write_stdin("look\n")
-                found = _line(probe, 10.0)
+                found = _line(probe, _LOOK_S)
                 if not found.get("held"):
                     return Sight(False, f"{name} holds no connection from before the fault")
                 seen += [f"an established connection from {name} to {it}" for it in found["established"]]
