@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from typing import Any, NoReturn
 
 SOCKET = "/run/engine.sock"
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> int:
     seconds, what, *containers = argv
     if what not in ("unpause", "start", "remove"):
         raise SystemExit(f"engine_timer: {what!r} is none of unpause, start, remove")
-    status, _ = ask("GET", "/_ping")
+    status, _ = ask("GET", "/version")
     if status != 200:
         raise SystemExit(f"engine_timer: the engine answers {status}")
     print("ready", flush=True)
@@ -81,7 +81,7 @@ def main(argv: list[str]) -> int:
             try:
                 take_back(what, container_id, started)
                 break
-            except OSError:
+            except (OSError, HTTPException, ValueError):
                 time.sleep(1.0)
     return 0
 
