@@ -44,7 +44,7 @@ def start(what: str, mark: str, seconds: float, arguments: Sequence[str], cgroup
     said = b""
     deadline = time.monotonic() + _READY_S
     with process.stdout as output:
-        while b"ready\n" not in said:
+        while b"\nready\n" not in b"\n" + said:
             waited, _, _ = select.select([output], [], [], max(0.0, deadline - time.monotonic()))
             more = os.read(output.fileno(), 4096) if waited else b""
             if not more:
