@@ -14,6 +14,7 @@ from faultload.platforms.cloudnativepg import CloudNativeFailover, CloudNativeSw
 from faultload.platforms.cluster_fault import ClusterFault, FailoverFault, SwitchoverFault
 from faultload.platforms.kubernetes_api_proxy import proxied
 from faultload.platforms.kubernetes_client import Pod, asking, core, namespace_of, pods_of, running_container
+from faultload.platforms.kubernetes_delegated import Delegated
 from faultload.platforms.kubernetes_primary import PrimaryDies, instance_of
 from faultload.platforms.kubernetes_rights import EXEC, Demands, KubernetesFault, Right, rights
 from faultload.target import TargetFile
@@ -161,12 +162,13 @@ class PlainSwitchover(KubernetesFault):
         return Sight(True, "nothing was done")
 
 
-class _Kept(KubernetesFault):
+class _Kept(Delegated):
     """Does a fault in the way of whoever keeps the database; which way, is in the plan."""
 
     gone_within_s = 120.0
     ways: ClassVar[Mapping[str, type[PlatformFault]]] = {}
     _way: PlatformFault | None = None
+    _keeper = ""
 
     @classmethod
     def demands(cls, target: TargetFile) -> Demands:
@@ -185,29 +187,8 @@ class _Kept(KubernetesFault):
             self._way = self.ways[self._keeper](self.target, self.request)
         return self._way
 
-    def gate(self) -> list[str]:
-        return self._by().gate()
-
-    def resolve(self) -> list[Instance]:
-        return self._by().resolve()
-
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
-        return {**self._by().undo_plan(instances), "keeper": self._keeper}
-
-    def prepare(self, instances: Sequence[Instance]) -> None:
-        self._by().prepare(instances)
-
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        self._by(plan).inject(instances, plan)
-
-    def witness(self, instances: Sequence[Instance]) -> Sight:
-        return self._by().witness(instances)
-
-    def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        self._by(plan).undo(instances, plan)
-
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
-        return self._by(plan).gone(instances, plan)
+        return {**super().undo_plan(instances), "keeper": self._keeper}
 
 
 @makes("failover_database", "kubernetes")

@@ -82,6 +82,7 @@ def manifest(
     grace_s: float = 2.0,
     capabilities: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
     node_folders: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The helper pod: on one node, with that node's processes in sight, for at most `deadline_s`.
@@ -96,7 +97,7 @@ def manifest(
         "kind": "Pod",
         "metadata": {
             "generateName": "faultload-helper-",
-            "labels": labels_of(fault_id),
+            "labels": {**(labels or {}), **labels_of(fault_id)},
             "annotations": {FAULT_ID: fault_id},
         },
         "spec": {
@@ -145,6 +146,7 @@ def start(
     grace_s: float = 2.0,
     capabilities: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
     node_folders: Sequence[str] = (),
 ) -> Helper:
     """Start a helper on a node; returns when the API has taken it."""
@@ -156,6 +158,7 @@ def start(
         grace_s=grace_s,
         capabilities=capabilities,
         environment=environment,
+        labels=labels,
         node_folders=node_folders,
     )
     with asking(f"start a helper pod in namespace '{namespace}'"):
