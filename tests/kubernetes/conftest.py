@@ -79,6 +79,12 @@ class Space:
         )
         return target.model_copy(update={"id": platform_of(target).identity()})
 
+    def undo_all(self) -> None:
+        """Undo what tests injected, last in first."""
+        while self.opened:
+            fault, instances, plan = self.opened.pop()
+            fault.undo(instances, plan)
+
     @property
     def api(self) -> TargetFile:
         """For the API as whoever KUBECONFIG says."""
@@ -183,8 +189,7 @@ def space() -> Iterator[Space]:
         yield space
     finally:
         try:
-            for fault, instances, plan in reversed(space.opened):
-                fault.undo(instances, plan)
+            space.undo_all()
         finally:
             core(space.api).delete_namespace(space.name, grace_period_seconds=0)
 

@@ -90,6 +90,7 @@ def account(space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     file.write_text(yaml.safe_dump(content))
     monkeypatch.setenv("KUBECONFIG", f"{os.environ['KUBECONFIG']}{os.pathsep}{file}")
     yield Account(space, name)
+    space.undo_all()  # while its context is known
     rbac: Any = RbacAuthorizationV1Api(api_client(space.api))
     for listing, delete in (
         (rbac.list_cluster_role_binding, rbac.delete_cluster_role_binding),
