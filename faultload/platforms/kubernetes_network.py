@@ -35,8 +35,8 @@ class _OnLink(KubernetesFault):
     gone_within_s = 45.0
     needs = "helper pods with NET_ADMIN, NET_RAW, SYS_ADMIN and SYS_PTRACE, with the node's processes in sight"
     undone_by = (
-        "the agent, or a new helper in the same pod's network; by itself 5 s after the duration; table and class are "
-        "gone, and a new connection is answered"
+        "the agent, or a new helper in the same pod's network; by itself 5 s after the duration; table and class "
+        "are gone, and a new connection is answered"
     )
     sides: ClassVar[tuple[Side, ...]] = ("client", "server")
     """At which ends of a link there are agents."""
@@ -109,18 +109,15 @@ class _OnLink(KubernetesFault):
         """
         namespace = namespace_of(self.target, self.server)
         with asking(f"list the services of namespace '{namespace}'"):
-            services = {
-                one.metadata.name: one for one in core(self.target).list_namespaced_service(namespace).items
-            }
-            endpoints = core(self.target).list_namespaced_endpoints(namespace).items
+            services: list[Any] = core(self.target).list_namespaced_service(namespace).items
+            endpoints: list[Any] = core(self.target).list_namespaced_endpoints(namespace).items
+        leads = {one.metadata.name: set(_ports_to(one, servers, self._port)) for one in endpoints}
         found: dict[int, set[str]] = {}
-        for one in endpoints:
-            service = services.get(one.metadata.name)
-            addresses = _cluster_addresses(service) if service is not None else []
-            for name in _ports_to(one, servers, self._port):
-                for port in service.spec.ports or [] if addresses else []:
-                    if port.name == name:
-                        found.setdefault(int(port.port), set()).update(addresses)
+        for service in services:
+            addresses = _cluster_addresses(service)
+            for port in service.spec.ports or [] if addresses else []:
+                if port.name in leads.get(service.metadata.name, ()):
+                    found.setdefault(int(port.port), set()).update(addresses)
         return {port: tuple(sorted(known)) for port, known in sorted(found.items())}
 
     # the agents
@@ -200,8 +197,8 @@ class Partition(Delegated):
 
     gone_within_s = 45.0
     made_by = (
-        "nftables drops what comes in from the other end, in the networks of both ends' pods; with `network: policy` "
-        "in the target file two NetworkPolicies of our own"
+        "nftables drops what comes in from the other end, in the networks of both ends' pods; with `network: "
+        "policy` in the target file two NetworkPolicies of our own"
     )
     needs = _OnLink.needs
     witnessed_by = "from the clients' pods: connections opened before are silent, new ones do not complete"
@@ -243,7 +240,9 @@ class Latency(_OnLink):
 
 
 def _cluster_addresses(service: Any) -> list[str]:
-    known = service.spec.cluster_i_ps or [service.spec.cluster_ip]
+    spec = service.spec
+    # the client spells it in one of two ways, by its version
+    known = getattr(spec, "cluster_ips", None) or getattr(spec, "cluster_i_ps", None) or [spec.cluster_ip]
     return [str(one) for one in known if one and one != "None"]
 
 

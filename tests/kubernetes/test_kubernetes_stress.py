@@ -56,9 +56,9 @@ def test_cpu_stress_takes_processor_time_within_the_containers_control_group(spa
     (one,) = fault.instances
     sight = fault.witness()
     assert sight.seen, sight.what
-    assert processors_used(space, one) > 0.2
+    assert processors_used(space, one) > 0.08  # on a busy machine, too: an idle pod uses none
     fault.undo()
-    assert processors_used(space, one) < 0.2
+    assert processors_used(space, one) < 0.04
     gone = fault.gone()
     assert gone.seen, gone.what
     fault.undo()
@@ -72,7 +72,7 @@ def test_cpu_stress_is_bounded_by_the_limit_of_the_container(space: Space) -> No
     fault = space.fault(space.target("web"), "cpu_stress", duration_s=30.0, service="web", workers=2).inject()
     sight = fault.witness()
     assert sight.seen, sight.what
-    assert 0.15 < processors_used(space, fault.instances[0], 3.0) < 0.4
+    assert 0.04 < processors_used(space, fault.instances[0], 3.0) < 0.4
 
 
 def test_memory_stress_is_charged_to_the_containers_control_group(space: Space) -> None:
@@ -108,9 +108,9 @@ def test_stress_ends_by_itself_when_nobody_undoes_it(space: Space) -> None:
     limit(space, "web", cpu="1")  # a share of the node of its own, however busy that is
     fault = space.fault(space.target("web"), "cpu_stress", duration_s=2.0, service="web", workers=1).inject()
     (one,) = fault.instances
-    assert processors_used(space, one) > 0.2
+    assert processors_used(space, one) > 0.08  # on a busy machine, too: an idle pod uses none
     # 5 s after its duration, though nobody did anything
-    wait_until(lambda: processors_used(space, one) < 0.1, 20.0)
+    wait_until(lambda: processors_used(space, one) < 0.04, 30.0)
     assert [helper.phase for helper in helpers(space, fault)] == ["Succeeded"]
 
 
@@ -120,9 +120,9 @@ def test_a_killed_helper_leaves_no_worker_in_the_containers_control_group(space:
     limit(space, "web", cpu="1")  # a share of the node of its own, however busy that is
     fault = space.fault(space.target("web"), "cpu_stress", duration_s=60.0, service="web", workers=2).inject()
     (one,) = fault.instances
-    assert processors_used(space, one) > 0.2
+    assert processors_used(space, one) > 0.08  # on a busy machine, too: an idle pod uses none
     fault.undo()
     assert inside(space, one, "ls /proc | grep -c '^[0-9]'") < 10
-    assert processors_used(space, one) < 0.2
+    assert processors_used(space, one) < 0.04
     gone = fault.gone()
     assert gone.seen, gone.what
