@@ -21,8 +21,8 @@ PROBE_S = 1.0
 ASKABLE = ("http", "postgres")
 _SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 _HTTP_REQUEST = b"HEAD /health HTTP/1.1\r\nHost: probe\r\n\r\n"
-_LARGEST = 3500
-"""Bytes of the largest question: header and startup limits of usual servers begin at 4 kB."""
+_LARGEST = {"http": 3500, "postgres": 8000}
+"""Bytes of the largest question: header limits of usual servers begin at 4 kB, the startup limit is 10 kB."""
 
 
 class Probe:
@@ -178,13 +178,16 @@ def _still_accepts(pair: Pair) -> str | None:
 def transfer_s(pair: Pair, size: int, timeout_s: float) -> float | None:
     """Seconds in which `size` bytes were carried to the far side, in questions that were all answered."""
     started, left = time.monotonic(), size
+    largest = _LARGEST.get(pair.protocol)
+    if largest is None:
+        return None
     while left > 0:
         try:
             with Probe(pair, timeout_s) as probe:
-                probe.carry(min(left, _LARGEST), timeout_s)
+                probe.carry(min(left, largest), timeout_s)
         except OSError:
             return None
-        left -= _LARGEST
+        left -= largest
         if time.monotonic() - started > timeout_s:
             return None
     return time.monotonic() - started
