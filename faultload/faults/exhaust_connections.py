@@ -62,7 +62,14 @@ class ExhaustConnections(SqlFault):
         take = int(self.share * free)
         if take < 1:
             raise Refused(f"service '{self.service}' has {free} free connections: {self.share:g} of them is none")
-        return {"host": leader.host, "port": leader.port, "name": self.name, "take": take, "all": self.share == 1.0}
+        return {
+            "host": leader.host,
+            "port": leader.port,
+            "name": self.name,
+            "take": take,
+            "all": self.share == 1.0,
+            "private": self.private(),
+        }
 
     def _slots(self, address: tuple[str, int]) -> Slots:
         with session(self.dsn, address) as sql:
@@ -115,6 +122,7 @@ class ExhaustConnections(SqlFault):
         """The process first: its end alone gives the connections back, and without them nobody gets in."""
         import psycopg
 
+        self.know(plan)
         left = end(holders(self.request.fault_id))
         if left:
             raise TargetError(f"the process that holds the connections does not end: {left[0].pid}")
@@ -128,6 +136,7 @@ class ExhaustConnections(SqlFault):
         """A new connection is admitted, and no server has a session of ours any more."""
         import psycopg
 
+        self.know(plan)
         try:
             found = servers(self.dsn)
             ours = sum(self._slots(server.address).ours for server in found)

@@ -86,6 +86,7 @@ class PauseReplication(SqlFault):
             "standbys": [{"host": one.host, "port": one.port, "started": one.started} for one in standbys],
             "patroni": self.urls,
             "maintenance": bool(self.urls) and resumed and not cluster(self.urls).paused,
+            "private": self.private(),
         }
 
     def prepare(self, instances: Sequence[Instance]) -> None:
@@ -103,12 +104,11 @@ class PauseReplication(SqlFault):
             _wait_for_maintenance(self.urls, plan)
         with ExitStack() as stack:
             sessions = [stack.enter_context(session(self.dsn, _address(one))) for one in plan["standbys"]]
-            for sql in sessions:
-                pause_replay(sql)
-            # a Patroni that was in the middle of its loop may still resume it, once
-            time.sleep(_SETTLED_S)
-            for sql in sessions:
-                pause_replay(sql)
+            for look in range(3):
+                # a Patroni that was in the middle of its loop may still resume it, once
+                time.sleep(_SETTLED_S if look else 0)
+                for sql in sessions:
+                    pause_replay(sql)
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
         leader, standbys = self._servers()
@@ -134,6 +134,7 @@ class PauseReplication(SqlFault):
         return Sight(bool(seen), "; ".join(seen) or "no standby answers")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        self.know(plan)
         left = restore(self.dsn, self.request.fault_id, plan)
         if left:
             raise TargetError("; ".join(left))
@@ -143,6 +144,7 @@ class PauseReplication(SqlFault):
         """Every standby that is there replays what the leader writes now."""
         import psycopg
 
+        self.know(plan)
         known = {_address(one) for one in plan["standbys"]}
         try:
             standbys = [one for one in servers(self.dsn) if not one.leads and one.address in known]

@@ -36,7 +36,8 @@ def start(mode: str, fault_id: str, dsn: str, plan: Mapping[str, Any], for_s: fl
     """Start a holder and return what it says when it is ready. Raises TargetError when it does not get ready."""
     reading, writing = os.pipe()
     argv = [sys.executable, "-m", _MODULE, mode, "--fault", fault_id, "--ready-fd", str(writing)]
-    argv += ["--for", str(for_s), "--plan", json.dumps(plan)]
+    shown = {key: value for key, value in plan.items() if key != "private"}
+    argv += ["--for", str(for_s), "--plan", json.dumps(shown)]
     try:
         spawn(argv, env={_DSN_ENV: dsn}, pass_fds=[writing])
     finally:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from faultload.errors import Refused, TargetError
 from faultload.platforms import platform_of
@@ -11,6 +12,7 @@ from faultload.platforms.base import FaultRequest, Instance, PlatformFault
 from faultload.platforms.patroni import cluster_problems, nodes
 from faultload.platforms.postgres import Server, leader_of, need_client, servers
 from faultload.target import TargetFile
+from faultload.yamlfile import expand_secrets
 
 _SAME_START_S = 0.01
 
@@ -26,8 +28,24 @@ class SqlFault(PlatformFault):
         service = target.services.get(self.service)
         if service is None or service.dsn is None:
             raise Refused(f"service '{self.service}' declares no `dsn`: its database cannot be spoken to")
-        self.dsn = service.dsn
+        self._declared = service.dsn
+        self._kept: str | None = None
         self.urls = service.patroni or []
+
+    @property
+    def dsn(self) -> str:
+        """The DSN with its secrets, which come from the environment, or in another process from the plan."""
+        if self._kept is None:
+            self._kept = str(expand_secrets(self._declared))
+        return self._kept
+
+    def private(self) -> dict[str, str]:
+        """For the part of the plan that is kept out of the record: undo has no environment to rely on."""
+        return {"dsn": self.dsn}
+
+    def know(self, plan: Mapping[str, Any]) -> None:
+        """Take the DSN from a plan."""
+        self._kept = str(plan["private"]["dsn"])
 
     def gate(self) -> list[str]:
         return cluster_problems(self.service, self.urls) if self.urls else []

@@ -317,10 +317,26 @@ def test_a_leader_that_dies_takes_the_taken_connections_along(pair: RunningPair)
     assert not pair.refuses(ORDINARY)
 
 
-def test_no_plan_holds_a_password(pair: RunningPair) -> None:
+def test_a_password_is_in_no_record_and_in_no_argument(pair: RunningPair) -> None:
     for kind in ("pause_replication", "exhaust_connections", "failover_database", "switchover_database"):
         fault = fault_for(pair.target, request_of(kind))
-        assert pair.password not in json.dumps(fault.undo_plan(fault.resolve()))
-    with injected(pair.target, "exhaust_connections", share=0.1) as fault_there:
-        for holder in holders(fault_there.fault.request.fault_id):
+        plan = fault.undo_plan(fault.resolve())
+        plan.pop("private", None)
+        assert pair.password not in json.dumps(plan)
+    with injected(pair.target, "exhaust_connections", share=0.1) as there:
+        for holder in holders(there.fault.request.fault_id):
             assert pair.password.encode() not in Path(f"/proc/{holder.pid}/cmdline").read_bytes()
+
+
+def test_a_secret_in_the_dsn_is_not_needed_again_for_undo(
+    pair: RunningPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = pair.target.services["db"]
+    hidden = pair.dsn.replace(pair.password, "${secret:PAIR_PASSWORD}")
+    target = pair.target.model_copy(update={"services": {"db": service.model_copy(update={"dsn": hidden})}})
+    monkeypatch.setenv("PAIR_PASSWORD", pair.password)
+    with injected(target, "pause_replication") as fault:
+        assert fault.seen.seen, fault.seen
+        monkeypatch.delenv("PAIR_PASSWORD")
+        fault.undo()
+        fault.wait_gone()
