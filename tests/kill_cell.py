@@ -31,8 +31,9 @@ VICTIMS = (
     ("conductor", "warden"),
 )
 MOMENTS = ("inject", "active", "undo")
-PAUSE_AT = {"inject": "injected", "undo": "UNDOING"}
-"""Where the chaos process stops itself: the effect is there and not yet ACTIVE; or UNDOING and not yet undone."""
+PAUSE_AT = {"inject": "injected", "active": "witnessed", "undo": "UNDOING"}
+"""Where the chaos process stops itself: injected and not yet ACTIVE; ACTIVE and witnessed; UNDOING and not undone."""
+STATES = {"inject": "INJECTING", "active": "ACTIVE", "undo": "UNDOING"}
 BOUND_S = 15.0
 DURATION_S = 4.0
 
@@ -130,14 +131,11 @@ def _start(cell: Cell, world: World, workspace: Workspace, run: Path) -> subproc
         },
         objectives=["error_rate <= 100%"],
     )
-    pause = PAUSE_AT.get(cell.moment)
-    workspace.env.pop(PAUSE_AT_ENV, None)
-    if pause is not None:
-        workspace.env[PAUSE_AT_ENV] = pause
+    workspace.env[PAUSE_AT_ENV] = PAUSE_AT[cell.moment]
     try:
         return workspace.start("run", scenario, "--out", run)
     finally:
-        workspace.env.pop(PAUSE_AT_ENV, None)
+        del workspace.env[PAUSE_AT_ENV]
 
 
 def _play(
@@ -186,9 +184,7 @@ def _reached(cell: Cell, run: Path) -> bool:
     if not faults:
         return False
     chaos = [one for name, one in processes_of(record).items() if name.startswith("chaos-")]
-    if cell.moment == "active":
-        return faults[-1]["state"] == "ACTIVE" and bool(record.events("witness"))
-    return bool(chaos) and _stopped(chaos[-1]) and faults[-1]["state"] in ("INJECTING", "UNDOING")
+    return bool(chaos) and _stopped(chaos[-1]) and faults[-1]["state"] == STATES[cell.moment]
 
 
 def _stopped(process: ProcessId) -> bool:

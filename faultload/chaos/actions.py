@@ -126,6 +126,7 @@ def _inject(
     except Exception as error:  # noqa: BLE001 - a witness that fails has seen nothing
         sight = Sight(False, _said(error))
     run.event("witness", fault=label, k=k, of="there", seen=sight.seen, what=sight.what)
+    pause_for_test("witnessed")
     return _result(opened, sight.seen, sight.what)
 
 

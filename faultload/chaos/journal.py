@@ -25,8 +25,8 @@ from faultload.state import file_name, locks_dir, open_faults_dir, read_json, st
 from faultload.target import TargetFile, target_from_json
 
 PAUSE_AT_ENV = "FAULTLOAD_PAUSE_AT"
-"""For tests of dying processes: a chaos process stops itself (SIGSTOP) at `injected`, or right after it wrote a
-state of this name, so that it can be killed at that very moment."""
+"""For tests of dying processes: a chaos process stops itself (SIGSTOP) when it has `injected` or `witnessed`, or
+right after it wrote a state of this name, so that it can be killed at that very moment."""
 _NEEDED = ("fault", "k", "state", "target", "request", "instances", "plan", "one_shot", "max_duration_s", "journal")
 
 

@@ -63,15 +63,21 @@ class StandIn:
         self.fail = fail
         self.servers = {port: self.start_server(port) for port in (*self.web, self.store, self.cache)}
         config = folder / "links.json"
-        pairs = [
-            ("web -> store", self.to_store, self.store),
-            ("web -> cache", self.to_cache, self.cache),
-            ("cache -> store", self.spare, self.store),
-        ]
-        links = {
-            name: [{"name": name, "listen": listen, "upstream": ["127.0.0.1", to], "protocol": "http"}]
-            for name, listen, to in pairs
-        }
+        ports = {"web": self.web[0], "store": self.store, "cache": self.cache}
+        pairs = [("web -> store", self.to_store), ("web -> cache", self.to_cache), ("cache -> store", self.spare)]
+        links = {}
+        for name, listen in pairs:
+            client, server = name.split(" -> ")
+            links[name] = [
+                {
+                    "name": name,
+                    "listen": listen,
+                    "upstream": ["127.0.0.1", ports[server]],
+                    "protocol": "http",
+                    "client": f"{client}:{ports[client]}",
+                    "server": f"{server}:{ports[server]}",
+                }
+            ]
         config.write_text(json.dumps({"control": self.control, "links": links}))
         self._start([sys.executable, "-m", "faultload.platforms.linkproxy", "--config", str(config)])
         for port in (*self.servers, self.control):
