@@ -32,7 +32,7 @@ VICTIMS = (
 )
 MOMENTS = ("inject", "active", "undo")
 PAUSE_AT = {"inject": "injected", "active": "witnessed", "undo": "UNDOING"}
-"""Where the chaos process stops itself: injected and not yet ACTIVE; ACTIVE and witnessed; UNDOING and not undone."""
+"""Where the chaos process stops itself: injected, not yet ACTIVE; ACTIVE and witnessed; UNDOING, not yet undone."""
 STATES = {"inject": "INJECTING", "active": "ACTIVE", "undo": "UNDOING"}
 BOUND_S = 15.0
 DURATION_S = 4.0

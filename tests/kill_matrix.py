@@ -3,8 +3,9 @@
     python tests/kill_matrix.py --all [--platform local] [--write docs/kill-matrix.md]
     python tests/kill_matrix.py --sample 20 --seed 1 [--kinds kill pause]
 
-The moments are exact: the chaos process stops itself (FAULTLOAD_PAUSE_AT) where it is to be killed. `inject`:
-the effect is there, the journal says INJECTING. `undo`: the journal says UNDOING, nothing is undone yet.
+The moments are exact: the chaos process stops itself (FAULTLOAD_PAUSE_AT), is killed or goes on. `inject`: the
+effect is there, the journal says INJECTING. `active`: it was witnessed. `undo`: the journal says UNDOING, nothing
+is undone yet.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -125,6 +127,7 @@ def main() -> int:
     cells = [cell for cell in cells_of(kinds) if cell.moment in options.moments]
     if options.sample is not None:
         cells = sorted(random.Random(options.seed).sample(cells, min(options.sample, len(cells))), key=cells.index)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # whatever is started is ended
     started = time.monotonic()
     results = run_cells(cells, options.platform, lambda text: print(text, flush=True))
     lines = table(results, options.platform, left_out)
