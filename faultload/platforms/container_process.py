@@ -18,13 +18,14 @@ from pathlib import Path
 def members(container_id: str, proc: Path = Path("/proc")) -> Iterator[int]:
     """The processes whose cgroup is the container's, by version 1 or 2, with any runtime and cgroup driver."""
     for entry in os.scandir(proc):
-        if entry.name.isdigit() and _belongs(proc / entry.name, container_id):
+        if entry.name.isdigit() and belongs(int(entry.name), container_id, proc):
             yield int(entry.name)
 
 
-def _belongs(process: Path, container_id: str) -> bool:
+def belongs(pid: int, container_id: str, proc: Path = Path("/proc")) -> bool:
+    """Whether a process is in a container's control group."""
     try:
-        return container_id in (process / "cgroup").read_text()
+        return container_id in (proc / str(pid) / "cgroup").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
 

@@ -1,7 +1,6 @@
-"""Helper containers: they carry the label of their fault, and end by themselves.
+"""Helper containers: they carry the label of their fault, end by themselves, and remove themselves at their end.
 
-One that lasts removes itself when it ends, so that nothing stays where every process of faultload died. One
-that does a single thing is waited for and removed by who started it, or by undo.
+So nothing stays of them where every process of faultload died.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 HELPER_LABEL = "faultload.helper"
 READY = "ready"
+_DONE = "helper-is-done"
 _START_S = 30.0
 _OPTIONS: dict[str, Any] = {
     "network_mode": "none",
@@ -49,56 +49,56 @@ def create(argv: Sequence[str], fault_id: str, *, sees_machine: bool = False, **
 
 
 def run(argv: Sequence[str], fault_id: str, timeout_s: float, **options: Any) -> str:
-    """Run a helper to its end and remove it; what it printed. Raises TargetError when it failed."""
-    helper = create(argv, fault_id, **options)
-    try:
-        with docker_client.asking("run a helper container"):
-            helper.start()
-            code = int(helper.wait(timeout=timeout_s)["StatusCode"])
-            said = helper.logs().decode(errors="replace").strip()
-    finally:
-        remove_container(helper)
-    if code != 0:
-        raise TargetError(f"the helper container failed ({code}): {said or 'it said nothing'}")
-    return said
+    """Run a helper to its end; what it printed. Raises TargetError when it failed or took too long."""
+    # it removes itself, so how it ended is told by itself
+    told = ["sh", "-c", f'"$@" && echo {_DONE}', "sh", *argv]
+    helper, said = _start(told, fault_id, _DONE, timeout_s, **options)
+    remove_container(helper)
+    if _DONE not in said.split():
+        raise TargetError(f"the helper container failed: {said.strip() or 'it said nothing'}")
+    return said.strip().removesuffix(_DONE).strip()
 
 
 def start(argv: Sequence[str], fault_id: str, **options: Any) -> Container:
     """Start a helper that lasts, and wait until it prints `ready`. Raises TargetError with what it said instead."""
-    helper = create(argv, fault_id, auto_remove=True, **options)
-    try:
-        with docker_client.asking("start a helper container"):
-            output = helper.attach_socket(params={"stdout": 1, "stderr": 1, "stream": 1})
-            helper.start()
-        said = _read_until_ready(output)
-    except BaseException:
-        remove_container(helper)
-        raise
+    helper, said = _start(argv, fault_id, READY, _START_S, **options)
     if READY not in said.split():
         remove_container(helper)
         raise TargetError(f"the helper container did not start its work: {said.strip() or 'it said nothing'}")
     return helper
 
 
-def _read_until_ready(output: Any) -> str:
-    """What a helper prints until it is ready, ends, or takes too long.
+def _start(
+    argv: Sequence[str], fault_id: str, word: str, timeout_s: float, **options: Any
+) -> tuple[Container, str]:
+    """Start a helper that removes itself, and listen to it until it says a word, ends, or takes too long."""
+    helper = create(argv, fault_id, auto_remove=True, **options)
+    try:
+        with docker_client.asking("start a helper container"):
+            output = helper.attach_socket(params={"stdout": 1, "stderr": 1, "stream": 1})
+            try:
+                helper.start()
+                return helper, _listen(output, word, timeout_s)
+            finally:
+                output.close()
+    except BaseException:
+        remove_container(helper)
+        raise
 
-    Each part of the stream has a header of 8 bytes, the last four of which are its length.
-    """
+
+def _listen(output: Any, word: str, timeout_s: float) -> str:
+    """What a helper prints. Each part of the stream has a header of 8 bytes; the last four are its length."""
     from docker.utils.socket import read
 
-    deadline = time.monotonic() + _START_S
+    deadline = time.monotonic() + timeout_s
     raw, said = b"", ""
-    try:
-        while READY not in said.split() and (left_s := deadline - time.monotonic()) > 0:
-            if not select.select([output], [], [], left_s)[0] or not (part := read(output, 4096)):
-                break
-            raw += part
-            while len(raw) >= 8 and len(raw) >= (end := 8 + int.from_bytes(raw[4:8], "big")):
-                said += raw[8:end].decode(errors="replace")
-                raw = raw[end:]
-    finally:
-        output.close()
+    while word not in said.split() and (left_s := deadline - time.monotonic()) > 0:
+        if not select.select([output], [], [], left_s)[0] or not (part := read(output, 4096)):
+            break
+        raw += part
+        while len(raw) >= 8 and len(raw) >= (end := 8 + int.from_bytes(raw[4:8], "big")):
+            said += raw[8:end].decode(errors="replace")
+            raw = raw[end:]
     return said
 
 

@@ -32,6 +32,8 @@ PROGRAMS = (
     "linkproxy",
     "stressor",
     "container_process",
+    "container_stress",
+    "container_files",
     "engine_timer",
     "cgroup_meter",
 )
