@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
@@ -156,7 +157,7 @@ class Injected:
     def inject(self) -> Injected:
         self.instances = self.here.resolve()
         self.here.prepare(self.instances)
-        self.plan = self.here.undo_plan(self.instances)
+        self.plan = json.loads(json.dumps(self.here.undo_plan(self.instances)))
         self.space.opened.append((self.elsewhere(), self.instances, self.plan))
         self.here.inject(self.instances, self.plan)
         return self

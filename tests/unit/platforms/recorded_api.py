@@ -67,7 +67,7 @@ class RecordedApi:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
         context = {
             "apiVersion": "v1",
             "kind": "Config",
