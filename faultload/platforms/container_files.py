@@ -1,7 +1,9 @@
 """Looks at a folder of a container, and takes away files that a stressor left in it.
 
-`python -m faultload.platforms.container_files ID PID look|remove FOLDER NAME...` prints JSON: `free` and `size`
-of the file system in bytes, its type `kind`, and which of the names are `there`.
+`python -m faultload.platforms.container_files ID PID look|remove|writes FOLDER NAME...` prints JSON: `free` and
+`size` of the file system in bytes, its type `kind`, and which of the names are `there`; for `writes` also
+`written_per_s`, what the container's processes send towards disks in a second (proc_pid_io(5)), and `fsync_s`,
+how long it takes to write and sync one page in the folder.
 
 Runs in a helper that sees the machine's processes, so that a container without any program of its own can be
 looked into. The path is as the container sees it and never leads out of it. Standard library only.
@@ -12,10 +14,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
-from faultload.platforms.container_process import belongs
+from faultload.platforms.container_process import belongs, members
 
 
 def look(folder: int, mounts: str, names: list[str]) -> dict[str, object]:
@@ -40,15 +43,49 @@ def _is_there(folder: int, name: str) -> bool:
     return True
 
 
+def write_rate(container_id: str, over_s: float = 1.0) -> float:
+    """Bytes a second that the processes in a container's control group send towards disks."""
+    before, started = {pid: _written(pid) for pid in members(container_id)}, time.monotonic()
+    time.sleep(over_s)
+    grew = sum(max(0, _written(pid) - written) for pid, written in before.items())
+    return grew / (time.monotonic() - started)
+
+
+def _written(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/io").read_text()
+    except OSError:
+        return 0
+    return int(text.partition("\nwrite_bytes:")[2].split(maxsplit=1)[0])
+
+
+def sync_s(folder: int) -> float:
+    """Seconds to write and sync one page in a folder, in a file that has no name or loses it at once."""
+    try:
+        file = os.open(".", os.O_RDWR | os.O_TMPFILE, 0o600, dir_fd=folder)
+    except OSError:
+        name = f".faultload-look-{os.getpid()}"
+        file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+        os.unlink(name, dir_fd=folder)
+    try:
+        os.write(file, b"x" * 4096)
+        started = time.monotonic()
+        os.fsync(file)
+        return time.monotonic() - started
+    finally:
+        os.close(file)
+
+
 def main(argv: list[str]) -> int:
     """Look, after removing what was asked for; the exit code is 3 where the folder cannot be looked into."""
     container_id, pid, what, path, *names = argv
-    if what not in ("look", "remove") or any("/" in name for name in names):
-        raise SystemExit("container_files: look or remove, a folder, and names of files in it")
+    if what not in ("look", "remove", "writes") or any("/" in name for name in names):
+        raise SystemExit("container_files: look, remove or writes, a folder, and names of files in it")
     try:
         if not belongs(int(pid), container_id):
             raise ProcessLookupError(f"process {pid} is not the container's any more")
         mounts = Path(f"/proc/{pid}/mountinfo").read_text()
+        written = {"written_per_s": write_rate(container_id)} if what == "writes" else {}
         os.chroot(f"/proc/{pid}/root")
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
@@ -58,7 +95,9 @@ def main(argv: list[str]) -> int:
         for name in names:
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)
-    print(json.dumps(look(folder, mounts, names)))
+    if what == "writes":
+        written["fsync_s"] = sync_s(folder)
+    print(json.dumps({**look(folder, mounts, names), **written}))
     return 0
 
 

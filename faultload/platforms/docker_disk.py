@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +20,6 @@ IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
 LEAST_FLOOR = 16 * 1024**2
 LEAST_FLOOR_OF_MACHINE = 256 * 1024**2
 """Where others on the machine may write too, its engine among them."""
-_LOOK_S = 1.0
 _LEAST_WRITTEN = 256 * 1024
 _NEARLY = 4 * 1024**2
 
@@ -98,10 +96,11 @@ class IoStress(_OnDisk):
     made_by = "processes in the container's control group that write 256 KiB and fsync, over and over"
     needs = f"{InContainers.needs}; a folder on a disk with 256 MiB free (`/tmp` when none is named)"
     witnessed_by = (
-        "the control group writes 256 KiB or more to a disk in 1 s for each worker, above what it did before"
+        "the container's processes write 256 KiB or more in 1 s for each worker, by the kernel's count; how long "
+        "an fsync takes is told"
     )
     undone_by = f"{InContainers.undone_by}; its files are removed by their names"
-    _before: Mapping[str, float] = {}
+    _before: Mapping[str, Mapping[str, Any]] = {}
 
     @property
     def workers(self) -> int:
@@ -119,7 +118,14 @@ class IoStress(_OnDisk):
             )
 
     def prepare(self, instances: Sequence[Instance]) -> None:
-        self._before = _write_rates(instances)
+        self._before = self._writes(instances)
+
+    def _writes(self, instances: Sequence[Instance]) -> dict[str, Mapping[str, Any]]:
+        """What the processes in each container write in a second, and how long syncing a page takes there."""
+        return {
+            instance.id: self.look_into(one, "writes", self.folder)
+            for instance, one in zip(instances, self.the_very(instances), strict=True)
+        }
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         wanted = ["--path", str(plan["folder"]), "--workers", str(self.workers), "--name", self._name]
@@ -128,25 +134,17 @@ class IoStress(_OnDisk):
             self.start_in(instance, "io", [*wanted, "--root", root])
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
-        rates = _write_rates(instances)
+        writes = self._writes(instances)
         seen, told = bool(instances), []
         for instance in instances:
-            grew = rates[instance.id] - self._before[instance.id]
-            seen &= grew >= _LEAST_WRITTEN * self.workers
-            told.append(f"{instance.name} writes {rates[instance.id] / 1e6:.1f} MB/s, {grew / 1e6:+.1f}")
+            before, now = self._before[instance.id], writes[instance.id]
+            seen &= now["written_per_s"] - before["written_per_s"] >= _LEAST_WRITTEN * self.workers
+            told.append(
+                f"{instance.name} writes {now['written_per_s'] / 1e6:.1f} MB/s "
+                f"(before: {before['written_per_s'] / 1e6:.1f}), an fsync takes {now['fsync_s'] * 1000:.1f} ms "
+                f"(before: {before['fsync_s'] * 1000:.1f})"
+            )
         return Sight(seen, "; ".join(told))
-
-
-def _write_rates(instances: Sequence[Instance]) -> dict[str, float]:
-    """Bytes a second that each container writes to disks, by the engine's count."""
-    before, started = {one.id: _written(one) for one in instances}, time.monotonic()
-    time.sleep(_LOOK_S)
-    return {one.id: (_written(one) - before[one.id]) / (time.monotonic() - started) for one in instances}
-
-
-def _written(instance: Instance) -> int:
-    found = usage(instance.id)
-    return found.written_bytes if found is not None else 0
 
 
 @makes("fill_disk", "docker")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -59,8 +60,6 @@ class InContainers(OnContainers):
 
     def look_into(self, one: Container, what: str, folder: str, file_names: Sequence[str] = ()) -> dict[str, Any]:
         """What a folder's file system has free, and which files are there; see `container_files`."""
-        import json
-
         argv = [*_program("container_files"), *_process(one), what, folder, *file_names]
         said = docker_helper.run(argv, self.request.fault_id, 30.0, sees_machine=True, cap_add=list(_CAPABILITIES))
         found: dict[str, Any] = json.loads(said.splitlines()[-1])
