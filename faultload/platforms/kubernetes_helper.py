@@ -125,8 +125,6 @@ def manifest(
                         {"name": f"node-{index}", "mountPath": f"/node{folder}"}
                         for index, folder in enumerate(node_folders)
                     ],
-                    # without a share of its own it would answer nothing on a busy node
-                    "resources": {"requests": {"cpu": "200m", "memory": "32Mi"}},
                     "terminationMessagePolicy": "FallbackToLogsOnError",
                 }
             ],

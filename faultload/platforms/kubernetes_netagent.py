@@ -22,6 +22,7 @@ _CAPABILITIES = ("NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE")
 """The last two to go into the namespace of a process (setns(2), proc_pid_ns(5))."""
 _START_S = 60.0
 _GRACE_S = 10.0
+"""What an agent gets to undo in when the cluster itself ends it."""
 _BRIEFLY_S = 90.0
 _SHELL = (
     'pid=$(python3 -m faultload.platforms.container_process pid "$1") || exit 1; shift; '
@@ -198,7 +199,7 @@ class Agents:
 
     def _dismiss(self, sites: Sequence[Site]) -> None:
         for place, fault_id in sorted({(site.helpers, site.spec.fault) for site in sites}):
-            helpers.remove(self.target, place, fault_id, grace_s=None)
+            helpers.remove(self.target, place, fault_id)
 
     def _briefly(self, site: Site, command: Sequence[str]) -> dict[str, Any] | None:
         """What a helper that ends at once answers; None when the pod is gone."""

@@ -32,7 +32,7 @@ class _Ends:
 class _OnLink(KubernetesFault):
     """What all faults of links share: agents at its ends, ordered together."""
 
-    gone_within_s = 45.0
+    gone_within_s = 60.0
     needs = "helper pods with NET_ADMIN, NET_RAW, SYS_ADMIN and SYS_PTRACE, with the node's processes in sight"
     undone_by = (
         "the agent, or a new helper in the same pod's network; by itself 5 s after the duration; table and class "
@@ -195,7 +195,7 @@ class AgentPartition(_OnLink):
 class Partition(Delegated):
     """Both ways silent: by agents in the pods' networks, or by NetworkPolicies where the target says `policy`."""
 
-    gone_within_s = 45.0
+    gone_within_s = 60.0
     made_by = (
         "nftables drops what comes in from the other end, in the networks of both ends' pods; with `network: "
         "policy` in the target file two NetworkPolicies of our own"

@@ -29,6 +29,8 @@ EXPIRY_MARGIN_S = 5.0
 _READY_S = 60.0
 _LOOK_S = 1.5
 _METER_S = 60.0
+_ASK_S = 40.0
+"""A helper asks for no processor of its node, so that a full one lets it in; a busy one lets it wait."""
 _CGROUPS = "/sys/fs/cgroup"
 _ROOM = 16 * 1024**2
 _AT = 'pid=$(python3 -m faultload.platforms.container_process pid "$1") || exit 1; shift; exec python3 -m '
@@ -37,7 +39,7 @@ _AT = 'pid=$(python3 -m faultload.platforms.container_process pid "$1") || exit 
 class Stress(KubernetesFault):
     """A stressor for each instance, in a helper on its node that has joined its container's control groups."""
 
-    gone_within_s = 40.0
+    gone_within_s = 60.0
     needs = "helper pods with the node's processes and control groups in sight; room for them on the node"
     undone_by = "deleting the helper pods of this very fault; they also end by themselves 5 s after its duration"
     stress: ClassVar[str] = ""
@@ -170,7 +172,7 @@ class Stress(KubernetesFault):
         found = {}
         for helper in self._running:
             if helper.node not in found:
-                done = helpers.execute_in(self.target, helper, self._meter(plan, helper.node))
+                done = helpers.execute_in(self.target, helper, self._meter(plan, helper.node), _ASK_S)
                 if done.code != 0:
                     raise TargetError(f"the helper on {helper.node} could not measure: {done.err.strip()}")
                 found[helper.node] = json.loads(done.out)
