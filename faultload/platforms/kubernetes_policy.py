@@ -181,18 +181,12 @@ class PolicyPartition(KubernetesFault):
         return Side(self.target, self.client), Side(self.target, self.server)
 
     def resolve(self) -> list[Instance]:
-        """The pods of both ends. Raises Refused where one end has none, or nothing could be asked from it."""
+        """The pods of both ends. Raises Refused where one end has none, or nothing could be asked over the link."""
         _ = self.port
         sides = self._sides()
         for side in sides:
             if not side.pods:
                 raise Refused(f"service '{side.service}' has no running pods: nothing to part")
-        for pod in sides[0].pods:
-            if self._run(pod, ["python3", "-c", "pass"]) != 0:
-                raise Refused(
-                    f"{pod.name} has no python3 to see with whether traffic stops: use `network: helper` in the "
-                    "target file"
-                )
         return [
             Instance(side.service, pod.uid, started, pod.name, self.port if side is sides[1] else None)
             for side in sides
@@ -223,8 +217,17 @@ class PolicyPartition(KubernetesFault):
         }
 
     def prepare(self, instances: Sequence[Instance]) -> None:
-        """Connections from each client to each server, opened before the fault and held."""
+        """Connections from each client to each server, opened before the fault and held.
+
+        Raises Refused where a client's container has nothing to open them with.
+        """
         client, server = self._sides()
+        for pod in client.pods:
+            if self._run(pod, ["python3", "-c", "pass"]) != 0:
+                raise Refused(
+                    f"{pod.name} has no python3 to see with whether traffic stops: use `network: helper` in the "
+                    "target file"
+                )
         addresses = [f"{ip}:{self.port}" for ip in server.ips]
         argv = ["python3", "-c", source("pod_probe"), self.protocol, *addresses]
         for pod in client.pods:

@@ -115,7 +115,7 @@ def test_undo_leaves_a_policy_that_somebody_else_made(space: Space) -> None:
 def test_a_client_without_python_is_refused_and_nothing_is_made(space: Space) -> None:
     """Nothing could see there whether traffic stops."""
     with pytest.raises(Refused, match="no python3"):
-        partition(space, WEB).here.resolve()
+        partition(space, WEB).inject()
     assert policies(space) == []
 
 

@@ -225,8 +225,11 @@ def test_a_client_that_cannot_be_asked_is_refused_before_anything(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kubernetes_policy, "execute", lambda *_: Executed(127, "", "not found"))
+    fault = partition()
+    instances = fault.resolve()
     with pytest.raises(Refused, match="no python3"):
-        partition().resolve()
+        fault.prepare(instances)
+    assert cluster.policies == {}
 
 
 def test_a_link_without_pods_is_refused(cluster: Cluster) -> None:
