@@ -192,10 +192,10 @@ class Conductor:
     def _load_and_faults(self) -> None:
         assert self._children is not None
         assert self._declared is not None
-        if self._declared.platform == "local" and self._declared.services:
-            from faultload.telemetry.processes import Sampler
+        from faultload.telemetry.sampler import sampler_of
 
-            self._sampler = Sampler(self.run, self._declared)
+        self._sampler = sampler_of(self.run, self._declared)
+        if self._sampler is not None:
             self._sampler.start()
         start = self.run.clock.now() + 0.5
         self.run.update({"load_start_s": start})

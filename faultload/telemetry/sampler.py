@@ -1,0 +1,83 @@
+"""Samples every declared instance once a second into metrics.parquet, on whatever platform they live."""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from contextlib import suppress
+
+from faultload.errors import FaultloadError
+from faultload.record import RunDirectory
+from faultload.record_tables import TableWriter
+from faultload.target import TargetFile
+
+Row = tuple[str, str, float]
+"""Instance, name of the metric, value."""
+
+
+class Sampler(threading.Thread, ABC):
+    """Samples a target's instances into metrics.parquet until it is stopped.
+
+    On every platform `rss_bytes` is resident memory, `cpu_percent` processor time over the last sample, 100 being
+    one processor, and `threads` a count; the others are what a platform knows beside them.
+    """
+
+    def __init__(self, run: RunDirectory, target: TargetFile, every_s: float = 1.0) -> None:
+        super().__init__(name="telemetry", daemon=True)
+        self._run = run
+        self._target = target
+        self._every_s = every_s
+        self._stopped = threading.Event()
+        self._writer = TableWriter(run.path, "metrics", None)
+        self._cpu: dict[tuple[str, float], tuple[float, float]] = {}
+
+    @abstractmethod
+    def sample(self, service: str) -> Iterable[Row]:
+        """What the instances of a service use now; an instance that is gone has no rows."""
+
+    def run(self) -> None:
+        clock = self._run.clock
+        following = time.monotonic()
+        while not self._stopped.is_set():
+            rows: list[tuple[int, str, str, str, float]] = []
+            for service in self._target.services:
+                with suppress(FaultloadError, OSError):
+                    rows += [(clock.now_ns(), service, *row) for row in self.sample(service)]
+            if rows:
+                columns = ("t_ns", "service", "instance", "name", "value")
+                parts = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
+                self._writer.write(parts)
+            following = max(following + self._every_s, time.monotonic())
+            self._stopped.wait(following - time.monotonic())
+
+    def stop(self) -> None:
+        """End sampling; the table is whole afterwards."""
+        self._stopped.set()
+        self.join(timeout=5.0)
+        self._writer.close()
+
+    def cpu_percent(self, instance: tuple[str, float], cpu_s: float) -> float | None:
+        """Processor time since the sample before; None for the first one of an instance, or of a new life of it."""
+        now = time.monotonic()
+        before = self._cpu.get(instance)
+        self._cpu[instance] = (now, cpu_s)
+        if before is None or now <= before[0] or cpu_s < before[1]:
+            return None
+        return 100.0 * (cpu_s - before[1]) / (now - before[0])
+
+
+def sampler_of(run: RunDirectory, target: TargetFile) -> Sampler | None:
+    """The sampler of a target's instances; None where nothing here can see them."""
+    if not target.services:
+        return None
+    if target.platform == "local":
+        from faultload.telemetry.processes import ProcessSampler
+
+        return ProcessSampler(run, target)
+    if target.platform == "docker":
+        from faultload.telemetry.containers import ContainerSampler
+
+        return ContainerSampler(run, target)
+    return None
