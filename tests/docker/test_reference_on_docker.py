@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +22,10 @@ from faultload.errors import InvalidInput, Refused, TargetError
 from faultload.platforms import docker_client
 from faultload.processes import identify, wait_gone
 from faultload.reference import docker as on_docker
-from faultload.reference import docker_project
+from faultload.reference import docker_image, docker_project, docker_up
 from faultload.reference.catalogue import REFERENCES
+from faultload.reference.memory.containers import COMPOSE_FILE, PORTS
+from faultload.reference.ports import free_ports
 from faultload.target import read_target
 
 pytestmark = pytest.mark.docker
@@ -318,3 +323,23 @@ def test_it_comes_and_goes_from_the_command_line(tmp_path: Path) -> None:
     finally:
         ended = faultload("down", NAME)
     assert ended.returncode == 0 and "memory is down" in ended.stdout, ended.stdout + ended.stderr
+
+
+def test_it_also_starts_by_hand_with_compose_alone(client: Any) -> None:
+    """As the compose file says: default settings and an image built from the package, here on other ports."""
+    project, image = f"faultload-by-hand-{secrets.token_hex(3)}", "faultload-memory:by-hand-test"
+    ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
+    base = docker_image.recipe(client, NAME).base
+    variables = ports | {"FAULTLOAD_MEMORY_IMAGE": image, "FAULTLOAD_BASE_IMAGE": base}
+    try:
+        docker_up.compose(project, COMPOSE_FILE, variables, "up", "-d", "--build")
+        url = f"http://127.0.0.1:{ports['MEMORY_PORT']}/health/deep"
+
+        def ready() -> bool:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return json.load(response)["status"] == "ok"
+
+        wait_for(ready, READY_S)
+    finally:
+        assert docker_project.remove(client, project) == []
+        client.images.remove(image, force=True)

@@ -55,3 +55,24 @@ def test_templates_and_type_marks_are_inside(unpacked: Path) -> None:
     assert (unpacked / "faultload" / "py.typed").exists()
     assert (unpacked / "faultload_analysis" / "py.typed").exists()
     assert not list(unpacked.glob("tests"))
+
+
+def test_the_reference_system_for_docker_is_inside(unpacked: Path, tmp_path: Path) -> None:
+    code = (
+        "from faultload.reference.docker_image import Recipe; from faultload.reference.memory import containers; "
+        "print(len(Recipe('memory', 'debian:12').context()), containers.COMPOSE_FILE)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(unpacked)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    size, compose_file = done.stdout.split()
+    assert int(size) > 50_000 and compose_file.startswith(str(unpacked))
+    folder = Path(compose_file).parent
+    assert {"docker-compose.yml", "prometheus.yml", "grafana"} <= {path.name for path in folder.iterdir()}
+    assert (folder / "grafana" / "dashboards" / "memory.json").is_file()
