@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_a_floor_that_is_reached_already_or_too_low_is_refused(light: LightSyste
     with pytest.raises(Refused, match="reached already"):
         Fault(light, "fill_disk", {"service": "store", "path": str(disk), "floor": "1000GB"}, 10.0)
     with pytest.raises(Refused, match="must be at least 256 MiB"):
-        Fault(light, "fill_disk", {"service": "store", "floor": "100MB", "path": "/"}, 10.0)
+        Fault(light, "fill_disk", {"service": "store", "floor": "100MB", "path": tempfile.gettempdir()}, 10.0)
     if os.path.ismount(disk):
         with pytest.raises(Refused, match="must be at least 16 MiB"):
             Fault(light, "fill_disk", {"service": "store", "path": str(disk), "floor": "1MB"}, 10.0)
