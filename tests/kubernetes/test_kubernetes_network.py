@@ -1,0 +1,218 @@
+"""Partition and latency in pods' networks on a real cluster: felt by the pods, gone after undo, no traces."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from conftest import PYTHON_IMAGE, Space, wait_until
+
+from faultload.errors import Refused
+from faultload.platforms.kubernetes_client import core, execute, running_container
+from faultload.platforms.kubernetes_helper import helpers_of
+from faultload.platforms.kubernetes_scale import apps
+
+pytestmark = pytest.mark.kubernetes
+
+SERVER = [
+    PYTHON_IMAGE,
+    "python3",
+    "-m",
+    "http.server",
+    "8080",
+    "--protocol",
+    "HTTP/1.1",
+    "--directory",
+    "/usr/share",
+]
+IDLE = [PYTHON_IMAGE, "sleep", "3600"]
+_ASK = """
+import http.client, json, sys, time
+found = []
+for address in sys.argv[2:]:
+    host, port = address.rsplit(":", 1)
+    connection = http.client.HTTPConnection(host, int(port), timeout=2.0)
+    started = time.monotonic()
+    try:
+        connection.request("HEAD", "/")
+        connection.getresponse().read()
+        if sys.argv[1] == "again":  # over the connection that is established
+            started = time.monotonic()
+            connection.request("HEAD", "/")
+            connection.getresponse().read()
+        found.append(time.monotonic() - started)
+    except OSError:
+        found.append(None)
+print(json.dumps(found))
+"""
+_HOLD = """
+import http.client, sys, time
+connection = http.client.HTTPConnection(sys.argv[1], 8080, timeout=2.0)
+connection.request("HEAD", "/"); connection.getresponse().read()
+print("open", flush=True)
+sys.stdin.readline()
+try:
+    connection.request("HEAD", "/"); connection.getresponse().read()
+    print("answered", flush=True)
+except TimeoutError:
+    print("silent", flush=True)
+"""
+
+
+class Shop:
+    """A client and two servers behind a service, and a bystander that the same servers answer."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        space.deploy("server", 2, command=SERVER)
+        space.deploy("client", 1, command=IDLE)
+        space.deploy("bystander", 1, command=IDLE)
+        service: Any = {
+            "metadata": {"name": "shop"},
+            "spec": {"selector": {"app": "server"}, "ports": [{"port": 80, "targetPort": 8080}]},
+        }
+        self.address = str(core(space.api).create_namespaced_service(space.name, service).spec.cluster_ip)
+        wait_until(lambda: len(self._endpoints()) == 2)
+        self.target = space.target(
+            "client", "server", "bystander", links={"client -> server": {"port": 8080, "protocol": "http"}}
+        )
+        wait_until(lambda: None not in self.ask("client"))
+
+    def _endpoints(self) -> list[Any]:
+        found = core(self.space.api).read_namespaced_endpoints("shop", self.space.name).subsets or []
+        return [address for subset in found for address in subset.addresses or []]
+
+    def pod(self, app: str) -> Any:
+        return next(iter(self.space.pods(app).values()))
+
+    def run(self, app: str, *argv: str) -> str:
+        return execute(self.space.api, self.space.name, self.pod(app).name, "web", list(argv), 30.0).out
+
+    def ask(self, app: str, how: str = "new") -> list[float | None]:
+        """Seconds for an answer of each server and of the service's address, as a process in the pod sees it."""
+        servers = [f"{pod.ip}:8080" for pod in self.space.pods("server").values()]
+        found: list[float | None] = json.loads(
+            self.run(app, "python3", "-c", _ASK, how, *servers, f"{self.address}:80")
+        )
+        return found
+
+
+@pytest.fixture
+def shop(space: Space) -> Iterator[Shop]:
+    yield Shop(space)
+
+
+def test_partition_silences_new_and_established_connections_to_pods_and_their_service(shop: Shop) -> None:
+    from faultload.platforms.kubernetes_client import open_exec
+
+    fault = shop.space.fault(shop.target, "partition", duration_s=60.0, link="client -> server")
+    server = next(iter(shop.space.pods("server").values()))
+    held = open_exec(
+        shop.space.api,
+        shop.space.name,
+        shop.pod("client").name,
+        "web",
+        ["python3", "-c", _HOLD, server.ip],
+        stdin=True,
+    )
+    try:
+        assert held.readline_stdout(timeout=20) == "open"
+        fault.inject()
+        sight = fault.witness()
+        assert sight.seen, sight.what
+        assert shop.ask("client") == [None, None, None]
+        assert None not in shop.ask("bystander")
+        held.write_stdin("go\n")
+        assert held.readline_stdout(timeout=20) == "silent"
+    finally:
+        held.close()
+    fault.undo()
+    assert None not in shop.ask("client")
+    gone = fault.gone()
+    assert gone.seen, gone.what
+    fault.undo()
+    assert None not in shop.ask("client")
+    wait_until(lambda: helpers_of(fault.target, shop.space.name, fault.request.fault_id) == [])
+
+
+def test_latency_makes_each_round_trip_longer_and_only_on_the_link(shop: Shop) -> None:
+    before = shop.ask("client", "again")
+    fault = shop.space.fault(
+        shop.target, "latency", duration_s=60.0, link="client -> server", delay_ms=400
+    ).inject()
+    sight = fault.witness()
+    assert sight.seen, sight.what
+    slow = shop.ask("client", "again")
+    assert all(
+        now is not None and then is not None and now - then > 0.3 for now, then in zip(slow, before, strict=True)
+    )
+    assert all(one is not None and one < 0.3 for one in shop.ask("bystander", "again"))
+    fault.undo()
+    assert all(one is not None and one < 0.3 for one in shop.ask("client", "again"))
+    gone = fault.gone()
+    assert gone.seen, gone.what
+    fault.undo()
+    assert None not in shop.ask("client")
+    wait_until(lambda: helpers_of(fault.target, shop.space.name, fault.request.fault_id) == [])
+
+
+def test_a_partition_ends_by_itself_when_nobody_undoes_it(shop: Shop) -> None:
+    fault = shop.space.fault(shop.target, "partition", duration_s=3.0, link="client -> server").inject()
+    injected = time.monotonic()
+    assert fault.witness().seen
+    wait_until(lambda: None not in shop.ask("client"), 30.0)
+    assert time.monotonic() - injected > 3.0
+
+
+def test_a_partition_is_undone_though_its_agents_are_gone(shop: Shop) -> None:
+    fault = shop.space.fault(shop.target, "partition", duration_s=120.0, link="client -> server").inject()
+    assert fault.witness().seen
+    for helper in helpers_of(fault.target, shop.space.name, fault.request.fault_id):
+        core(shop.space.api).delete_namespaced_pod(helper.name, shop.space.name, grace_period_seconds=0)
+    fault.undo()
+    assert None not in shop.ask("client")
+    assert fault.gone().seen
+
+
+def test_a_partition_outlives_a_container_that_is_started_again_and_is_undone_in_its_pod(shop: Shop) -> None:
+    """The network is the pod's: a container of the same pod comes back into the partition."""
+    fault = shop.space.fault(shop.target, "partition", duration_s=120.0, link="client -> server").inject()
+    assert fault.witness().seen
+    name = shop.pod("client").name
+    kill = shop.space.fault(shop.target, "kill", service="client").inject()
+    assert kill.witness().seen
+    wait_until(lambda: running_container(shop.target, "client", shop.pod("client")) is not None, 60.0)
+    assert shop.pod("client").name == name
+    assert shop.ask("client") == [None, None, None]
+    fault.undo()
+    assert None not in shop.ask("client")
+    assert fault.gone().seen
+
+
+def test_a_link_to_pods_in_their_nodes_network_is_refused(space: Space) -> None:
+    """A fault there would be one of the whole node."""
+    space.deploy("client", 1, command=IDLE)
+    spec: Any = {
+        "metadata": {"name": "server", "labels": {"app": "server"}},
+        "spec": {
+            "hostNetwork": True,
+            "containers": [
+                {
+                    "name": "web",
+                    "image": PYTHON_IMAGE,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["sleep", "3600"],
+                }
+            ],
+        },
+    }
+    core(space.api).create_namespaced_pod(space.name, spec)
+    wait_until(lambda: [pod.phase for pod in space.pods("server").values()] == ["Running"])
+    target = space.target("client", "server", links={"client -> server": {"port": 8080, "protocol": "tcp"}})
+    fault = space.fault(target, "partition", link="client -> server")
+    with pytest.raises(Refused, match="node's network"):
+        fault.inject()
+    assert apps(space.api).read_namespaced_deployment("client", space.name).status.ready_replicas == 1
