@@ -19,6 +19,7 @@ from faultload.faults.pause_replication import MARK
 from faultload.platforms.local_processes import listeners, process_of
 from faultload.platforms.patroni import cluster, configuration, configure, nodes, slowest_failover_s
 from faultload.platforms.postgres_holder import holders
+from faultload.target import Service
 
 pytestmark = pytest.mark.system
 
@@ -135,6 +136,16 @@ def test_a_candidate_that_is_not_there_or_not_fit_is_refused_before_anything_is_
             fault_for(pair.target, request_of("switchover_database", candidate=candidate)).resolve()
 
 
+def test_a_switchover_in_maintenance_mode_needs_a_candidate(pair: RunningPair) -> None:
+    configure(pair.urls, {"pause": True})
+    try:
+        within(15, lambda: all(node.paused for node in nodes(pair.urls).values()))
+        with pytest.raises(Refused, match="name the candidate"):
+            fault_for(pair.target, request_of("switchover_database")).resolve()
+    finally:
+        configure(pair.urls, {"pause": None})
+
+
 # -- pause_replication
 
 
@@ -169,6 +180,24 @@ def test_patroni_resumes_a_pause_that_it_was_not_told_of(pair: RunningPair) -> N
     with pair.sql(standby) as session:
         session.execute("SELECT pg_wal_replay_pause()")
     within(10, lambda: not pair.ask(standby, PAUSED))
+
+
+def test_a_pair_that_no_patroni_keeps_is_paused_and_resumed_too(pair: RunningPair) -> None:
+    configure(pair.urls, {"pause": True})
+    try:
+        within(15, lambda: all(node.paused for node in nodes(pair.urls).values()))
+        ports = sorted({pair.port_of(leads=True), pair.port_of(leads=False)})
+        service = Service(dsn=pair.dsn, ports=ports)
+        target = pair.target.model_copy(update={"services": {"db": service}})
+        with injected(target, "pause_replication") as fault:
+            assert fault.seen.seen, fault.seen
+            assert [one.port for one in fault.instances] == [pair.port_of(leads=False)]
+            assert not fault.is_gone()
+        fault.wait_gone()
+        assert MARK not in configuration(pair.urls)
+        assert pair.paused(), "maintenance mode was somebody else's"
+    finally:
+        configure(pair.urls, {"pause": None})
 
 
 def test_a_second_undo_does_not_resume_what_somebody_else_paused_since(pair: RunningPair) -> None:
