@@ -17,11 +17,7 @@ def folders(pid: int, wanted: str | None = None) -> list[Path]:
 
     Only those with a controller, or the one `wanted`. Raises CgroupError where it cannot be reached from here.
     """
-    try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-    except OSError as error:
-        raise CgroupError(f"process {pid} cannot be read: {error.strerror}") from None
-    mounts = list(_mounts())
+    lines, mounts = _memberships(pid), list(_mounts())
     found, controllers = [], set[str]()
     for line in lines:
         _, names, inside = line.split(":", 2)
@@ -44,6 +40,13 @@ def folders(pid: int, wanted: str | None = None) -> list[Path]:
         what = f"a control group for {wanted}" if wanted else "any control group"
         raise CgroupError(f"{what} of process {pid} cannot be reached from here")
     return found
+
+
+def _memberships(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError as error:
+        raise CgroupError(f"process {pid} cannot be read: {error.strerror}") from None
 
 
 def _mounts() -> Iterator[tuple[str, Path, str, set[str]]]:

@@ -7,7 +7,9 @@ import time
 import pytest
 from light_system import Fault, LightSystem, injected, prepared, wait_for
 
-from faultload.errors import TargetError
+from faultload.errors import Refused, TargetError
+from faultload.faults import fault_for
+from faultload.platforms.base import FaultRequest, Instance
 from faultload.platforms.local_processes import http_status, instances_of, process_of, stopped
 from faultload.processes import ProcessId
 
@@ -78,3 +80,41 @@ def test_a_pid_that_is_used_again_is_never_signalled(light: LightSystem) -> None
         assert other.signal(19) is False
         time.sleep(0.1)
         assert not stopped(process_of(victim))
+
+
+SELECTING = {
+    "kill": {},
+    "terminate": {},
+    "restart": {},
+    "pause": {},
+    "isolate": {},
+    "cpu_stress": {},
+    "memory_stress": {"bytes": "64MB"},
+    "io_stress": {},
+    "fill_disk": {"floor": "1GB"},
+}
+
+
+@pytest.mark.parametrize("word", SELECTING)
+def test_an_empty_selection_is_refused_and_never_a_silent_success(light: LightSystem, word: str) -> None:
+    services = dict(light.target.services)
+    services["web"] = services["web"].model_copy(update={"command": ["/no/such/program", "{port}"]})
+    empty = light.target.model_copy(update={"services": services})
+    handler = fault_for(empty, FaultRequest(f"{word}#1@x", word, {"service": "web", **SELECTING[word]}))
+    with pytest.raises(Refused, match="service 'web' has no running instance"):
+        handler.resolve()
+    too_many = {"service": "web", "count": 3, **SELECTING[word]}
+    with pytest.raises(Refused, match="has 2 running instances, 3 were asked for"):
+        fault_for(light.target, FaultRequest(f"{word}#1@x", word, too_many)).resolve()
+
+
+@pytest.mark.parametrize("word", SELECTING)
+def test_the_same_seed_chooses_the_same_instance(light: LightSystem, word: str) -> None:
+    def chosen(seed: int, run: str) -> list[Instance]:
+        arguments = {"service": "web", **SELECTING[word]}
+        return fault_for(light.target, FaultRequest(f"{word}#1@{run}", word, arguments, 10.0, seed)).resolve()
+
+    assert chosen(5, "one") == chosen(5, "two")
+    assert {chosen(seed, "one")[0].id for seed in range(12)} == {
+        one.id for one in instances_of(light.target, "web")
+    }
