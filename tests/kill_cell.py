@@ -198,17 +198,17 @@ def _is_one_shot(run: Path) -> bool:
 
 
 def _end(conductor: subprocess.Popen[str], run: Path) -> None:
-    """End a run that still goes on, in a hurry."""
-    for _ in range(2):
-        if conductor.poll() is None:
-            conductor.send_signal(signal.SIGINT)
-            time.sleep(0.2)
-    try:
-        conductor.communicate(timeout=30)
-    except subprocess.TimeoutExpired:
+    """End a run that still goes on, in a hurry: a second signal may be lost while the first is not yet seen."""
+    deadline = time.monotonic() + 60.0
+    while conductor.poll() is None and time.monotonic() < deadline:
+        conductor.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    late = conductor.poll() is None
+    if late:
         conductor.kill()
-        conductor.communicate()
-        raise Failed(f"the conductor did not end: {_story(run)}") from None
+    conductor.communicate()
+    if late:
+        raise Failed(f"the conductor did not end: {_story(run)}")
 
 
 def _nothing_left(world: World, workspace: Workspace, run: Path, before: Facts, result: Result) -> None:

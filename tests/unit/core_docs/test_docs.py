@@ -180,6 +180,8 @@ def test_every_key_of_the_models_is_in_the_reference() -> None:
         scenario.StageSpec,
         scenario.FaultSpec,
         scenario.Repeat,
+        scenario.ChaosMonkey,
+        scenario.ChanceFault,
         scenario.ObjectiveSpec,
         scenario.Recovery,
         scenario.Profile,

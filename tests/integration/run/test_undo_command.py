@@ -1,0 +1,116 @@
+"""`faultload undo` on real processes: by run, target, fault or all; twice; and again after a failure."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from standin import StandIn, Workspace, states, wait_for
+
+from faultload.chaos.warden import processes_of
+from faultload.platforms.links import LinkProxy
+from faultload.processes import ProcessId, identify, state_of
+from faultload.record import RunDirectory
+
+
+def proxy_of(target: StandIn) -> ProcessId:
+    """The link proxy's process: the last that the stand-in started."""
+    found = identify(target.processes[-1].pid)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def dead_run(workspace: Workspace, target: StandIn) -> Path:
+    """A run with a pause and a partition open, of which everything was killed."""
+    faults = [
+        {"name": "freeze", "experiment": workspace.experiment("f", "pause", {"service": "cache"}, 60), "at": "5s"},
+        {
+            "name": "cut",
+            "experiment": workspace.experiment("c", "partition", {"link": "web -> store"}, 60),
+            "at": "6s",
+            "overlap": True,
+        },
+    ]
+    load = {
+        "journeys": "journeys.py",
+        "rate": [{"step": "10/s", "for": "80s"}],
+        "arrivals": "even",
+        "max_users": 20,
+        "timeout": "1s",
+    }
+    run = workspace.folder / "out"
+    process = workspace.start("run", workspace.scenario(target, faults=faults, load=load), "--out", run)
+
+    def both() -> bool:
+        return {name: seen[-1] for name, seen in states(run).items()} == {"freeze": "ACTIVE", "cut": "ACTIVE"}
+
+    wait_for(lambda: both() or process.poll() is not None, 60, "both are active")
+    assert process.poll() is None, process.communicate()[0]
+    os.kill(process.pid, signal.SIGSTOP)
+    for one in processes_of(RunDirectory(run)).values():
+        one.signal(signal.SIGKILL)
+    process.wait()
+    return run
+
+
+def disturbed(target: StandIn) -> set[str]:
+    links = LinkProxy(f"http://127.0.0.1:{target.control}").links()
+    found = {"cut" for entry in links.values() if entry["faults"]}
+    return found | ({"freeze"} if state_of(target.servers[target.cache]) == "T" else set())
+
+
+def test_it_lists_shows_and_undoes_one_by_one(workspace: Workspace, target: StandIn, dead_run: Path) -> None:
+    listed = workspace.faultload("undo", "--list")
+    assert listed.returncode == 0
+    first, second = listed.stdout.index("cut#1  partition  ACTIVE"), listed.stdout.index("freeze#1  pause  ACTIVE")
+    assert first < second, "last in, first out"
+    shown = workspace.faultload("undo", "freeze#1", "--list").stdout
+    assert "asked  service cache" in shown
+    assert "now    still there" in shown
+    assert disturbed(target) == {"cut", "freeze"}, "showing touches nothing"
+    one = workspace.faultload("undo", "freeze#1")
+    assert (one.returncode, disturbed(target)) == (0, {"cut"}), one.stdout
+    assert "freeze#1 on" in one.stdout
+    rest = workspace.faultload("undo", str(dead_run))
+    assert (rest.returncode, disturbed(target)) == (0, set()), rest.stdout
+    again = workspace.faultload("undo", "--all")
+    assert again.returncode == 0
+    assert again.stdout.strip() == "nothing is open"
+
+
+def test_a_new_run_is_refused_until_the_target_is_undone(
+    workspace: Workspace, target: StandIn, dead_run: Path
+) -> None:
+    file = workspace.folder / "scenarios" / "visit.yaml"
+    refused = workspace.faultload("run", file, "--out", workspace.folder / "again")
+    assert refused.returncode == 5
+    assert "fault cut#1 (partition) is open; fault freeze#1 (pause) is open" in refused.stderr
+    assert not (workspace.folder / "again").exists()
+    named = f"http://127.0.0.1:{target.web[0]}"
+    assert f"faultload undo {named}" in refused.stderr
+    done = workspace.faultload("undo", named)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.index("cut#1") < done.stdout.index("freeze#1")
+    assert disturbed(target) == set()
+
+
+def test_what_does_not_answer_stays_open_and_is_undone_later(
+    workspace: Workspace, target: StandIn, dead_run: Path
+) -> None:
+    proxy = proxy_of(target)
+    proxy.signal(signal.SIGSTOP)
+    try:
+        failed = workspace.faultload("undo", "--all")
+    finally:
+        proxy.signal(signal.SIGCONT)
+    assert failed.returncode == 6, failed.stdout + failed.stderr
+    assert "cut#1 on" in failed.stdout
+    assert "NOT undone" in failed.stdout
+    assert "freeze#1 on" in failed.stdout, "the other one is undone all the same"
+    assert state_of(target.servers[target.cache]) != "T"
+    assert "cut#1  partition  UNDO_FAILED" in workspace.faultload("undo", "--list").stdout
+    later = workspace.faultload("undo", "--all")
+    assert (later.returncode, disturbed(target)) == (0, set()), later.stdout
