@@ -7,7 +7,6 @@ can find and remove it. Its `activeDeadlineSeconds` ends it on the cluster's sid
 from __future__ import annotations
 
 import hashlib
-import importlib
 import math
 import os
 import time
@@ -65,7 +64,9 @@ def image() -> str:
     named = os.environ.get(IMAGE_ENV)
     if named:
         return named
-    return str(importlib.import_module("faultload.platforms.helper_image").NAME)
+    from faultload.platforms.helper_image import NAME
+
+    return NAME
 
 
 def source(module: str) -> str:
@@ -104,7 +105,8 @@ def manifest(
             "nodeName": node,
             "hostPID": True,
             "restartPolicy": "Never",
-            "activeDeadlineSeconds": max(1, math.ceil(deadline_s)),
+            # counted from a start that is kept in whole seconds: up to one too early
+            "activeDeadlineSeconds": math.ceil(deadline_s) + 1,
             "terminationGracePeriodSeconds": math.ceil(grace_s),
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,

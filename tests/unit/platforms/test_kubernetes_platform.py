@@ -158,7 +158,7 @@ def test_a_helper_carries_no_label_that_a_service_could_have(cluster: RecordedAp
     made = manifest("node1", ["true"], "api slow#1@run-2026", 12.3, capabilities=["KILL"])
     assert made["metadata"]["labels"] == labels_of("api slow#1@run-2026")
     assert set(made["metadata"]["labels"]) == {"app.kubernetes.io/managed-by", "faultload.io/fault"}
-    assert made["spec"]["activeDeadlineSeconds"] == 13
+    assert made["spec"]["activeDeadlineSeconds"] == 14
     assert made["spec"]["automountServiceAccountToken"] is False
     (container,) = made["spec"]["containers"]
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["KILL"]}
