@@ -107,8 +107,9 @@ class Agent:
             with caller.makefile("rwb") as stream:
                 try:
                     reply = self.answer(json.loads(stream.readline()))
-                except (AgentError, OSError, ValueError) as error:
-                    reply = {"error": str(error)}
+                except Exception as error:  # noqa: BLE001 - an agent that ends for one bad order takes its fault along
+                    known = isinstance(error, AgentError | OSError | ValueError)
+                    reply = {"error": str(error) if known else f"{type(error).__name__}: {error}"}
                 stream.write(json.dumps(reply).encode() + b"\n")
 
 

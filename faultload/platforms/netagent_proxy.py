@@ -17,7 +17,6 @@ from faultload.platforms.netagent_spec import AgentError, Flow
 from faultload.platforms.nftables import MARK
 
 _CALL_S = 5.0
-_QUIET_S = 0.25
 _T = TypeVar("_T")
 
 
@@ -51,16 +50,16 @@ class FaultProxy:
         except (BadFaultError, Conflict) as error:
             raise AgentError(str(error)) from error
 
-    def stop(self, fault_id: str, drain_s: float) -> None:
-        """End the fault, let what is under way end for at most `drain_s`, then close every connection."""
+    def stop(self, fault_id: str, quiet_s: float, drain_s: float) -> None:
+        """End the fault, then close every connection: when it was silent for `quiet_s`, all after `drain_s`."""
         if not self._thread.is_alive():
             return
         self._call(self._link.remove(fault_id))
-        self._call(self._drain(drain_s), drain_s + _CALL_S)
+        self._call(self._drain(quiet_s, drain_s), drain_s + _CALL_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_CALL_S)
 
-    async def _drain(self, drain_s: float) -> None:
+    async def _drain(self, quiet_s: float, drain_s: float) -> None:
         """Close connections that are silent, in order: FIN to both ends; RST for what is left at the end."""
         seen: dict[Any, tuple[Any, float]] = {}
         deadline = time.monotonic() + drain_s
@@ -71,7 +70,7 @@ class FaultProxy:
                     moved = _moved(connection.ends)
                     before, since = seen.get(connection, (None, now))
                     seen[connection] = (moved, since if moved == before else now)
-                    if moved == before and now - since >= _QUIET_S:
+                    if moved == before and now - since >= quiet_s:
                         for end in connection.ends:
                             with suppress(OSError):
                                 end.shutdown(socket.SHUT_WR)

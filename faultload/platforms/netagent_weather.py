@@ -24,7 +24,8 @@ from faultload.platforms.netagent_spec import AgentError, Flow, Spec
 
 _SEGMENT = 1400
 _MOST_SEGMENTS = 60_000
-_DRAIN_S = 2.0
+_DRAIN_S = 1.5
+_QUIET_S = 0.25
 
 
 class Loss(AgentFault):
@@ -204,6 +205,8 @@ class Proxied(AgentFault):
     """Connections of a flow pass through a fault proxy; those from before are reset, and come back through it."""
 
     kind = ""
+    held_s = 0.0
+    """How long the proxy may hold what it passes on."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)
@@ -243,10 +246,9 @@ class Proxied(AgentFault):
 
     def undo(self) -> None:
         if self._proxies and nftables.exists(self.spec.table):
-            # empty, the chains stay while proxied connections end: a namespace without any forgets translations
-            nftables.empty(self.spec.table, ("to_proxy", "past_proxy"))
+            nftables.let_go(self.spec.table, self.acting)
             for proxy in self._proxies:
-                proxy.stop(self.spec.fault, _DRAIN_S)
+                proxy.stop(self.spec.fault, self.held_s + _QUIET_S, 2 * self.held_s + _DRAIN_S)
         super().undo()
 
 
@@ -258,6 +260,7 @@ class ProxiedLatency(Proxied):
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)
         self.delay_ms = float(spec.arguments["delay_ms"])
+        self.held_s = min(2.0, (self.delay_ms + float(spec.arguments.get("jitter_ms") or 0.0)) / 1000)
         self._before_ms = 0.0
 
     def _parameters(self) -> dict[str, Any]:

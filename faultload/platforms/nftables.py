@@ -50,9 +50,13 @@ def remove(table: str) -> bool:
     return True
 
 
-def empty(table: str, chains: Sequence[str]) -> None:
-    """Take every rule out of chains of ours, in one transaction."""
-    run(["nft", "-f", "-"], "".join(f"flush chain inet {table} {name}\n" for name in chains))
+def let_go(table: str, flows: Sequence[Flow]) -> None:
+    """Forget every peer in one transaction: the rules stay, and match nothing any more.
+
+    As long as a rule that translates is there, connections that were translated go on.
+    """
+    sets = [f"f{index}v{family}" for index, flow in enumerate(flows) for family, _ in families(flow.peers)]
+    run(["nft", "-f", "-"], "".join(f"flush set inet {table} {name}\n" for name in sets))
 
 
 def families(peers: Sequence[str]) -> Iterator[tuple[str, list[str]]]:

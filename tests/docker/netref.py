@@ -16,6 +16,7 @@ from typing import Any
 from faultload.faults import fault_for
 from faultload.platforms import helper_image
 from faultload.platforms.base import FaultRequest, PlatformFault
+from faultload.platforms.docker_netagent import SITE_LABEL
 from faultload.target import TargetFile, target_from_json
 
 PORT = 8080
@@ -81,7 +82,7 @@ def kept(idle):
                         sock.recv(1)
                         raise ConnectionResetError
         except (OSError, IndexError) as error:
-            say("idle" if idle else "kept", began, name_of(error), connection=number)
+            say("idle" if idle else "kept", time.time() if idle else began, name_of(error), connection=number)
             time.sleep(0.05)
 def fresh(kind, host):
     while True:
@@ -127,19 +128,21 @@ with socket.create_connection((host, 8080), 30) as sock:
 class Town:
     """The containers, and what their applications felt."""
 
+    clients = ("app1", "app2")
+
     def __init__(self, client: Any) -> None:
         self.client = client
         self.suffix = f"faultload-test-{uuid.uuid4().hex[:8]}"
         self.image = helper_image.ensure(client)
         self.network = client.networks.create(self.suffix, driver="bridge", labels={"faultload-test": self.suffix})
         self.all: dict[str, Any] = {}
+        self._beside: dict[tuple[str, str], Any] = {}
         try:
             for name in ("db", "other"):
                 self.all[name] = self.run(name, name, ["python3", "-c", _SERVER])
-            for name in ("app1", "app2"):
-                argv = ["python3", "-uc", _APP, self.address("db"), self.address("other"), f"{self.suffix}-db"]
-                self.all[name] = self.run(name, "app", argv)
-            for name in ("app1", "app2"):
+            for name in self.clients:
+                self.all[name] = self.another(name)
+            for name in self.clients:
                 self.wait(name, lambda events: {"kept", "idle", "new", "other", "name"} <= oks(events))
         except BaseException:
             self.down()
@@ -160,6 +163,17 @@ class Town:
         made.reload()
         return made
 
+    def another(self, name: str) -> Any:
+        """One more `app` container."""
+        argv = ["python3", "-uc", _APP, self.address("db"), self.address("other"), f"{self.suffix}-db"]
+        return self.run(name, "app", argv)
+
+    def helpers(self) -> list[Any]:
+        """The helper containers in these containers' networks."""
+        mine = {one.id for one in self.all.values()}
+        found = self.client.containers.list(all=True, filters={"label": SITE_LABEL}, ignore_removed=True)
+        return [one for one in found if one.labels[SITE_LABEL] in mine]
+
     def address(self, name: str) -> str:
         return str(self.all[name].attrs["NetworkSettings"]["Networks"][self.suffix]["IPAddress"])
 
@@ -168,7 +182,7 @@ class Town:
             one.remove(force=True)
         self.network.remove()
 
-    def target(self, **link: Any) -> TargetFile:
+    def target(self, *, second: bool = False) -> TargetFile:
         where = {"faultload-test": self.suffix}
         return target_from_json(
             {
@@ -178,34 +192,44 @@ class Town:
                 "services": {
                     "app": {"labels": {**where, "role": "app"}},
                     "db": {"labels": {**where, "role": "db"}, "port": PORT},
+                    "other": {"labels": {**where, "role": "other"}, "port": PORT},
                 },
-                "links": {"app -> db": {"protocol": "http", **link}},
+                "links": {
+                    "app -> db": {"protocol": "http"},
+                    **({"app -> other": {"protocol": "http"}} if second else {}),
+                },
             }
         )
 
-    def events(self, name: str, since: float = 0.0) -> list[dict[str, Any]]:
-        """What an application felt of what it began since then."""
-        text = self.all[name].logs(stdout=True, stderr=True, since=int(since) if since else None).decode()
+    def events(self, name: str, since: float | None = None) -> list[dict[str, Any]]:
+        """What an application felt of what it began since then; of the last minute when left out."""
+        since = time.time() - 60 if since is None else since
+        text = self.all[name].logs(stdout=True, stderr=True, since=int(since)).decode()
         return [event for line in text.splitlines() if (event := json.loads(line))["t"] >= since]
 
-    def wait(self, name: str, for_: Callable[[list[dict[str, Any]]], bool], since: float = 0.0) -> None:
+    def wait(self, name: str, for_: Callable[[list[dict[str, Any]]], bool], since: float | None = None) -> None:
         deadline = time.monotonic() + 15
         while not for_(self.events(name, since)):
             assert time.monotonic() < deadline, self.events(name, since)[-20:]
             time.sleep(0.1)
 
     def inside(self, name: str, *argv: str) -> str:
-        """What a command says in the network namespace of a container, in a container of its own."""
-        return str(
-            self.client.containers.run(
+        """What a command says in the network namespace of a container, from a container beside it."""
+        found = self.all[name]
+        found.reload()
+        place = (found.id, found.attrs["State"]["StartedAt"])
+        if place not in self._beside:
+            self._beside[place] = self.client.containers.run(
                 self.image,
-                list(argv),
-                network_mode=f"container:{self.all[name].id}",
+                ["sleep", "infinity"],
+                detach=True,
+                network_mode=f"container:{found.id}",
                 cap_add=["NET_ADMIN"],
                 labels={"faultload-test": self.suffix},
-                remove=True,
-            ).decode()
-        )
+            )
+        done = self._beside[place].exec_run(list(argv))
+        assert done.exit_code == 0, done.output
+        return str(done.output.decode())
 
     def rules(self, name: str) -> str:
         """All rules and qdiscs of a container's network."""

@@ -1,0 +1,118 @@
+"""What a network agent is told, the rules that it writes, and the image that it runs in."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import sys
+import tarfile
+
+import pytest
+
+from faultload.platforms import helper_image, nftables, shaping
+from faultload.platforms.netagent_faults import parts
+from faultload.platforms.netagent_segments import Connection, _checksum, _end, _segment
+from faultload.platforms.netagent_spec import AgentError, Flow, Spec
+from faultload.platforms.netagent_weather import make
+
+FLOW = Flow("client", 5432, "postgres", ("10.0.0.2", "fd00::2"))
+
+
+def test_a_spec_survives_json() -> None:
+    spec = Spec("db#1@run", "loss", (FLOW,), {"share": 0.1}, 20.0, names=("db",))
+    assert Spec.from_json(json.loads(spec.text())) == spec
+    assert spec.table.startswith("faultload_") and spec.expires_s == 25.0
+
+
+def test_a_client_drops_what_comes_from_the_servers_port_and_a_server_what_goes_to_it() -> None:
+    assert list(nftables.matches(0, FLOW, "in")) == [
+        'iifname != "lo" ip saddr @f0v4 meta l4proto { tcp, udp } th sport 5432',
+        'iifname != "lo" ip6 saddr @f0v6 meta l4proto { tcp, udp } th sport 5432',
+    ]
+    server = Flow("server", 5432, "postgres", ("10.0.0.1",))
+    assert list(nftables.matches(1, server, "in")) == [
+        'iifname != "lo" ip saddr @f1v4 meta l4proto { tcp, udp } th dport 5432'
+    ]
+    assert "oifname" in next(nftables.matches(1, server, "out"))
+    assert "daddr" in next(nftables.matches(1, server, "out"))
+
+
+def test_every_set_has_a_time_out_so_that_the_kernel_ends_a_fault_by_itself() -> None:
+    assert nftables.peer_sets([FLOW], 26.0).splitlines() == [
+        "set f0v4 { type ipv4_addr; flags timeout; timeout 26s; elements = { 10.0.0.2 } }",
+        "set f0v6 { type ipv6_addr; flags timeout; timeout 26s; elements = { fd00::2 } }",
+    ]
+
+
+def test_a_class_is_never_the_root_and_the_same_for_the_same_fault() -> None:
+    classes = {shaping.class_of(Spec(f"fault-{n}", "loss").tag) for n in range(200)}
+    assert all(0 < int(one.removeprefix("504d:"), 16) < 0xFFFF for one in classes)
+    assert len(classes) > 190
+    assert shaping.class_of("0123456789ab") == shaping.class_of("0123456789ab")
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.00001, 1), (0.0001, 1), (0.3, 3000), (1.0, 10_000)])
+def test_a_share_becomes_ten_thousandths(share: float, expected: int) -> None:
+    assert parts(share) == expected
+
+
+def test_a_segment_has_the_checksum_of_rfc_9293() -> None:
+    one = Connection("10.0.0.1", 40000, "10.0.0.2", 80)
+    segment = _segment(one, 1, 2, 0x10, b"odd")
+    pseudo = bytes([10, 0, 0, 1, 10, 0, 0, 2, 0, 6, 0, len(segment)])
+    assert _checksum(pseudo + segment) == 0
+
+
+def test_addresses_of_proc_net_tcp_are_read_and_mapped_ones_are_ipv4() -> None:
+    assert sys.byteorder == "little", "the examples are of a little-endian machine"
+    assert _end("0100007F:1F90") == ("127.0.0.1", 8080)
+    assert _end("0000000000000000FFFF00000200000A:0050") == ("10.0.0.2", 80)
+    assert _end("000000FD000000000000000002000000:0050") == ("fd00::2", 80)
+
+
+def test_a_word_that_works_on_no_network_is_refused() -> None:
+    with pytest.raises(AgentError, match="no network agent makes 'kill'"):
+        make(Spec("f", "kill"))
+
+
+def test_a_loss_too_small_to_be_seen_is_refused_before_anything_is_touched() -> None:
+    with pytest.raises(AgentError, match="too small to be seen"):
+        make(Spec("f", "loss", (FLOW,), {"share": 0.0001})).prepare()
+
+
+def test_the_image_holds_only_modules_that_need_nothing_but_the_standard_library() -> None:
+    contents = helper_image.contents()
+    assert "faultload/platforms/netagent_weather.py" in contents
+    assert "faultload/platforms/linkpair.py" in contents, "what a program imports comes with it"
+    for path, text in contents.items():
+        for node in ast.parse(text).body:
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                top = name.partition(".")[0]
+                assert top in (*sys.stdlib_module_names, "faultload", ""), f"{path} imports {name}"
+                if top == "faultload" and name not in ("faultload", "faultload.platforms"):
+                    assert name.replace(".", "/") + ".py" in contents, f"{path} imports {name}"
+
+
+def test_an_image_of_another_version_has_another_name() -> None:
+    contents = helper_image.contents()
+    changed = {**contents, "faultload/lifeline.py": contents["faultload/lifeline.py"] + b"\n"}
+    assert helper_image._digest(changed) != helper_image._digest(contents)
+    assert helper_image.NAME.startswith("faultload-helper:")
+
+
+def test_another_base_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = helper_image._digest({})
+    monkeypatch.setenv(helper_image.BASE_ENV, "registry.example/python:3.12")
+    assert helper_image._digest({}) != before
+
+
+def test_the_build_context_is_made_in_memory_and_always_the_same() -> None:
+    context = helper_image._context()
+    assert context == helper_image._context()
+    with tarfile.open(fileobj=io.BytesIO(context)) as archive:
+        names = archive.getnames()
+    assert names[0] == "Dockerfile"
+    assert "faultload/platforms/netagent.py" in names
