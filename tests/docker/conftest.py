@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 from standin_project import Project
 
 from faultload.errors import FaultloadError
 from faultload.platforms import docker_client
+
+# a workspace with a scenario in it, as whole runs on local processes have it
+sys.path.append(str(Path(__file__).parents[1] / "integration" / "run"))
 
 
 @cache
