@@ -31,7 +31,14 @@ from standin import Workspace
 
 from faultload.faults import faults_of
 
-WORLDS: dict[str, Callable[[Workspace], World]] = {"local": LocalWorld}
+
+def _containers(workspace: Workspace) -> World:
+    from kill_docker import DockerWorld
+
+    return DockerWorld(workspace)
+
+
+WORLDS: dict[str, Callable[[Workspace], World]] = {"local": LocalWorld, "docker": _containers}
 
 
 def cells_of(kinds: Iterable[str]) -> list[Cell]:
@@ -49,7 +56,8 @@ def run_cells(cells: Sequence[Cell], platform: str, say: Callable[[str], None] =
                 workspace = Workspace(Path(folder))
                 world: World | None = None
                 try:
-                    make = DatabaseWorld if left[0].kind in DATABASE_KINDS else WORLDS[platform]
+                    database = platform == "local" and left[0].kind in DATABASE_KINDS
+                    make = DatabaseWorld if database else WORLDS[platform]
                     world = make(workspace)
                     while left:
                         result = play(left.pop(0), world, workspace)
@@ -58,9 +66,11 @@ def run_cells(cells: Sequence[Cell], platform: str, say: Callable[[str], None] =
                         if not result.ok:
                             break
                 finally:
-                    workspace.end()
-                    if world is not None:
-                        world.end()
+                    try:
+                        workspace.end()
+                    finally:
+                        if world is not None:
+                            world.end()
     return results
 
 

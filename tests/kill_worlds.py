@@ -107,13 +107,13 @@ class LocalWorld(World):
 
     def facts(self) -> Facts:
         return {
-            "ready": {name: _status(f"http://127.0.0.1:{port}/health") for name, port in self._ports().items()},
+            "ready": {name: status_of(f"http://127.0.0.1:{port}/health") for name, port in self._ports().items()},
             "link faults": {
                 link: [fault["id"] for fault in entry["faults"]] for link, entry in self.proxy.links().items()
             },
             "links": {
-                "web -> store": _status(f"http://127.0.0.1:{self.standin.to_store}/"),
-                "web -> cache": _status(f"http://127.0.0.1:{self.standin.to_cache}/"),
+                "web -> store": status_of(f"http://127.0.0.1:{self.standin.to_store}/"),
+                "web -> cache": status_of(f"http://127.0.0.1:{self.standin.to_cache}/"),
             },
             "files": sorted(path.name for path in self.disk.rglob("*")),
             "helpers": helpers_in(self.workspace.folder),
@@ -231,7 +231,7 @@ def helpers_in(folder: Path) -> list[str]:
     return [argv for argv in command_lines(folder) if any(part in argv for part in _HELPERS)]
 
 
-def _status(url: str) -> str:
+def status_of(url: str) -> str:
     """What a GET gives: its status, `slow`, or `nothing`; the best of three, as the machine may be busy."""
     seen = "nothing"
     for _ in range(3):

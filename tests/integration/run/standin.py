@@ -200,9 +200,10 @@ class Workspace:
     def end(self) -> None:
         """Undo whatever a test left open, and end what it started."""
         for process in self.started:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
         self.faultload("undo", "--all")
         for process in processes_in(self.state.parent):
             process.kill()
