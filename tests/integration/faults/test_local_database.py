@@ -221,6 +221,18 @@ def test_a_second_undo_does_not_resume_what_somebody_else_paused_since(pair: Run
         configure(pair.urls, {"pause": None})
 
 
+def test_a_cluster_that_still_carries_the_mark_of_another_fault_is_left_alone(pair: RunningPair) -> None:
+    configure(pair.urls, {MARK: "other#1@elsewhere"})
+    try:
+        fault = fault_for(pair.target, request_of("pause_replication"))
+        assert fault.gate() == ["db: the cluster still carries the mark of fault other#1@elsewhere"]
+        plan = fault.undo_plan(fault.resolve())
+        fault.undo([], plan)
+        assert configuration(pair.urls)[MARK] == "other#1@elsewhere"
+    finally:
+        configure(pair.urls, {MARK: None})
+
+
 def test_a_pause_whose_holder_was_killed_is_undone_by_its_plan(pair: RunningPair) -> None:
     with injected(pair.target, "pause_replication") as fault:
         assert fault.seen.seen, fault.seen
