@@ -53,9 +53,9 @@ class Probe:
             else:
                 self.ask()
 
-    def head(self, timeout_s: float = PROBE_S) -> bytes:
+    def head(self, timeout_s: float = PROBE_S, question: bytes = _HTTP_REQUEST) -> bytes:
         """The head of the answer to a HEAD request. Raises OSError when there is none in time."""
-        answer = self._exchange(_HTTP_REQUEST, timeout_s)
+        answer = self._exchange(question, timeout_s)
         deadline = time.monotonic() + timeout_s
         while b"\r\n\r\n" not in answer and len(answer) < 65536:
             self._socket.settimeout(max(0.001, deadline - time.monotonic()))
@@ -64,16 +64,16 @@ class Probe:
             answer += more
         return answer
 
-    def carry(self, size: int, timeout_s: float) -> None:
-        """Send a question of so many bytes and wait for its answer. Raises OSError."""
+    def carry(self, size: int, timeout_s: float) -> bool:
+        """Send a question of so many bytes and wait for its answer; whether another may follow. Raises OSError."""
         if self.pair.protocol == "postgres":
             body = b"user\0faultload_probe\0database\0postgres\0application_name\0"
             body += b"x" * max(1, size - len(body) - 10) + b"\0\0"
-            question = struct.pack("!ii", len(body) + 8, 196608) + body
-        else:
-            pad = max(1, size - len(_HTTP_REQUEST) - 13)
-            question = _HTTP_REQUEST[:-2] + b"x-padding: " + b"x" * pad + b"\r\n\r\n"
-        self._exchange(question, timeout_s)
+            self._exchange(struct.pack("!ii", len(body) + 8, 196608) + body, timeout_s)
+            return False
+        pad = max(1, size - len(_HTTP_REQUEST) - 13)
+        answer = self.head(timeout_s, _HTTP_REQUEST[:-2] + b"x-padding: " + b"x" * pad + b"\r\n\r\n")
+        return answer.startswith(b"HTTP/1.1") and b"\r\nconnection: close" not in answer.lower()
 
     def _exchange(self, question: bytes, timeout_s: float) -> bytes:
         self._socket.settimeout(timeout_s)
@@ -181,15 +181,21 @@ def transfer_s(pair: Pair, size: int, timeout_s: float) -> float | None:
     largest = _LARGEST.get(pair.protocol)
     if largest is None:
         return None
-    while left > 0:
-        try:
-            with Probe(pair, timeout_s) as probe:
-                probe.carry(min(left, largest), timeout_s)
-        except OSError:
-            return None
-        left -= largest
-        if time.monotonic() - started > timeout_s:
-            return None
+    probe: Probe | None = None
+    try:
+        while left > 0:
+            if time.monotonic() - started > timeout_s:
+                return None
+            probe = probe or Probe(pair, timeout_s)
+            if not probe.carry(min(left, largest), timeout_s):
+                probe.close()
+                probe = None
+            left -= largest
+    except OSError:
+        return None
+    finally:
+        if probe is not None:
+            probe.close()
     return time.monotonic() - started
 
 

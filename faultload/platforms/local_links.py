@@ -174,7 +174,7 @@ class Bandwidth(OnLink):
     @property
     def _size(self) -> int:
         """What the limit makes last 0.8 s, as far as it can be sent."""
-        return max(400, min(1_000_000, int(self.bytes_per_s * 0.8)))
+        return max(400, min(500_000, int(self.bytes_per_s * 0.8)))
 
     def resolve(self) -> list[Instance]:
         if self.bytes_per_s < 1:

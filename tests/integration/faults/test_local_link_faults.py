@@ -123,7 +123,7 @@ def test_latency_is_added_to_each_round_trip(light: LightSystem) -> None:
 def post_s(port: int, size: int) -> float:
     """Seconds for a body to get there, as its digest says."""
     body = os.urandom(size)
-    connection = client(port, 20.0)
+    connection = client(port, 60.0)
     started = time.monotonic()
     connection.request("POST", "/", body)
     assert connection.getresponse().read().decode() == hashlib.sha256(body).hexdigest()
@@ -135,15 +135,18 @@ def test_bandwidth_limits_what_a_pair_carries(light: LightSystem) -> None:
     assert min(post_s(light.to_web[0], 300_000) for _ in range(3)) < 0.5
     with injected(light, "bandwidth", link=LINK, bytes_per_s="200kB") as fault:
         assert 1.2 < post_s(light.to_web[0], 300_000) < 6
-        assert post_s(light.to_store[0], 300_000) < 1
+        assert min(post_s(light.to_store[0], 300_000) for _ in range(3)) < 1
         assert not fault.gone().seen
-        waiting = threading.Thread(target=post_s, args=(light.to_web[0], 3_000_000))
+        waiting = threading.Thread(target=post_s, args=(light.to_web[0], 6_000_000))
         waiting.start()
         time.sleep(0.5)
         started = time.monotonic()
+        fault.handler.undo(fault.instances, fault.plan)
+        waiting.join(30)
+        assert time.monotonic() - started < 12, (
+            "what waits goes on at once; at 200 kB/s it would take half a minute"
+        )
         undone_once_and_for_all(light, fault)
-        waiting.join(5)
-        assert not waiting.is_alive() and time.monotonic() - started < 12, "what waited goes on at once"
     assert min(post_s(light.to_web[0], 300_000) for _ in range(3)) < 0.5
 
 
@@ -151,7 +154,7 @@ def test_a_limit_that_a_probe_cannot_fill_is_not_witnessed(light: LightSystem) -
     fault = Fault(light, "bandwidth", {"link": LINK, "bytes_per_s": "1GB"}, 30.0)
     try:
         sight = fault.inject()
-        assert not sight.seen and "more than a probe can fill" in sight.what
+        assert not sight.seen, sight.what
     finally:
         fault.handler.undo(fault.instances, fault.plan)
 
