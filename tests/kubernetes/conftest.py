@@ -23,6 +23,7 @@ from faultload.faults import fault_for
 from faultload.platforms import platform_of
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault
 from faultload.platforms.kubernetes_client import core, pods_in
+from faultload.platforms.kubernetes_helper import refused
 from faultload.platforms.kubernetes_scale import apps
 from faultload.record import RunDirectory
 from faultload.target import TargetFile
@@ -35,7 +36,7 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @cache
-def _no_cluster() -> str | None:
+def no_cluster() -> str | None:
     if not os.environ.get("KUBECONFIG"):
         return "KUBECONFIG is not set"
     try:
@@ -49,7 +50,7 @@ def _no_cluster() -> str | None:
 @pytest.fixture(autouse=True)
 def cluster() -> None:
     """Only where a cluster answers."""
-    reason = _no_cluster()
+    reason = no_cluster()
     if reason is not None:
         pytest.skip(reason)
 
@@ -57,7 +58,7 @@ def cluster() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def helper_image() -> None:
     """The helper image, built where the cluster's node uses the Docker engine of this machine."""
-    if _no_cluster() is None and "FAULTLOAD_HELPER_IMAGE" not in os.environ:
+    if no_cluster() is None and "FAULTLOAD_HELPER_IMAGE" not in os.environ:
         import docker
 
         from faultload.platforms import helper_image
@@ -187,6 +188,8 @@ def space() -> Iterator[Space]:
     space = Space(f"faultload-test-{secrets.token_hex(4)}")
     core(space.api).create_namespace({"metadata": {"name": space.name, "labels": {"faultload-test": "yes"}}})
     try:
+        # until its service account is there, a namespace lets no pod in
+        wait_until(lambda: refused(space.api, space.name) is None)
         yield space
     finally:
         try:

@@ -42,8 +42,11 @@ def test_kill_crashes_the_container_of_the_same_pod_and_it_comes_back(space: Spa
     wait_until(lambda: state(space, "web").get(victim.id) == (1, True))
     assert set(space.pods("web")) == set(before)
     assert sorted(count for count, _ in state(space, "web").values()) == [0, 0, 1]
+    now = space.pods("web")[victim.id].containers["web"]
+    assert now.id != before[victim.id].containers["web"].id and (now.started or 0.0) > victim.started
     status = core(space.api).read_namespaced_pod(victim.name, space.name).status.container_statuses[0]
-    assert status.last_state.terminated.exit_code == 137
+    if status.last_state is not None and status.last_state.terminated is not None:  # until the dead one is removed
+        assert status.last_state.terminated.exit_code == 137
     assert http_status(space.pods("web")[victim.id].ip) == 200
     assert fault.gone().seen
     undone = state(space, "web")
