@@ -35,7 +35,6 @@ PAUSE_AT = {"inject": "injected", "active": "witnessed", "undo": "UNDOING"}
 """Where the chaos process stops itself: injected, not yet ACTIVE; ACTIVE and witnessed; UNDOING, not yet undone."""
 STATES = {"inject": "INJECTING", "active": "ACTIVE", "undo": "UNDOING"}
 BOUND_S = 15.0
-DURATION_S = 4.0
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def _start(cell: Cell, world: World, workspace: Workspace, run: Path) -> subproc
     assert arguments is not None
     fault = {
         "name": "one",
-        "experiment": workspace.experiment("one", cell.kind, arguments, DURATION_S),
+        "experiment": workspace.experiment("one", cell.kind, arguments, world.duration_s),
         "at": "5s",
     }
     scenario = workspace.scenario(

@@ -47,6 +47,7 @@ class DockerWorld(World):
     """Two containers on a network; a paused container and an nftables table of others."""
 
     platform = "docker"
+    duration_s = 8.0
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace

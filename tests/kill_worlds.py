@@ -44,6 +44,8 @@ class World(ABC):
 
     platform: str
     target_file: Path
+    duration_s = 4.0
+    """Of a fault: longer than it takes to inject it, and short, as one-shot faults have it to come back."""
 
     @abstractmethod
     def arguments(self, kind: str) -> dict[str, Any] | None:
