@@ -146,7 +146,7 @@ def _play(
     before: Facts,
     result: Result,
 ) -> None:
-    until(lambda: _reached(cell, run) or conductor.poll() is not None, 60, lambda: f"{cell.moment}: {_story(run)}")
+    until(lambda: _reached(cell, run) or conductor.poll() is not None, 120, lambda: f"{cell.moment}: {_story(run)}")
     if conductor.poll() is not None:
         raise Failed(f"the run ended early: {conductor.communicate()[0][-600:]} {_story(run)}")
     visible = cell.kind not in NOTHING_LASTS and not (cell.moment == "undo" and _is_one_shot(run))

@@ -1,4 +1,4 @@
-"""The kill matrix in continuous integration: one kind per way of undoing in full, and a seeded sample of the rest."""
+"""The kill matrix in CI: one kind per way of undoing in full, and a seeded sample of the rest."""
 
 from __future__ import annotations
 
