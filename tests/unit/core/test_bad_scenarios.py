@@ -438,7 +438,7 @@ def test_all_mistakes_are_told_at_once(command: SmallWorkspace, capsys: pytest.C
         (["--set", "load.mix={"], "the value is not valid YAML"),
         (["--defect", "slow"], "--defect is for a reference system"),
         (["--url", "http://x", "--target", "target.yaml"], "give --url or --target, not both"),
-        (["--platform", "kubernetes"], "no reference system starts on platform 'kubernetes'"),
+        (["--platform", "kubernetes"], "--platform is for a reference system"),
         (["--target", "none.yaml"], "none.yaml: there is no such file"),
         (["--seed", "-1"], "-1 is not in the range"),
         (["--workers", "0"], "0 is not in the range"),
