@@ -15,6 +15,7 @@ import click
 from faultload.chaos.guard import kill_switch
 from faultload.chaos.journal import open_faults
 from faultload.errors import ExitCode, FaultloadError
+from faultload.faults import broken
 from faultload.reference.local import NEEDED
 from faultload.state import state_home
 from faultload.target import TargetFile
@@ -56,6 +57,8 @@ def findings() -> Iterator[Finding]:
         yield Finding("unshare", found is not None, found or "not found", mend)
     yield from _docker()
     yield _kubernetes()
+    for name, why in broken().items():
+        yield Finding("fault package", False, f"{name}: {why}", "mend or uninstall it: its faults are unknown here")
     switch = kill_switch()
     says = f"on: {switch}" if switch else "off"
     yield Finding("kill switch", switch is None, says, f"rm {switch}: nothing is injected while it is there")

@@ -40,6 +40,7 @@ class _Made:
 
 _words: dict[str, FaultWord] = {word.name: word for word in WORDS}
 _classes: dict[_Made, type[PlatformFault]] = {}
+_broken: dict[str, str] = {}
 
 
 def declare(word: FaultWord) -> FaultWord:
@@ -73,7 +74,10 @@ def _discover() -> None:
             if package is faults or name.partition("_")[0] in PLATFORMS:
                 importlib.import_module(module.name)
     for entry in entry_points(group=GROUP):
-        entry.load()
+        try:
+            entry.load()
+        except Exception as error:  # noqa: BLE001 - a broken package must not keep other faults from being undone
+            _broken[entry.name] = f"{entry.value} cannot be imported: {type(error).__name__}: {error}"
     for made in _classes:
         if made.word not in _words:
             raise ValueError(f"a class makes '{made.word}' on {made.platform}, but no word is declared")
@@ -83,6 +87,12 @@ def words() -> Mapping[str, FaultWord]:
     """Every fault word by name."""
     _discover()
     return MappingProxyType(_words)
+
+
+def broken() -> Mapping[str, str]:
+    """Entry points of other packages that could not be loaded, and why."""
+    _discover()
+    return MappingProxyType(_broken)
 
 
 def faults_of(platform: str) -> Mapping[str, type[PlatformFault]]:
