@@ -7,7 +7,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from faultload import units
-from faultload.errors import Refused
+from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.platforms import docker_netagent as agents
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight, choose
@@ -41,6 +41,7 @@ class _Sites:
 class _OnNetwork(PlatformFault):
     """What all network faults share: sites with an agent each, ordered together."""
 
+    gone_within_s = 15.0
     needs = _NEEDS
     undone_by = f"the agent, or a new helper in the same namespace; by itself 5 s after the duration; {_GONE}"
     sides: ClassVar[tuple[Side, ...]] = ("client", "server")
@@ -88,7 +89,10 @@ class _OnNetwork(PlatformFault):
         agents.order(_sites_of(plan), "inject")
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
-        answers = agents.order(self._sites, "witness")
+        try:
+            answers = agents.order(self._sites, "witness")
+        except TargetError as error:
+            return Sight(False, str(error))
         looks = [
             (site.name, bool(answer["seen"]), str(answer["what"]))
             for site, answer in zip(self._sites, answers, strict=True)
@@ -101,10 +105,14 @@ class _OnNetwork(PlatformFault):
 
     def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
         sites = _sites_of(plan)
+        try:
+            found = together(agents.look, sites)
+        except TargetError as error:  # a container that is just being started again, say: the next look tells
+            return Sight(False, str(error))
         looks = [
-            (site.name, bool(found["seen"]), str(found["what"]))
-            for site, found in zip(sites, together(agents.look, sites), strict=True)
-            if found is not None and (found["seen"] is not None or found["left"])
+            (site.name, bool(look["seen"]), str(look["what"]))
+            for site, look in zip(sites, found, strict=True)
+            if look is not None and (look["seen"] is not None or look["left"])
         ]
         return _together(looks, "none of the containers runs any more, and their networks are gone", empty=True)
 

@@ -67,7 +67,7 @@ def kept(idle):
         number += 1
         began = time.time()
         try:
-            with socket.create_connection((DB, PORT), 0.5) as sock:
+            with socket.create_connection((DB, PORT), 5.0) as sock:
                 sock.settimeout(60)
                 stream = sock.makefile("rb")
                 while True:
@@ -84,11 +84,11 @@ def kept(idle):
         except (OSError, IndexError) as error:
             say("idle" if idle else "kept", time.time() if idle else began, name_of(error), connection=number)
             time.sleep(0.05)
-def fresh(kind, host):
+def fresh(kind, host, timeout_s):
     while True:
         began = time.time()
         try:
-            with socket.create_connection((host, PORT), 0.5) as sock:
+            with socket.create_connection((host, PORT), timeout_s) as sock:
                 sock.sendall(b"GET / HTTP/1.1\\r\\nHost: db\\r\\n\\r\\n")
                 say(kind, began, "ok", status=answer(sock, sock.makefile("rb")))
         except (OSError, IndexError) as error:
@@ -103,7 +103,7 @@ def names():
         except OSError as error:
             say("name", began, "unknown")
         time.sleep(0.1)
-loops = (kept, False), (kept, True), (fresh, "new", DB), (fresh, "other", OTHER), (names,)
+loops = (kept, False), (kept, True), (fresh, "new", DB, 1.0), (fresh, "other", OTHER, 10.0), (names,)
 for loop, *given in loops:
     threading.Thread(target=loop, args=given).start()
 """
@@ -208,7 +208,7 @@ class Town:
         return [event for line in text.splitlines() if (event := json.loads(line))["t"] >= since]
 
     def wait(self, name: str, for_: Callable[[list[dict[str, Any]]], bool], since: float | None = None) -> None:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 30
         while not for_(self.events(name, since)):
             assert time.monotonic() < deadline, self.events(name, since)[-20:]
             time.sleep(0.1)
@@ -262,6 +262,7 @@ class Made:
         self.plan = json.loads(json.dumps(self.handler.undo_plan(self.instances)))
 
     def inject(self) -> None:
+        self.asked = time.time()
         self.handler.inject(self.instances, self.plan)
         self.at = time.time()
 

@@ -59,7 +59,7 @@ def undone(town: Town, fault: Made, *names: str) -> None:
         assert all(event["outcome"] == "ok" for event in of(town.events(name, before_undo), "other"))
 
 
-def felt(town: Town, name: str, since: float, for_s: float = 1.5) -> list[dict]:
+def felt(town: Town, name: str, since: float, for_s: float = 2.5) -> list[dict]:
     """What an application feels for a while."""
     time.sleep(max(0.0, since + for_s - time.time()))
     return town.events(name, since)
@@ -76,7 +76,7 @@ def test_a_partition_is_silent_for_new_and_established_connections_of_every_clie
             assert {event["outcome"] for event in of(events, "other")} == {"ok"}
         before = max(event["connection"] for event in of(town.events("app1"), "kept"))
         undone(town, fault)
-        kept = of(town.events("app1", fault.at - 1), "kept")
+        kept = of(town.events("app1", fault.asked - 1), "kept")
         assert {event["connection"] for event in kept} == {before}, (
             "what was held is delivered on the same connection"
         )
@@ -91,7 +91,8 @@ def test_connections_held_by_a_partition_are_reset_at_its_end_when_asked_so(town
         assert fault.handler.witness(fault.instances).seen
         undone(town, fault)
         for name, number in before.items():
-            mine = [event for event in of(town.events(name, fault.at - 1), "kept") if event["connection"] == number]
+            kept = of(town.events(name, fault.asked - 1), "kept")
+            mine = [event for event in kept if event["connection"] == number]
             assert mine[-1]["outcome"] == "reset"
 
 
@@ -130,7 +131,8 @@ def test_latency_is_felt_by_new_connections_and_by_those_that_were_open(town: To
             for kind in ("new", "kept"):
                 took = [event["ms"] for event in of(events, kind) if event["outcome"] == "ok"]
                 assert took and min(took) >= 150, (kind, took)
-            assert all(event["ms"] < 150 for event in of(events, "other"))
+            took = sorted(event["ms"] for event in of(events, "other"))
+            assert took[len(took) // 2] < 75
         undone(town, fault)
         since = time.time()
         took = sorted(event["ms"] for event in of(felt(town, "app1", since), "kept"))
@@ -156,7 +158,7 @@ def test_a_reset_ends_idle_and_busy_connections_once_and_lets_new_ones_be(town: 
         sight = fault.handler.witness(fault.instances)
         assert sight.seen, sight.what
         for name in town.clients:
-            events = felt(town, name, fault.at - 60, 60 + 1.5)
+            events = felt(town, name, fault.at - 60, 60 + 2.5)
             resets = [event for event in events if event["outcome"] == "reset"]
             assert len(of(resets, "idle")) >= 1 and len(of(town.events(name), "idle")) > idle[name]
             assert len(of(resets, "kept")) >= 1
