@@ -127,7 +127,7 @@ class DockerWorld(World):
             "http_error": {**link, "status": 503},
             "cpu_stress": {**service, "workers": 1, "load": 0.3},
             "memory_stress": {**service, "bytes": "16MB"},
-            "io_stress": {**service, "path": "/data"},
+            "io_stress": {**service, "path": "/tmp"},
             "fill_disk": {**service, "path": "/data", "floor": "32MB"},
         }
         return known.get(kind)

@@ -79,6 +79,8 @@ class LocalWorld(World):
         self.target_file = self.standin.target_file
         self.proxy = LinkProxy(f"http://127.0.0.1:{self.standin.control}")
         self.disk = Path(tempfile.mkdtemp(prefix="kill-matrix-", dir="/dev/shm"))
+        self.written = workspace.folder / "written"  # memory is no disk that could be slow
+        self.written.mkdir()
         (self.disk / "of-others").write_text("stays")
         self.bystander = subprocess.Popen(["sleep", "3600"], env={"PATH": os.environ["PATH"]})
         self.bystander.send_signal(signal.SIGSTOP)
@@ -102,7 +104,7 @@ class LocalWorld(World):
             "http_error": {**link, "status": 503},
             "cpu_stress": {**service, "workers": 1, "load": 0.3},
             "memory_stress": {**service, "bytes": "16MB"},
-            "io_stress": {**service, "path": str(self.disk)},
+            "io_stress": {**service, "path": str(self.written)},
             "fill_disk": {**service, "path": str(self.disk), "floor": free - 32_000_000},
         }
         return known.get(kind)
@@ -117,7 +119,7 @@ class LocalWorld(World):
                 "web -> store": status_of(f"http://127.0.0.1:{self.standin.to_store}/"),
                 "web -> cache": status_of(f"http://127.0.0.1:{self.standin.to_cache}/"),
             },
-            "files": sorted(path.name for path in self.disk.rglob("*")),
+            "files": sorted(path.name for folder in (self.disk, self.written) for path in folder.rglob("*")),
             "helpers": helpers_in(self.workspace.folder),
             "bystander": state_of_pid(self.bystander.pid),
             "file of others": (self.disk / "of-others").read_text(),
