@@ -84,12 +84,12 @@ class ContainerPair(Pair):
         found = {"id": self.name, "name": self.name, "platform": "docker", "services": {"db": service}}
         return target_from_json(found)
 
-    def wait_up(self, timeout_s: float = 90.0) -> None:
+    def wait_up(self, timeout_s: float = 180.0) -> None:
         """Until the pair is whole for the first time, with a table to write to."""
         deadline = time.monotonic() + timeout_s
         while problems := cluster_problems("db", self.urls):
             if time.monotonic() > deadline:
-                logs = {name: one.logs(tail=5).decode() for name, one in self.containers.items()}
+                logs = {name: one.logs(tail=20).decode() for name, one in self.containers.items()}
                 raise AssertionError(f"the pair did not get ready: {problems}; {logs}")
             time.sleep(0.2)
         with self.sql(self.port_of(leads=True)) as session:
