@@ -47,6 +47,7 @@ FROM ${BASE}
 RUN if ! { command -v nft && command -v tc; } > /dev/null; then \\
       apt-get update && apt-get install --yes --no-install-recommends nftables iproute2 \\
       && rm -rf /var/lib/apt/lists/*; fi
+LABEL faultload.image=helper
 ENV PYTHONPATH=/opt/faultload PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 COPY faultload /opt/faultload/faultload
 WORKDIR /opt/faultload
@@ -163,7 +164,6 @@ def _build(client: DockerClient) -> None:
             custom_context=True,
             buildargs={"BASE": origin},
             tag=NAME,
-            labels={"faultload.helper": "image"},
             network_mode="host",
             rm=True,
             forcerm=True,
