@@ -1,4 +1,4 @@
-"""The registry of faults: words and classes are found, and a broken package keeps no other fault from being undone."""
+"""The registry of faults: words and classes are found; a broken package harms no other fault."""
 
 from __future__ import annotations
 
