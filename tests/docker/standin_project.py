@@ -26,7 +26,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
     def do_GET(self):
         body = json.dumps({'born': BORN, 'host': os.uname().nodename}).encode()
-        self.send_response(200 if self.path == '/health' else 404)
+        self.send_response(200 if self.path in ('/', '/health') else 404)
         self.send_header('content-length', str(len(body)))
         self.end_headers()
         self.wfile.write(body)
