@@ -56,7 +56,6 @@ class InContainers(OnContainers):
             cap_add=list(_CAPABILITIES),
             cgroupns="host",
             mounts=[Mount(target="/machine/cgroup", source=_CONTROL_GROUPS, type="bind")],
-            stop_signal="SIGTERM",
         )
 
     def look_into(self, one: Container, what: str, folder: str, file_names: Sequence[str] = ()) -> dict[str, Any]:

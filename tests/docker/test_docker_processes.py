@@ -104,7 +104,8 @@ def test_what_the_engine_removes_at_its_end_is_not_killed(project: Project) -> N
     assert life(api) == before
 
 
-def test_more_than_there_are_is_refused(project: Project) -> None:
+def test_trap_a_selection_that_finds_nothing_is_refused(project: Project) -> None:
+    """chaostoolkit-kubernetes succeeds where it found nothing to do."""
     project.start("api")
     with pytest.raises(Refused, match="1 running instances, 2 were asked for"):
         project.fault(project.target("api"), "kill", service="api", count=2).inject()
@@ -295,7 +296,7 @@ def test_scaling_to_what_there_is_is_refused(project: Project) -> None:
         project.fault(project.target("api"), "scale", service="api", to=1).inject()
 
 
-def test_a_helper_that_was_killed_hard_leaves_nothing(project: Project) -> None:
+def test_trap_a_timer_killed_hard_leaves_nothing(project: Project) -> None:
     api = project.start("api")
     fault = project.fault(project.target("api"), "pause", service="api").inject()
     (helper,) = docker_helper.helpers_of(fault.request.fault_id)

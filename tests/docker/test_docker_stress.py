@@ -104,7 +104,8 @@ def test_stress_ends_by_itself_where_nobody_undoes_it(project: Project, monkeypa
     undone_twice(fault, [api])
 
 
-def test_a_stress_helper_that_was_killed_hard_leaves_nothing(project: Project) -> None:
+def test_trap_a_helper_killed_hard_leaves_nothing_after_undo(project: Project) -> None:
+    """A helper that reverts at SIGTERM only leaves its fault behind when it is killed hard (litmus#2359)."""
     api = project.start("api", nano_cpus=500_000_000)
     pids = set(processes_in(api))
     fault = project.fault(project.target("api"), "io_stress", service="api").inject()
