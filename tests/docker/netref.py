@@ -227,7 +227,7 @@ class Town:
                 cap_add=["NET_ADMIN"],
                 labels={"faultload-test": self.suffix},
             )
-        done = self._beside[place].exec_run(list(argv))
+        done = self._beside[place].exec_run(list(argv), stderr=False)
         assert done.exit_code == 0, done.output
         return str(done.output.decode())
 
