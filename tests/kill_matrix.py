@@ -20,7 +20,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -38,6 +40,8 @@ def _containers(workspace: Workspace) -> World:
     return DockerWorld(workspace)
 
 
+_HANDFUL = 6
+"""Cells that one process plays on one stand-in before it takes the next."""
 WORLDS: dict[str, Callable[[Workspace], World]] = {"local": LocalWorld, "docker": _containers}
 
 
@@ -46,7 +50,19 @@ def cells_of(kinds: Iterable[str]) -> list[Cell]:
     return [Cell(kind, victims, moment) for kind in kinds for victims in VICTIMS for moment in MOMENTS]
 
 
-def run_cells(cells: Sequence[Cell], platform: str, say: Callable[[str], None] = print) -> list[Result]:
+def run_side_by_side(cells: Sequence[Cell], platform: str, jobs: int) -> list[Result]:
+    """Play cells in several processes, each with folders, ports and a state folder of its own."""
+    handfuls = [group[at : at + _HANDFUL] for group in _grouped(cells) for at in range(0, len(group), _HANDFUL)]
+    with ProcessPoolExecutor(jobs) as pool:
+        parts = list(pool.map(run_cells, handfuls, repeat(platform), repeat(_say)))
+    return sorted((result for part in parts for result in part), key=lambda result: cells.index(result.cell))
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def run_cells(cells: Sequence[Cell], platform: str, say: Callable[[str], None] = _say) -> list[Result]:
     """Play cells one after another, each kind's on one stand-in; a failed cell gets a new one."""
     results: list[Result] = []
     for number, group in enumerate(_grouped(cells)):
@@ -129,6 +145,7 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="+", metavar="KIND")
     parser.add_argument("--moments", nargs="+", choices=MOMENTS, default=MOMENTS)
     parser.add_argument("--platform", default="local", choices=sorted(WORLDS))
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells played side by side")
     parser.add_argument("--write", type=Path, metavar="FILE", help="keep the counts in a Markdown file")
     options = parser.parse_args()
     if not options.all and options.sample is None and options.kinds is None:
@@ -139,7 +156,11 @@ def main() -> int:
         cells = sorted(random.Random(options.seed).sample(cells, min(options.sample, len(cells))), key=cells.index)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # whatever is started is ended
     started = time.monotonic()
-    results = run_cells(cells, options.platform, lambda text: print(text, flush=True))
+    results = (
+        run_side_by_side(cells, options.platform, options.jobs)
+        if options.jobs > 1
+        else run_cells(cells, options.platform)
+    )
     lines = table(results, options.platform, left_out)
     print("\n".join(["", *lines, "", f"{len(cells)} cells in {(time.monotonic() - started) / 60:.0f} min"]))
     if options.write is not None:

@@ -11,11 +11,13 @@ import pytest
 sys.path.append(str(Path(__file__).parents[2]))
 
 from kill_cell import Cell
-from kill_matrix import cells_of, chosen_kinds, run_cells
+from kill_matrix import cells_of, chosen_kinds, run_cells, run_side_by_side
 
 ONE_A_WAY = ("pause", "kill", "partition", "cpu_stress", "fill_disk")
 """A signal taken back, a process started again, a link proxy's fault, helpers that end themselves, a file."""
 SAMPLE, SEED = 20, 1
+JOBS = 3
+"""Cells side by side: most of a cell is waiting."""
 
 
 def sample() -> list[Cell]:
@@ -28,14 +30,14 @@ def sample() -> list[Cell]:
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ONE_A_WAY)
 def test_whoever_is_killed_and_when_the_target_is_as_before(kind: str) -> None:
-    results = run_cells(cells_of([kind]), "local")
+    results = run_side_by_side(cells_of([kind]), "local", JOBS)
     assert len(results) == 18
     assert [f"{one.cell}: {one.wrong}" for one in results if not one.ok] == []
 
 
 @pytest.mark.long
 def test_a_sample_of_the_other_kinds() -> None:
-    results = run_cells(sample(), "local")
+    results = run_side_by_side(sample(), "local", JOBS)
     assert len(results) == SAMPLE
     assert [f"{one.cell}: {one.wrong}" for one in results if not one.ok] == []
 
