@@ -172,6 +172,8 @@ def test_an_instance_that_comes_back_at_another_address_is_found_by_name(up: Up,
 
 
 def test_a_crashed_instance_is_started_again_by_its_restart_policy(up: Up) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root kills a container's process from outside, past the engine")
     victim = up.containers("cloud")[0]
     os.kill(victim.attrs["State"]["Pid"], 9)
     wait_for(lambda: up.containers("cloud")[0].attrs["RestartCount"] == 1, 10)
