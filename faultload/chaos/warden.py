@@ -6,6 +6,7 @@ other end only the conductor has. It writes a byte a second and `q` at an orderl
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -23,7 +24,8 @@ from faultload.state import write_json
 BEAT = b"."
 GOODBYE = b"q"
 HUNG_AFTER_S = 15.0
-OVERDUE_S = 5.0
+OVERDUE_S = {"ACTIVE": 5.0, "INJECTING": 20.0}
+"""How long past its maximum duration a fault is left to its own rollback: a helper may take long to start."""
 
 
 class WardenProcess(subprocess.Popen[bytes]):
@@ -96,7 +98,7 @@ class Warden:
             self.run.event("note", what="conductor_hung", text=text)
             undo_all(self._open(), "warden")
         for fault in self._open():
-            if fault.overdue_s > OVERDUE_S and fault.state in ("INJECTING", "ACTIVE"):
+            if fault.overdue_s > OVERDUE_S.get(fault.state, math.inf):
                 self.run.event("note", what="overdue", text=f"{fault.label} is past its maximum duration")
                 undo(fault, "warden")
             elif _abandoned(fault):
