@@ -174,7 +174,11 @@ def runs(found: Container) -> bool:
 
 def started_at(found: Container) -> float:
     """When a container was last started, in seconds since the epoch; 0 when it never was."""
-    text = str(state_of(found)["StartedAt"])
+    return epoch_s(str(state_of(found)["StartedAt"]))
+
+
+def epoch_s(text: str) -> float:
+    """A moment as the engine writes it, in seconds since the epoch; 0 for one that never was."""
     if text.startswith("0001-"):
         return 0.0
     # nanoseconds, which datetime does not read

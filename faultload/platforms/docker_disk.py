@@ -11,6 +11,7 @@ from faultload.errors import Refused
 from faultload.faults import makes
 from faultload.platforms import docker_client
 from faultload.platforms.base import Instance, Sight
+from faultload.platforms.docker_fault import at_once
 from faultload.platforms.docker_stats import usage
 from faultload.platforms.docker_stress import InContainers
 from faultload.platforms.stressor import io_files
@@ -39,10 +40,10 @@ class _OnDisk(InContainers):
         return super().resolve()
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
-        found = {
-            instance.id: self.look_into(one, "look", self.folder, self._files())
-            for instance, one in zip(instances, self.the_very(instances), strict=True)
-        }
+        looks = at_once(
+            lambda one: self.look_into(one, "look", self.folder, self._files()), self.the_very(instances)
+        )
+        found = {instance.id: disk for instance, disk in zip(instances, looks, strict=True)}
         for instance in instances:
             self._check(instance, found[instance.id])
         free = {id_: disk["free"] for id_, disk in found.items()}
@@ -122,16 +123,13 @@ class IoStress(_OnDisk):
 
     def _writes(self, instances: Sequence[Instance]) -> dict[str, Mapping[str, Any]]:
         """What the processes in each container write in a second, and how long syncing a page takes there."""
-        return {
-            instance.id: self.look_into(one, "writes", self.folder)
-            for instance, one in zip(instances, self.the_very(instances), strict=True)
-        }
+        looks = at_once(lambda one: self.look_into(one, "writes", self.folder), self.the_very(instances))
+        return {instance.id: writes for instance, writes in zip(instances, looks, strict=True)}
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         wanted = ["--path", str(plan["folder"]), "--workers", str(self.workers), "--name", self._name]
-        for instance, one in zip(instances, self.the_very(instances), strict=True):
-            root = str(docker_client.state_of(one)["Pid"])
-            self.start_in(instance, "io", [*wanted, "--root", root])
+        roots = {one.id: str(docker_client.state_of(one)["Pid"]) for one in self.the_very(instances)}
+        at_once(lambda one: self.start_in(one, "io", [*wanted, "--root", roots[one.id]]), instances)
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
         writes = self._writes(instances)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, ClassVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from faultload.errors import Refused, TargetError
 from faultload.platforms import docker_client, docker_helper
@@ -15,6 +16,8 @@ from faultload.platforms.local_links import EXPIRY_MARGIN_S
 if TYPE_CHECKING:
     from docker.models.containers import Container
 
+T = TypeVar("T")
+R = TypeVar("R")
 _SOCKET = "/var/run/docker.sock"
 
 
@@ -64,21 +67,22 @@ class OnContainers(PlatformFault):
         return Sight(True, f"run and answer: {here}" if alive else "the containers ended meanwhile")
 
 
+def at_once(action: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Do something with several things at the same time; all are tried before the first error is raised."""
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(action, one) for one in items]
+    return [future.result() for future in futures]
+
+
 def each(action: Callable[[Container], object], containers: Sequence[Container], what: str) -> None:
-    """Do something with several containers at once; all are tried before an error is raised as TargetError."""
+    """Do something with several containers at once, but for one that was removed meanwhile. Raises TargetError."""
     from docker.errors import NotFound
 
     def do(one: Container) -> None:
-        with docker_client.asking(f"{what} {one.name}"):
-            try:
-                action(one)
-            except NotFound:
-                return  # removed meanwhile
+        with docker_client.asking(f"{what} {one.name}"), suppress(NotFound):
+            action(one)
 
-    with ThreadPoolExecutor(8) as pool:
-        futures = [pool.submit(do, one) for one in containers]
-    for future in futures:
-        future.result()
+    at_once(do, containers)
 
 
 def need_removable(one: Container, kind: str) -> None:

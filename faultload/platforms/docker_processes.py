@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _HELPER_S = 30.0
 _NOTICED_S = 5.0
 _STOP_S = 10.0
+_FREEZE_TRIES = 5
 
 
 class _Ending(OnContainers):
@@ -140,7 +141,7 @@ class Pause(OnContainers):
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         found = self.the_very(instances)
         take_back_later("unpause", found, self.request.fault_id, self.expires_s)
-        each(lambda one: one.pause(), self.the_very(instances), "pause")
+        each(_freeze, self.the_very(instances), "pause")
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
         before = {instance.id: cpu_used_s(instance.id) for instance in instances}
@@ -183,6 +184,20 @@ class Pause(OnContainers):
         if sight.seen and docker_helper.helpers_of(self.request.fault_id):
             return Sight(False, "the helper of this fault is still there")
         return sight
+
+
+def _freeze(one: Container) -> None:
+    """Pause a container. A busy control group of version 1 may need several tries to freeze as a whole."""
+    from docker.errors import APIError
+
+    for left in reversed(range(_FREEZE_TRIES)):
+        try:
+            one.pause()
+            return
+        except APIError as error:
+            if not left or "unable to freeze" not in str(error.explanation):
+                raise
+            time.sleep(0.2)
 
 
 def _thaw(one: Container) -> None:

@@ -12,6 +12,8 @@ from faultload.platforms import docker_client
 class Usage:
     """What a container has used since its start, and holds now; of both versions of control groups."""
 
+    at_s: float
+    """When the engine counted, in seconds since the epoch by its own clock."""
     cpu_s: float
     throttled_s: float
     """Time that it had to wait because its processor limit was reached."""
@@ -50,6 +52,7 @@ def usage_from(answer: dict[str, Any]) -> Usage | None:
     read, written = _disk_bytes(answer)
     networks = (answer.get("networks") or {}).values()
     return Usage(
+        at_s=docker_client.epoch_s(str(answer["read"])),
         cpu_s=cpu["cpu_usage"]["total_usage"] / 1e9,
         throttled_s=(cpu.get("throttling_data") or {}).get("throttled_time", 0) / 1e9,
         memory_bytes=max(0, memory["usage"] - droppable),

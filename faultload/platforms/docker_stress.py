@@ -14,7 +14,7 @@ from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.platforms import docker_client, docker_helper
 from faultload.platforms.base import Instance, Sight, names
-from faultload.platforms.docker_fault import OnContainers
+from faultload.platforms.docker_fault import OnContainers, at_once
 from faultload.platforms.docker_stats import Usage, usage
 from faultload.platforms.stressor import MEMORY_FLOOR, available_memory
 
@@ -66,6 +66,14 @@ class InContainers(OnContainers):
         return found
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        """Raises TargetError at once for a container that is paused now, where that keeps the stress alive."""
+        found = [one for instance in instances if (one := docker_client.container_of(instance)) is not None]
+        frozen = [str(one.name) for one in found if docker_client.state_of(one)["Paused"]]
+        if frozen and docker_helper.helpers_of(self.request.fault_id) and _freezes_signals():
+            raise TargetError(
+                f"{', '.join(frozen)} is paused, and nothing in a frozen control group can be ended: "
+                "undo the pause first"
+            )
         docker_helper.remove(self.request.fault_id)
 
     def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
@@ -76,6 +84,12 @@ class InContainers(OnContainers):
         if left:
             return Sight(False, f"a stressor still runs in {', '.join(left)}")
         return Sight(True, f"no stressor runs in {names(instances)} any more")
+
+
+def _freezes_signals() -> bool:
+    """Whether a SIGKILL waits until a frozen process is thawed, as in control groups of version 1."""
+    with docker_client.asking("say of which version its control groups are"):
+        return str(docker_client.client().info().get("CgroupVersion", "1")) == "1"
 
 
 def _program(module: str) -> list[str]:
@@ -122,8 +136,7 @@ class CpuStress(InContainers):
         arguments = ["--load", str(self.request.argument("load", 1.0))]
         if self.request.argument("workers") is not None:
             arguments += ["--workers", str(self.request.argument("workers"))]
-        for instance in instances:
-            self.start_in(instance, "cpu", arguments)
+        at_once(lambda one: self.start_in(one, "cpu", arguments), instances)
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
         """The engine counts the control group's time; the stressors' own presence is looked at, too."""
@@ -165,9 +178,10 @@ class CpuStress(InContainers):
 
 def _rates(instances: Sequence[Instance]) -> dict[str, float]:
     """Processors' worth of time that each container uses, over a second."""
-    before, started = {one.id: _usage(one) for one in instances}, time.monotonic()
+    before = {one.id: _usage(one) for one in instances}
     time.sleep(_LOOK_S)
-    return {one.id: (_usage(one).cpu_s - before[one.id].cpu_s) / (time.monotonic() - started) for one in instances}
+    after = {one.id: _usage(one) for one in instances}
+    return {id_: (used.cpu_s - before[id_].cpu_s) / (used.at_s - before[id_].at_s) for id_, used in after.items()}
 
 
 def _usage(instance: Instance) -> Usage:
@@ -240,8 +254,7 @@ class MemoryStress(InContainers):
                 )
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        for instance in instances:
-            self.start_in(instance, "memory", ["--bytes", str(self.size)])
+        at_once(lambda one: self.start_in(one, "memory", ["--bytes", str(self.size)]), instances)
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
         seen, told = True, []

@@ -55,7 +55,7 @@ class ContainerSampler(Sampler):
             "written_bytes": used.written_bytes,
             "received_bytes": used.received_bytes,
             "sent_bytes": used.sent_bytes,
-            "cpu_percent": self.cpu_percent((instance.id, instance.started), used.cpu_s),
+            "cpu_percent": self.cpu_percent((instance.id, instance.started), used.cpu_s, used.at_s),
         }
         for name, value in values.items():
             if value is not None:

@@ -58,9 +58,12 @@ class Sampler(threading.Thread, ABC):
         self.join(timeout=5.0)
         self._writer.close()
 
-    def cpu_percent(self, instance: tuple[str, float], cpu_s: float) -> float | None:
-        """Processor time since the sample before; None for the first one of an instance, or of a new life of it."""
-        now = time.monotonic()
+    def cpu_percent(self, instance: tuple[str, float], cpu_s: float, at_s: float | None = None) -> float | None:
+        """Processor time since the sample before; None for the first one of an instance, or of a new life of it.
+
+        `at_s` is when it was counted, by any clock that stays the same; now when left out.
+        """
+        now = time.monotonic() if at_s is None else at_s
         before = self._cpu.get(instance)
         self._cpu[instance] = (now, cpu_s)
         if before is None or now <= before[0] or cpu_s < before[1]:

@@ -135,6 +135,21 @@ def test_a_container_that_crashes_under_stress_starts_again_without_it(project: 
     undone_twice(fault, [api])
 
 
+def test_stress_in_a_container_that_another_fault_paused_is_undone_after_it(project: Project) -> None:
+    api = project.start("api", nano_cpus=500_000_000)
+    target = project.target("api")
+    stress = project.fault(target, "cpu_stress", service="api", workers=1).inject()
+    pause = project.fault(target, "pause", service="api").inject()
+    assert pause.witness().seen
+    if project.client.info().get("CgroupVersion", "1") == "1":
+        with pytest.raises(TargetError, match="undo the pause first"):
+            stress.undo()
+        assert not stress.gone().seen
+    pause.undo()
+    undone_twice(stress, [api])
+    assert born(api) is not None
+
+
 def test_stress_of_a_container_that_started_again_is_refused(project: Project) -> None:
     api = project.start("api")
     fault = project.fault(project.target("api"), "cpu_stress", service="api").planned()

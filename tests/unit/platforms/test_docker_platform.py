@@ -144,6 +144,7 @@ def test_a_published_port_is_asked_where_the_network_is_out_of_reach(monkeypatch
 
 
 V1 = {
+    "read": "2026-01-02T03:04:05.5Z",
     "cpu_stats": {"cpu_usage": {"total_usage": 2_500_000_000}, "throttling_data": {"throttled_time": 500_000_000}},
     "memory_stats": {
         "usage": 100,
@@ -154,6 +155,7 @@ V1 = {
     "networks": {"eth0": {"rx_bytes": 1, "tx_bytes": 2}, "eth1": {"rx_bytes": 10, "tx_bytes": 20}},
 }
 V2 = {
+    "read": "2026-01-02T03:04:05.5Z",
     "cpu_stats": {"cpu_usage": {"total_usage": 2_500_000_000}, "throttling_data": {"throttled_time": 500_000_000}},
     "memory_stats": {"usage": 100, "stats": {"inactive_file": 30, "anon": 50}},
     "blkio_stats": {"io_service_bytes_recursive": [{"op": "read", "value": 3}, {"op": "write", "value": 4}]},
@@ -166,7 +168,7 @@ V2 = {
 def test_what_the_engine_counts_is_the_same_of_both_versions_of_control_groups(answer: dict[str, Any]) -> None:
     found = usage_from(answer)
     assert found is not None
-    assert (found.cpu_s, found.throttled_s) == (2.5, 0.5)
+    assert (found.at_s, found.cpu_s, found.throttled_s) == (1767323045.5, 2.5, 0.5)
     assert (found.memory_bytes, found.rss_bytes, found.threads) == (70, 50, 6)
     assert (found.read_bytes, found.written_bytes, found.received_bytes, found.sent_bytes) == (3, 4, 11, 22)
 
