@@ -44,7 +44,7 @@ def test_the_packs_are_inside_and_in_order(unpacked: Path, tmp_path: Path) -> No
     assert "database_failover" in listed.stdout
     checked = faultload(unpacked, tmp_path, "validate", "memory")
     assert checked.returncode == 0, checked.stderr
-    assert "7 files in order" in checked.stdout
+    assert "8 files in order" in checked.stdout
     planned = faultload(unpacked, tmp_path, "plan", "memory", "--profile", "standard")
     assert planned.returncode == 0, planned.stderr
     assert "kill api" in planned.stdout
