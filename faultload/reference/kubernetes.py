@@ -28,7 +28,7 @@ from faultload.reference.lifecycle import Status
 NAMESPACE_ENV = "FAULTLOAD_NAMESPACE"
 IMAGE_ENV = "FAULTLOAD_REFERENCE_IMAGE"
 """An image that the nodes can pull; without it this machine's Docker engine builds one, for a cluster on it."""
-REMOVED_WITHIN_S = 90.0
+REMOVED_WITHIN_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
