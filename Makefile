@@ -10,7 +10,7 @@ DEMO_OUT ?=
 help:
 	@echo "make demo   run the main job: load, an API kill and a database failover on the reference system"
 	@echo "make test   linters, types and the tests; every kind of thing on the real system once"
-	@echo "make test-long  the other defects and every experiment on the real system, about six minutes"
+	@echo "make test-long  more of the same: defects, experiments, faults, the kill matrix; about twenty minutes"
 	@echo "make test-docker  faults and the reference system in containers; needs a Docker engine and compose"
 	@echo "make bench  how often the bounds are wrong, and what a verdict costs; about ten minutes"
 	@echo "make lint   ruff only       make types   mypy only"
@@ -31,11 +31,12 @@ test: $(STAMP) check
 	$(BIN)/python -m pytest -m "not long and not docker and not kubernetes"
 
 test-long: $(STAMP)
-	$(BIN)/python -m pytest -m "long and not docker and not kubernetes"
+	$(BIN)/python -m pytest -m "long and not docker and not kubernetes" tests/system
+	$(BIN)/python -m pytest -m "long and not docker and not kubernetes" -n 2 --dist loadfile tests/integration
 
 # Needs an engine that may be used (DOCKER_HOST, or dockerd here), and a base image: see docker/base-image.
 test-docker: $(STAMP)
-	$(BIN)/python -m pytest -m docker
+	$(BIN)/python -m pytest -m docker -n 2 --dist loadfile
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/coverage.py

@@ -21,7 +21,7 @@ from faultload.platforms.patroni import cluster, configuration, configure, nodes
 from faultload.platforms.postgres_holder import holders
 from faultload.target import Service
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,6 @@ def test_a_member_that_would_be_back_before_patroni_could_replace_it_is_not_kill
     assert long.gate() == []
 
 
-@pytest.mark.long
 def test_a_dead_member_is_started_again_by_undo_as_it_was_and_once_only(pair: RunningPair) -> None:
     leader = cluster(pair.urls).leader
     assert leader is not None

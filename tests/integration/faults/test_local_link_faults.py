@@ -20,6 +20,8 @@ from faultload.platforms.links import LinkProxy
 from faultload.platforms.local_processes import http_status
 from faultload.target import Service
 
+pytestmark = pytest.mark.long
+
 LINK = "edge -> web"
 
 

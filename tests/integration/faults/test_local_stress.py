@@ -22,6 +22,8 @@ from faultload.platforms.local_stress import EXPIRY_MARGIN_S
 from faultload.platforms.stressor import MEMORY_FLOOR, available_memory
 from faultload.processes import wait_gone
 
+pytestmark = pytest.mark.long
+
 MIB = 1024**2
 BURN = (
     "import time\nw, c = time.monotonic(), time.process_time()\n"

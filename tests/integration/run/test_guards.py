@@ -20,6 +20,8 @@ from faultload.platforms.links import LinkProxy
 from faultload.processes import state_of
 from faultload.record import RunDirectory
 
+pytestmark = pytest.mark.long
+
 ELSEWHERE = "http://shop.invalid:80"
 PAUSE_STORE = ("pause", {"service": "store"})
 

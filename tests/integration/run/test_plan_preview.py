@@ -12,6 +12,8 @@ from test_guards import untouched
 from faultload.processes import state_of
 from faultload.record import RunDirectory
 
+pytestmark = pytest.mark.long
+
 
 def scenario(workspace: Workspace, target: StandIn) -> Path:
     """Three pauses of one of two web servers, and a partition."""

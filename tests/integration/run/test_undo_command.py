@@ -14,6 +14,8 @@ from faultload.platforms.links import LinkProxy
 from faultload.processes import ProcessId, identify, state_of
 from faultload.record import RunDirectory
 
+pytestmark = pytest.mark.long
+
 
 def proxy_of(target: StandIn) -> ProcessId:
     """The link proxy's process: the last that the stand-in started."""
