@@ -105,11 +105,13 @@ def _go_first() -> None:
     """Ask for the highest priority: what the generator waits for a processor, it would measure as latency.
 
     Where the kernel groups processes by session (autogroup), niceness counts inside the group only, and the
-    group has one of its own. Not allowed to ordinary users, who go without.
+    group has one of its own: asked for only where this process is the whole session. Not allowed to ordinary
+    users, who go without.
     """
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-        Path("/proc/self/autogroup").write_text(str(_NICE))
+        if os.getsid(0) == os.getpid():
+            Path("/proc/self/autogroup").write_text(str(_NICE))
 
 
 def _end_when_orphaned(orders: Orders, engine: Engine) -> None:

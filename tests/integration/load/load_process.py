@@ -75,6 +75,7 @@ class Load:
             stdin=subprocess.PIPE,
             stderr=(folder / "stderr").open("wb"),
             env={**os.environ, **env},
+            start_new_session=True,  # as in a run: its priority is that of its session
         )
         self.start_ns = 0
 
