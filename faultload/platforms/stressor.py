@@ -164,6 +164,7 @@ def _fork(number: int, work: Callable[[int, Callable[[], None]], None], ready: i
     try:
         from faultload.lifeline import die_with_parent
 
+        os.setsid()  # the kernel may share processors out by session (sched(7), autogroup): each worker counts
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
             signal.signal(signum, signal.SIG_DFL)
         die_with_parent()
