@@ -51,6 +51,6 @@ def test_a_reference_system_left_behind_is_refused_until_undo(folder: Folder) ->
     assert folder.faultload("target", "status", "memory").returncode == 0, "what was left must still be there"
     done = folder.faultload("undo", "reference:memory:local")
     assert done.returncode == 0, done.stderr
-    assert "memory: stopped" in done.stdout
+    assert "reference:memory:local: stopped" in done.stdout
     assert "is not up" in folder.faultload("target", "status", "memory").stdout
     assert [name for name, one in processes.items() if one.alive()] == []
