@@ -56,10 +56,11 @@ def test_an_experiment_alone(memory: Path, file: Path, tmp_path: Path) -> None:
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads((tmp_path / "journal.json").read_text())["status"] == "completed"
     journals = sorted((Path(os.environ["XDG_STATE_HOME"]) / "faultload" / "chaos").iterdir())
     run = RunDirectory(journals[-1])
+    said = [event for kind in ("gate", "note", "witness") for event in run.events(kind)]
+    assert done.returncode == 0, f"{said}\n{done.stdout}{done.stderr}"
+    assert json.loads((tmp_path / "journal.json").read_text())["status"] == "completed"
     assert [line["state"] for line in run.faults()] == ["PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDONE"]
     assert [(one["of"], one["seen"]) for one in run.events("witness")] == [("there", True), ("gone", True)]
     assert run.faults()[0]["instances"]
