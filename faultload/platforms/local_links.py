@@ -241,6 +241,8 @@ def open_faults_of(proxy: LinkProxy, link: str, kind: str) -> list[str]:
     known = words()
     for fault in proxy.links().get(link, {}).get("faults") or []:
         other = known.get(str(fault.get("kind")))
+        if other is not None and other.one_shot:
+            continue  # it happened, and is over
         if other is None or other.layer == known[kind].layer:
             return [f"link '{link}' has an open fault already"]
     return []

@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -312,7 +313,7 @@ def test_it_comes_and_goes_from_the_command_line(tmp_path: Path) -> None:
     env = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
 
     def faultload(*words: str) -> subprocess.CompletedProcess[str]:
-        argv = ["python", "-m", "faultload", "target", *words, "--platform", "docker"]
+        argv = [sys.executable, "-m", "faultload", "target", *words, "--platform", "docker"]
         return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=180, check=False)
 
     try:
