@@ -13,7 +13,7 @@ import time
 from collections import Counter
 
 import pytest
-from light_system import Fault, LightSystem, injected, wait_for
+from light_system import Fault, LightSystem, injected, prepared, wait_for
 
 from faultload.errors import Refused
 from faultload.platforms.links import LinkProxy
@@ -170,6 +170,13 @@ def test_established_connections_are_reset_and_new_ones_work(light: LightSystem)
         assert all(took(port) < 2 for port in light.to_web)
         undone_once_and_for_all(light, fault)
     established.close()
+
+
+def test_a_reset_that_happened_keeps_no_other_fault_from_its_link(light: LightSystem) -> None:
+    with injected(light, "reset_connections", link=LINK) as fault:
+        assert fault.gone().seen, "the link proxy still knows it by its id"
+        with prepared(light, "latency", link=LINK, delay_ms=50) as other:
+            assert other.handler.gate() == []
 
 
 def test_all_requests_are_answered_with_an_error_also_on_old_connections(light: LightSystem) -> None:
