@@ -200,7 +200,8 @@ def _end(conductor: subprocess.Popen[str], run: Path) -> None:
     late = conductor.poll() is None
     if late:
         conductor.kill()
-    conductor.communicate()
+    if conductor.stdout is not None and not conductor.stdout.closed:
+        conductor.communicate()
     if late:
         raise Failed(f"the conductor did not end: {_story(run)}")
 

@@ -64,6 +64,7 @@ NOTHING_LASTS = {
     "restart": "its instances are back when it is active",
     "reset_connections": "over at once",
     "switchover_database": "another member leads and nothing is broken",
+    "failover_database": "another member may lead, and the old one follow it, when it is active",
 }
 """Kinds of which nothing stays to be seen while they are open."""
 
