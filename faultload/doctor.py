@@ -134,14 +134,11 @@ def _docker() -> Iterator[Finding]:
 
 def _kubernetes() -> Finding:
     """The cluster that the kubeconfig names."""
-    from kubernetes.client import VersionApi
-
-    from faultload.platforms.kubernetes_client import api_client, asking
+    from faultload.platforms.kubernetes_client import server_version
 
     try:
-        with asking("ask the cluster for its version"):
-            version = VersionApi(api_client(TargetFile(name="doctor", platform="kubernetes"))).get_code()
-        return Finding("Kubernetes", True, f"cluster of version {version.git_version}")
+        version = server_version(TargetFile(name="doctor", platform="kubernetes"))
+        return Finding("Kubernetes", True, f"cluster of version {version}")
     except FaultloadError as error:
         return Finding("Kubernetes", False, str(error), "only for faults on pods")
 

@@ -57,6 +57,25 @@ def api_client(target: TargetFile) -> ApiClient:
     return _client_class()(configuration)
 
 
+def current_context() -> str | None:
+    """The kubeconfig's current context by its name; None where there is no kubeconfig, as within a pod."""
+    from kubernetes import config
+
+    try:
+        contexts: Any = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
+        return str(contexts[1]["name"])
+    except config.ConfigException:
+        return None
+
+
+def server_version(target: TargetFile) -> str:
+    """The version of the cluster's API server. Raises TargetError when it does not answer."""
+    from kubernetes.client import VersionApi
+
+    with asking("reach the cluster"):
+        return str(VersionApi(api_client(target)).get_code().git_version)
+
+
 @cache
 def _client_class() -> type[ApiClient]:
     from kubernetes import client

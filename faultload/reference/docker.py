@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from faultload import state
-from faultload.errors import InvalidInput, Mistake, Refused, TargetError
+from faultload.errors import InvalidInput, Mistake, TargetError
 from faultload.platforms import docker_client
 from faultload.processes import ProcessId, descendants, end, identify, spawn
-from faultload.reference import catalogue, docker_image, docker_project
+from faultload.reference import catalogue, docker_image, docker_project, startrecord
 from faultload.reference.lifecycle import Status
 
+PLATFORM = "docker"
 BUILD_LIMIT_S = 1200.0
 """How long an image that is not there may take before a start is given up."""
-QUOTED_LINES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +27,6 @@ class DockerStarted:
     """A compose project on its way up."""
 
     name: str
-    target_id: str
     folder: Path
     logs: Path
     process: subprocess.Popen[bytes]
@@ -41,6 +34,10 @@ class DockerStarted:
     @property
     def target_file(self) -> Path:
         return self.folder / "target.yaml"
+
+    @property
+    def _log(self) -> Path:
+        return self.logs / "compose.log"
 
     def wait_ready(self, timeout_s: float = 60) -> Path:
         """The target file, once the whole system is ready; the time to build a missing image does not count.
@@ -51,24 +48,15 @@ class DockerStarted:
         while not self.target_file.exists():
             code = self.process.poll()
             if code is not None and not self.target_file.exists():
-                failed = state.read_json(self.folder / "failed.json") or {}
-                why = failed.get("error") or f"its start ended with {code}"
-                raise TargetError(f"{self.name} did not start: {why}\n{self._last_lines()}")
+                why = startrecord.reason(self.folder) or f"its start ended with {code}"
+                raise TargetError(f"{self.name} did not start: {why}\n{startrecord.end_of(self._log)}")
             if not built and (self.folder / "image.json").exists():
                 limit_s, since, built = timeout_s, time.monotonic(), True
             if time.monotonic() - since >= limit_s:
                 what = "ready" if built else "built"
-                raise TargetError(f"{self.name} is not {what} after {limit_s:g} s\n{self._last_lines()}")
+                raise TargetError(f"{self.name} is not {what} after {limit_s:g} s\n{startrecord.end_of(self._log)}")
             time.sleep(0.05)
         return self.target_file
-
-    def _last_lines(self) -> str:
-        log = self.logs / "compose.log"
-        try:
-            lines = log.read_text(errors="replace").splitlines()[-QUOTED_LINES:]
-        except FileNotFoundError:
-            return ""
-        return "\n".join([f"{log}:", *("  " + line for line in lines)])
 
 
 def check() -> None:
@@ -101,36 +89,19 @@ def start(
 
     Raises Refused when one is up already.
     """
-    target_id = catalogue.target_id(name, "docker")
-    folder = state.target_dir(target_id)
-    found = status(name)
-    if found is not None and found.running:
-        how = f"`faultload target down {name} --platform docker` stops it"
-        raise Refused(f"{name} is up already since {found.started}; {how}")
+    startrecord.refuse_second(status(name))
     left = stop(name)
     if left:
         raise TargetError(f"what is left of an earlier {name} does not go: {', '.join(left)}")
-    try:
-        folder.mkdir(parents=True, mode=0o700)
-    except FileExistsError:
-        raise Refused(f"{name} is being started by another process") from None
+    folder = startrecord.claim(name, PLATFORM)
     logs = (logs or folder / "logs").absolute()
-    argv = [sys.executable, "-m", "faultload.reference.docker_up", "--name", name, "--id", target_id]
-    argv += ["--folder", str(folder), "--logs", str(logs)]
-    for defect in defects:
-        argv += ["--defect", defect]
-    known = {
-        "starter": None,
-        "owner": None if owner is None else owner.to_json(),
-        "defects": list(defects),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "logs": str(logs),
-    }
+    argv = startrecord.command("faultload.reference.docker_up", name, PLATFORM, folder, logs, defects)
+    known = startrecord.entry(defects, logs, owner)
     state.write_json(_record(folder), known)
     process = spawn(argv, log=logs / "compose.log", env=extra_env)
     identity = identify(process.pid)
     state.write_json(_record(folder), known | {"starter": None if identity is None else identity.to_json()})
-    return DockerStarted(name, target_id, folder, logs, process)
+    return DockerStarted(name, folder, logs, process)
 
 
 def stop(name: str) -> list[str]:
@@ -139,17 +110,16 @@ def stop(name: str) -> list[str]:
     Works from any process, when it is half started, and when it is not up, too. The containers' logs are kept where
     its other logs are.
     """
-    folder = state.target_dir(catalogue.target_id(name, "docker"))
+    folder = startrecord.folder_of(name, PLATFORM)
     if not folder.exists():
         return []
     found: dict[str, Any] = state.read_json(_record(folder)) or {}
-    starter = _starter(found)
+    starter = startrecord.process_in(found, "starter")
     left = []
     if starter is not None:
         below = descendants(starter)
         left = [f"process {process.pid}" for process in end([starter, *below])]
-        with suppress(ChildProcessError, OSError):
-            os.waitpid(starter.pid, os.WNOHANG)
+        startrecord.reap(starter)
     project = docker_project.project_of(name)
     try:
         with docker_project.engine(timeout_s=60) as client:
@@ -158,42 +128,19 @@ def stop(name: str) -> list[str]:
             left += docker_project.remove(client, project)
     except TargetError as error:
         left.append(f"compose project {project}: {error}")
-    if not left:
-        shutil.rmtree(folder, ignore_errors=True)
-        if folder.exists():
-            left.append(f"folder {folder}")
-    return left
+    return left or startrecord.forget(folder)
 
 
 def status(name: str) -> Status | None:
     """What is known of it, or None when it is not up."""
-    target_id = catalogue.target_id(name, "docker")
-    folder = state.target_dir(target_id)
-    found: dict[str, Any] | None = state.read_json(_record(folder))
+    found = state.read_json(_record(startrecord.folder_of(name, PLATFORM)))
     if found is None:
         return None
-    starter = _starter(found)
-    owner = None if found["owner"] is None else ProcessId.from_json(found["owner"])
-    target_file = folder / "target.yaml"
+    starter = startrecord.process_in(found, "starter")
     starting = starter is not None and starter.alive()
-    url = None
-    with suppress(FileNotFoundError):
-        url = yaml.safe_load(target_file.read_text())["url"]
+    pids = {"compose": starter} if starting and starter is not None else {}
     running = starting or _has_containers(name)
-    return Status(
-        name=name,
-        target_id=target_id,
-        running=running,
-        ready=running and url is not None,
-        url=url,
-        target_file=target_file,
-        defects=tuple(found["defects"]),
-        pids={"compose": starter} if starting and starter is not None else {},
-        owner=owner,
-        owner_alive=None if owner is None else owner.alive(),
-        started=found["started"],
-        logs=Path(found["logs"]),
-    )
+    return startrecord.status_of(name, PLATFORM, found, running=running, pids=pids)
 
 
 def _has_containers(name: str) -> bool:
@@ -205,8 +152,3 @@ def _has_containers(name: str) -> bool:
 
 def _record(folder: Path) -> Path:
     return folder / "compose.json"
-
-
-def _starter(found: Mapping[str, Any]) -> ProcessId | None:
-    known = found.get("starter")
-    return None if known is None else ProcessId.from_json(known)

@@ -5,7 +5,6 @@ A process of its own, so that whoever asked may do other things, or die.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import importlib
 import logging
@@ -19,7 +18,7 @@ from typing import Any, Protocol
 
 from faultload import state
 from faultload.errors import TargetError
-from faultload.reference import docker_image, docker_project
+from faultload.reference import docker_image, docker_project, startrecord
 from faultload.reference.targetfile import write_target
 
 log = logging.getLogger("compose")
@@ -88,19 +87,12 @@ async def become_ready(planned: Project) -> None:
 
 def main() -> None:
     """A failed start leaves its reason in `failed.json` and the containers' logs beside its own."""
-    parser = argparse.ArgumentParser(prog="faultload.reference.docker_up")
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--id", required=True)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--logs", type=Path, required=True)
-    parser.add_argument("--defect", action="append", default=[])
-    given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    given = startrecord.arguments("faultload.reference.docker_up")
     try:
         bring_up(given.name, given.id, given.folder, frozenset(given.defect))
     except Exception as error:
         log.error("the start failed: %s", error, exc_info=not isinstance(error, TargetError))
-        state.write_json(given.folder / "failed.json", {"error": str(error)})
+        startrecord.failed(given.folder, str(error))
         with docker_project.engine() as client:
             docker_project.save_logs(client, docker_project.project_of(given.name), given.logs)
         sys.exit(1)

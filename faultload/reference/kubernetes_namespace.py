@@ -35,10 +35,7 @@ class Namespace:
 
     def reach(self) -> None:
         """Ask the API anything at all."""
-        from kubernetes.client import VersionApi
-
-        with cluster.asking("reach the cluster"):
-            VersionApi(cluster.api_client(self._about)).get_code()
+        cluster.server_version(self._about)
 
     def read(self) -> Any | None:
         """The namespace as it is now, or None."""

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from faultload import state
-from faultload.errors import InvalidInput, Mistake, Refused, TargetError
+from faultload.errors import InvalidInput, Mistake, TargetError
 from faultload.processes import ProcessId, identify, spawn, wait_gone
-from faultload.reference import catalogue, sweep
+from faultload.reference import startrecord, sweep
 from faultload.reference.lifecycle import Status
 
+PLATFORM = "local"
 NEEDED = (
     "httptools",
     "patroni",
@@ -35,7 +29,6 @@ NEEDED = (
     "uvicorn",
     "uvloop",
 )
-QUOTED_LINES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +36,6 @@ class LocalStarted:
     """A reference system on its way up."""
 
     name: str
-    target_id: str
     folder: Path
     logs: Path
     process: subprocess.Popen[bytes]
@@ -69,8 +61,7 @@ class LocalStarted:
         while not self.target_file.exists():
             code = self.poll()
             if code is not None:
-                failed = state.read_json(self.folder / "failed.json") or {}
-                why = failed.get("error") or f"its supervisor ended with {code}"
+                why = startrecord.reason(self.folder) or f"its supervisor ended with {code}"
                 raise TargetError(f"{self.name} did not start: {why}\n{self._last_lines(why)}")
             if time.monotonic() >= deadline:
                 raise TargetError(
@@ -84,11 +75,7 @@ class LocalStarted:
         log = self.logs / f"{why.split()[0]}.log"
         if not log.is_file():
             log = self.logs / "supervisor.log"
-        try:
-            lines = log.read_text(errors="replace").splitlines()[-QUOTED_LINES:]
-        except FileNotFoundError:
-            return ""
-        return "\n".join([f"{log}:", *("  " + line for line in lines)])
+        return startrecord.end_of(log)
 
 
 def start(
@@ -103,37 +90,18 @@ def start(
 
     Raises Refused when one is up already.
     """
-    target_id = catalogue.target_id(name)
-    folder = state.target_dir(target_id)
     found = status(name)
-    if found is not None and found.running:
-        raise Refused(f"{name} is up already since {found.started}; `faultload target down {name}` stops it")
+    startrecord.refuse_second(found)
     if found is not None:
         stop(name)
-    try:
-        folder.mkdir(parents=True, mode=0o700)
-    except FileExistsError:
-        raise Refused(
-            f"{name} is being started by another process; `faultload target down {name}` stops it"
-        ) from None
+    folder = startrecord.claim(name, PLATFORM)
     logs = (logs or folder / "logs").absolute()
-    argv = [sys.executable, "-m", "faultload.reference.supervisor", "--name", name, "--id", target_id]
-    argv += ["--folder", str(folder), "--logs", str(logs)]
-    for defect in defects:
-        argv += ["--defect", defect]
+    argv = startrecord.command("faultload.reference.supervisor", name, PLATFORM, folder, logs, defects)
     process = spawn(argv, log=logs / "supervisor.log", env=extra_env)
     identity = identify(process.pid)
-    state.write_json(
-        folder / "supervisor.json",
-        {
-            "supervisor": None if identity is None else identity.to_json(),
-            "owner": None if owner is None else owner.to_json(),
-            "defects": list(defects),
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "logs": str(logs),
-        },
-    )
-    return LocalStarted(name, target_id, folder, logs, process)
+    known = startrecord.entry(defects, logs, owner)
+    state.write_json(_record(folder), known | {"supervisor": None if identity is None else identity.to_json()})
+    return LocalStarted(name, folder, logs, process)
 
 
 def stop(name: str) -> list[str]:
@@ -141,10 +109,10 @@ def stop(name: str) -> list[str]:
 
     Works from any process, and when it is not up, too.
     """
-    folder = state.target_dir(catalogue.target_id(name))
+    folder = startrecord.folder_of(name, PLATFORM)
     if not folder.exists():
         return []
-    supervisor = _supervisor(folder)
+    supervisor = startrecord.process_in(state.read_json(_record(folder)), "supervisor")
     if supervisor is not None and supervisor.alive():
         supervisor.signal(signal.SIGTERM)
         supervisor.signal(signal.SIGCONT)
@@ -152,53 +120,23 @@ def stop(name: str) -> list[str]:
             supervisor.signal(signal.SIGKILL)
             wait_gone([supervisor], 5.0)
     left = [f"process {process.pid}" for process in sweep.sweep(folder)]
-    with suppress(ChildProcessError, OSError):
-        if supervisor is not None:
-            os.waitpid(supervisor.pid, os.WNOHANG)
-    if not left:
-        shutil.rmtree(folder, ignore_errors=True)
-        if folder.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-        if folder.exists():
-            left.append(f"folder {folder}")
-    return left
+    startrecord.reap(supervisor)
+    return left or startrecord.forget(folder)
 
 
 def status(name: str) -> Status | None:
     """What is known of a reference system, or None when it is not up."""
-    target_id = catalogue.target_id(name)
-    folder = state.target_dir(target_id)
-    found: dict[str, Any] | None = state.read_json(folder / "supervisor.json")
+    folder = startrecord.folder_of(name, PLATFORM)
+    found = state.read_json(_record(folder))
     if found is None:
         return None
-    supervisor = _supervisor(folder)
-    owner = None if found["owner"] is None else ProcessId.from_json(found["owner"])
-    target_file = folder / "target.yaml"
+    supervisor = startrecord.process_in(found, "supervisor")
     running = supervisor is not None and supervisor.alive()
-    url = None
-    with suppress(FileNotFoundError):
-        url = yaml.safe_load(target_file.read_text())["url"]
-    return Status(
-        name=name,
-        target_id=target_id,
-        running=running,
-        ready=running and url is not None,
-        url=url,
-        target_file=target_file,
-        defects=tuple(found["defects"]),
-        pids=sweep.recorded(folder),
-        owner=owner,
-        owner_alive=None if owner is None else owner.alive(),
-        started=found["started"],
-        logs=Path(found["logs"]),
-    )
+    return startrecord.status_of(name, PLATFORM, found, running=running, pids=sweep.recorded(folder))
 
 
-def _supervisor(folder: Path) -> ProcessId | None:
-    found = state.read_json(folder / "supervisor.json")
-    if found is None or found["supervisor"] is None:
-        return None
-    return ProcessId.from_json(found["supervisor"])
+def _record(folder: Path) -> Path:
+    return folder / "supervisor.json"
 
 
 def check() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import importlib
 import logging
@@ -16,7 +15,7 @@ from typing import Any, Protocol
 
 from faultload import state
 from faultload.processes import ProcessId, identify, myself, spawn
-from faultload.reference import sweep
+from faultload.reference import startrecord, sweep
 from faultload.reference.program import Program
 from faultload.reference.targetfile import write_target
 
@@ -151,21 +150,14 @@ async def _ended(child: subprocess.Popen[bytes]) -> int:
 
 def main() -> None:
     """Run until SIGTERM; a failed start leaves its reason in `failed.json`."""
-    parser = argparse.ArgumentParser(prog="faultload.reference.supervisor")
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--id", required=True)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--logs", type=Path, required=True)
-    parser.add_argument("--defect", action="append", default=[])
-    given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    given = startrecord.arguments("faultload.reference.supervisor")
     try:
         module = importlib.import_module(f"faultload.reference.{given.name}.system")
         system = module.System.plan(given.folder, frozenset(given.defect))
         asyncio.run(Supervisor(given.name, given.id, given.folder, given.logs, system).run())
     except Exception as error:
         log.exception("the start failed")
-        state.write_json(given.folder / "failed.json", {"error": str(error)})
+        startrecord.failed(given.folder, str(error))
         sys.exit(1)
 
 
