@@ -152,7 +152,7 @@ def _play(
     # when its undo begins, a fault may have ended by its own time-out on the target's side
     visible = cell.kind not in NOTHING_LASTS and cell.moment != "undo"
     if visible and world.facts() == before:
-        result.wrong.append("nothing of the fault was to be seen before the kill")
+        result.wrong.append(f"nothing of the fault was to be seen before the kill: {_ages(run)}; {_story(run)}")
     known = processes_of(RunDirectory(run))
     dead = [process for name, process in known.items() if name.partition("-")[0] in cell.victims]
     chaos = [process for name, process in known.items() if name.startswith("chaos-")]
@@ -237,6 +237,13 @@ def _open(workspace: Workspace) -> list[str]:
         else:
             os.environ["XDG_STATE_HOME"] = here
     return [f"{fault.label} {fault.state}" for fault in faults] + unreadable
+
+
+def _ages(run: Path) -> str:
+    """How long ago a run's fault came into each of its states, for a failure's message."""
+    record = RunDirectory(run)
+    now = record.clock.now()
+    return ", ".join(f"{line['state']} {now - line['t']:.1f} s ago" for line in record.faults())
 
 
 def _undone_by(run: Path) -> str:

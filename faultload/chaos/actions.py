@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -101,7 +102,8 @@ def _inject(
     session.check_may_go_on()
     run, settings = session.run, configuration or {}
     request = FaultRequest(
-        fault_id=f"{session.label(fault)}#{session.k}@{run.path.name}",
+        # what a fault leaves is found again by its id: no other run's is the same, whatever its folder is called
+        fault_id=f"{session.label(fault)}#{session.k}@{run.path.name}-{secrets.token_hex(4)}",
         kind=kind,
         arguments=arguments,
         duration_s=float(duration_s if duration_s is not None else settings.get("duration_s", 10.0)),

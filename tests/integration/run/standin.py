@@ -17,6 +17,7 @@ import yaml
 
 from faultload.processes import ProcessId, identify
 from faultload.record import RunDirectory
+from faultload.reference.ports import free_ports
 
 HERE = Path(__file__).parent
 SERVER = str(HERE / "plain_server.py")
@@ -31,13 +32,23 @@ class Visit(Journey):
 """
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that are free now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+def held_ports(count: int) -> dict[int, socket.socket]:
+    """Ports of the loopback that are free now, each held by a socket, so that others choose other ones.
+
+    A bound socket that does not listen keeps a port from whoever looks for a free one; servers listen beside it.
+    """
+    held: dict[int, socket.socket] = {}
+    while len(held) < count:
+        for port in free_ports(count - len(held)):
+            holder = socket.socket()
+            try:
+                holder.bind(("127.0.0.1", port))  # not yet reusable: of two who try, one gets it
+            except OSError:
+                holder.close()
+                continue
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held[port] = holder
+    return held
 
 
 def wait_for(condition: Any, timeout_s: float, what: str) -> None:
@@ -57,8 +68,8 @@ class StandIn:
     def __init__(self, folder: Path, env: Mapping[str, str], fail: int = 0) -> None:
         self.folder = folder
         self.env = {**os.environ, **env}
-        self.web = free_ports(8)
-        *self.web, self.store, self.cache, self.control, self.to_store, self.to_cache, self.spare = self.web
+        self._held = held_ports(8)
+        *self.web, self.store, self.cache, self.control, self.to_store, self.to_cache, self.spare = self._held
         self.processes: list[subprocess.Popen[bytes]] = []
         self.fail = fail
         self.servers = {port: self.start_server(port) for port in (*self.web, self.store, self.cache)}
@@ -124,6 +135,8 @@ class StandIn:
             argv = process.info["cmdline"] or []
             if SERVER in argv and any(str(port) in argv for port in self.servers):
                 process.kill()
+        for holder in self._held.values():
+            holder.close()
 
 
 def listens(port: int) -> bool:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from standin import Workspace, free_ports, listens, states, wait_for
+from standin import Workspace, listens, states, wait_for
 
 from faultload.processes import identify, state_of
 from faultload.record import RunDirectory
+from faultload.reference.ports import free_ports
 
 
 class Own:
