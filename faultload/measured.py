@@ -111,6 +111,18 @@ class Measured:
             if fault.gate is False and not (forgiven and fault.fault in self.by_chance)
         ]
 
+    @cached_property
+    def missing(self) -> list[str]:
+        """The planned injections that did not happen, and of which the record does not say why; by label.
+
+        None of a run that was cut short: what had not come yet is missed by nobody.
+        """
+        if self.info.get("stopped") or self.info.get("ended") is None:
+            return []
+        explained = {one.label for one in self.faults if one.injected_at is not None or one.gate is False}
+        planned = [f"{one['fault']}#{one['k']}" for one in self.info.get("injections", ())]
+        return [label for label in planned if label not in explained]
+
     def of_kind(self, kind: str) -> Iterable[Mapping[str, Any]]:
         return (event for event in self.events if event.get("kind") == kind)
 

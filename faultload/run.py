@@ -235,6 +235,7 @@ def _run_one(
     os.environ[SECRETS_ENV] = ",".join(sorted(secrets))
     run = RunDirectory.create(path)
     seed = wishes.seed if wishes.seed is not None else random.SystemRandom().randrange(2**31)
+    injections = injections_of(prepared.scenario, prepared.profile, prepared.experiments, seed)
     run.begin(
         {
             "scenario": prepared.scenario.to_json(),
@@ -246,6 +247,7 @@ def _run_one(
             "secrets": sorted(secrets),
             "command": list(wishes.command),
             "load": _load_plan(prepared, seed, wishes.workers),
+            "injections": [{"fault": one.fault, "k": one.k, "at_s": one.at_s} for one in injections],
             **_chance(prepared, seed),
         }
     )
@@ -256,7 +258,7 @@ def _run_one(
         scenario=prepared.scenario,
         profile=prepared.profile,
         target=prepared.target,
-        injections=injections_of(prepared.scenario, prepared.profile, prepared.experiments, seed),
+        injections=injections,
         workers=wishes.workers,
         slo=declared_slo(prepared.scenario, prepared.profile),
         screen=own_screen,

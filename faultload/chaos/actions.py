@@ -11,12 +11,13 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from faultload.chaos.gate import problems, shared_instances
 from faultload.chaos.guard import check_fault, check_target
 from faultload.chaos.journal import OpenFault, open_faults, pause_for_test, plan_fault, readable_faults
-from faultload.chaos.session import AT_ENV, Session
+from faultload.chaos.session import AT_ENV, Session, leave, said
 from faultload.chaos.undo import undo as undo_fault
 from faultload.errors import FaultloadError, NotUndone
 from faultload.faults import fault_for, words
@@ -27,6 +28,20 @@ Configuration = dict[str, Any] | None
 Result = dict[str, Any]
 
 
+def _or_leave(action: Callable[..., Result]) -> Callable[..., Result]:
+    """An action whose failure ends the experiment: Chaos Toolkit would go on, and call it completed."""
+
+    @wraps(action)
+    def act(*args: Any, **kwargs: Any) -> Result:
+        try:
+            return action(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever it is: said, and the rollbacks run
+            leave(said(error))
+
+    return act
+
+
+@_or_leave
 def hold(duration_s: float, configuration: Configuration = None) -> Result:
     """Keep what was injected for `duration_s`, or shorter when somebody asks to stop."""
     session = Session.current(configuration)
@@ -39,7 +54,8 @@ def hold(duration_s: float, configuration: Configuration = None) -> Result:
 def undo(fault: str, configuration: Configuration = None) -> Result:
     """Undo a fault that this experiment injected; does nothing for one that it did not.
 
-    Raises NotUndone when the fault is still there afterwards.
+    Raises NotUndone when the fault is still there afterwards, and ends the experiment as interrupted when it is the
+    last one: of a rollback that merely fails Chaos Toolkit takes no notice.
     """
     session = Session.current(configuration)
     opened = session.opened.get(fault)
@@ -55,6 +71,10 @@ def undo(fault: str, configuration: Configuration = None) -> Result:
         gone = undo_fault(opened, "chaos")
     finally:
         session.undoing = False
+    session.tried[fault] = gone
+    if set(session.opened) <= set(session.tried) and not all(session.tried.values()):
+        left = ", ".join(name for name, undone in session.tried.items() if not undone)
+        session.leave(f"not undone: {left}: `faultload undo` tries again")  # the last one: the experiment fails
     if not gone:
         raise NotUndone(f"{opened.label} could not be undone: `faultload undo` tries again")
     return {"fault": fault, "undone": True}
@@ -63,6 +83,7 @@ def undo(fault: str, configuration: Configuration = None) -> Result:
 def _action(word: FaultWord) -> Callable[..., Result]:
     """The action of a word: its arguments, `fault`, `duration_s`, `seed`, and Chaos Toolkit's configuration."""
 
+    @_or_leave
     def act(
         fault: str = word.name,
         duration_s: float | None = None,
@@ -118,17 +139,19 @@ def _inject(
     try:
         handler.inject(instances, plan)
     except Exception as error:  # noqa: BLE001 - whatever it is: said, and perhaps half injected, so undone
-        run.event("note", what="inject_failed", fault=label, k=k, text=_said(error))
-        run.event("witness", fault=label, k=k, of="there", seen=False, what=_said(error))
-        session.leave(f"{label} could not be injected: {_said(error)}")
+        run.event("note", what="inject_failed", fault=label, k=k, text=said(error))
+        run.event("witness", fault=label, k=k, of="there", seen=False, what=said(error))
+        session.leave(f"{label} could not be injected: {said(error)}")
     pause_for_test("injected")
     opened = session.opened[fault] = opened.mark("ACTIVE", "chaos")
     try:
         sight = handler.witness(instances)
     except Exception as error:  # noqa: BLE001 - a witness that fails has seen nothing
-        sight = Sight(False, _said(error))
+        sight = Sight(False, said(error))
     run.event("witness", fault=label, k=k, of="there", seen=sight.seen, what=sight.what)
     pause_for_test("witnessed")
+    if session.standalone and not sight.seen:
+        session.leave(f"{label} was not witnessed: {sight.what}")
     return _result(opened, sight.seen, sight.what)
 
 
@@ -155,8 +178,8 @@ def _planned(session: Session, request: FaultRequest, fault: str) -> tuple[Platf
             plan = handler.undo_plan(instances)
         except Exception as error:  # noqa: BLE001 - whatever it is: said, and nothing was touched yet
             refused = isinstance(error, FaultloadError)
-            run.event("note", what="not_injected", fault=label, k=k, refused=refused, text=_said(error))
-            session.leave(_said(error))
+            run.event("note", what="not_injected", fault=label, k=k, refused=refused, text=said(error))
+            session.leave(said(error))
         opened = plan_fault(
             run,
             target,
@@ -170,11 +193,6 @@ def _planned(session: Session, request: FaultRequest, fault: str) -> tuple[Platf
         )
         session.opened[fault] = opened
     return handler, opened
-
-
-def _said(error: Exception) -> str:
-    """An error in words; of one that nobody expected its type too."""
-    return str(error) if isinstance(error, FaultloadError) else f"{type(error).__name__}: {error}"
 
 
 def _result(opened: OpenFault, witnessed: bool, what: str) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib
+import logging
 import os
 import signal
 import threading
@@ -17,7 +18,7 @@ from typing import Any, NoReturn
 
 from faultload.chaos.guard import APPROVED_ENV, kill_switch
 from faultload.chaos.journal import OpenFault
-from faultload.errors import InvalidInput
+from faultload.errors import FaultloadError, InvalidInput
 from faultload.platforms import identified
 from faultload.processes import ProcessId
 from faultload.record import RunDirectory
@@ -35,6 +36,18 @@ LIFE_ENV = "FAULTLOAD_LIFE_FD"
 TARGET_ENV = "FAULTLOAD_TARGET"
 PLANNING_PATIENCE_S = 60.0
 _LEAVE_WITH_ROLLBACKS = 20  # Chaos Toolkit's own code for "stop now, with rollbacks" (chaoslib.exit)
+_log = logging.getLogger("chaostoolkit")
+
+
+def leave(why: str) -> NoReturn:
+    """End the experiment now, as interrupted; its rollbacks run. An action that merely fails would not end it."""
+    _log.error(why)
+    raise SystemExit(_LEAVE_WITH_ROLLBACKS)
+
+
+def said(error: Exception) -> str:
+    """An error in words; of one that nobody expected its type too."""
+    return str(error) if isinstance(error, FaultloadError) else f"{type(error).__name__}: {error}"
 
 
 class Session:
@@ -46,6 +59,8 @@ class Session:
         self.target: TargetFile = identified(read_target(target_file))
         self.opened: dict[str, OpenFault] = {}
         self.stopping: str | None = None
+        self.tried: dict[str, bool] = {}
+        """Faults that an undo was tried of, and whether they are gone."""
         self.undoing = False
         in_run = RunDirectory.from_environment()
         self.standalone = in_run is None
@@ -58,10 +73,13 @@ class Session:
 
     @classmethod
     def current(cls, configuration: dict[str, Any] | None) -> Session:
-        """The session of this process, made at the first action."""
+        """The session of this process, made at the first action; leaves where none can be made."""
         if cls._current is None:
             named = (configuration or {}).get("target") or os.environ.get(TARGET_ENV) or ".faultload/target.yaml"
-            cls._current = cls(Path(str(named)))
+            try:
+                cls._current = cls(Path(str(named)))
+            except Exception as error:  # noqa: BLE001 - whatever it is: nothing may go on without a guard
+                leave(said(error))
         return cls._current
 
     # -- stopping
@@ -91,9 +109,9 @@ class Session:
         threading.Thread(target=watch, daemon=True).start()
 
     def leave(self, why: str) -> NoReturn:
-        """End the experiment now; its rollbacks run."""
+        """End the experiment now; its rollbacks run, and nothing else does."""
         self.stopping = why
-        raise SystemExit(_LEAVE_WITH_ROLLBACKS)
+        leave(why)
 
     def check_may_go_on(self) -> None:
         """Leave when somebody asked to stop."""

@@ -271,7 +271,7 @@ def test_kill_by_a_count_above_the_guards_limit_is_refused(space: Space) -> None
         check_fault(fault.target, fault.request, instances)
 
 
-def test_the_choice_of_pods_is_repeatable_by_seed(space: Space) -> None:
+def test_trap_the_choice_of_pods_is_repeatable_by_seed(space: Space) -> None:
     space.deploy("web", 3)
     fault = space.fault(space.target("web"), "kill", service="web")
     assert fault.here.resolve() == fault.elsewhere().resolve()

@@ -156,7 +156,7 @@ def test_without_any_right_the_cluster_cannot_even_be_named(account: Account) ->
         platform_of(target).identity()
 
 
-def test_drain_is_refused_by_name_where_evictions_are_of_an_older_version(space: Space) -> None:
+def test_trap_drain_is_refused_by_name_where_evictions_are_of_an_older_version(space: Space) -> None:
     """policy/v1 evictions came with Kubernetes 1.22; clients of today speak nothing older."""
     served = {(one.name, one.version) for one in core(space.api).get_api_resources().resources}
     if ("pods/eviction", "v1") in served:

@@ -7,8 +7,11 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +93,7 @@ class StandIn:
                 }
             ]
         config.write_text(json.dumps({"control": self.control, "links": links}))
-        self._start([sys.executable, "-m", "faultload.platforms.linkproxy", "--config", str(config)])
+        self.proxy = self._start([sys.executable, "-m", "faultload.platforms.linkproxy", "--config", str(config)])
         for port in (*self.servers, self.control):
             wait_for(lambda port=port: listens(port), 20, f"port {port} listens")
         self.target_file = folder / "target.yaml"
@@ -145,6 +148,38 @@ def listens(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def lying_proxy(listen: int) -> Iterator[int]:
+    """A link proxy's control API that says yes to everything and does nothing."""
+    pair = {"name": "p", "listen": listen, "upstream": ["127.0.0.1", listen], "protocol": "http"}
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            length = int(self.headers.get("content-length") or 0)
+            self.rfile.read(length)
+            body = json.dumps(
+                {"links": {"web -> store": {"pairs": [pair], "faults": []}}, "removed": True}
+            ).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_PUT = do_DELETE = answer  # noqa: N815 - http.server's names
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 class Workspace:
@@ -220,6 +255,17 @@ class Workspace:
         self.faultload("undo", "--all")
         for process in processes_in(self.state.parent):
             process.kill()
+
+
+def start_chaos(workspace: Workspace, target: StandIn, file: Path, **env: str) -> subprocess.Popen[bytes]:
+    """Start `chaos run` on an experiment, alone."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "chaostoolkit", "--no-version-check", "--no-log-file", "run", str(file)],
+        cwd=workspace.folder,
+        env={**os.environ, **workspace.env, "FAULTLOAD_TARGET": str(target.target_file), **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def experiment(faults: Sequence[tuple[str, dict[str, Any]]], duration_s: float) -> dict[str, Any]:

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
-from standin import StandIn, Workspace, experiment, wait_for
+from standin import StandIn, Workspace, experiment, start_chaos, wait_for
 
 from faultload.processes import state_of
 from faultload.record import RunDirectory
 
 TWO = [("pause", {"service": "store"}), ("pause", {"service": "cache"})]
-
-
-def start_chaos(workspace: Workspace, target: StandIn, file: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "chaostoolkit", "--no-version-check", "--no-log-file", "run", str(file)],
-        cwd=workspace.folder,
-        env={**os.environ, **workspace.env, "FAULTLOAD_TARGET": str(target.target_file)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
 
 
 def journal(workspace: Workspace) -> RunDirectory | None:
@@ -40,7 +26,7 @@ def latest(workspace: Workspace) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1], ids=lambda s: s.name)
-def test_a_signal_between_two_faults_stops_the_second(
+def test_trap_a_signal_between_two_faults_stops_the_second(
     workspace: Workspace, target: StandIn, signum: signal.Signals
 ) -> None:
     file = workspace.folder / "two.yaml"
@@ -57,7 +43,7 @@ def test_a_signal_between_two_faults_stops_the_second(
     assert result["status"] == "interrupted"
 
 
-def test_a_killed_chaos_process_is_undone_by_its_own_warden(workspace: Workspace, target: StandIn) -> None:
+def test_trap_a_killed_chaos_process_is_undone_by_its_own_warden(workspace: Workspace, target: StandIn) -> None:
     file = workspace.folder / "one.yaml"
     file.write_text(yaml.safe_dump(experiment(TWO[:1], duration_s=30)))
     process = start_chaos(workspace, target, file)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from standin import StandIn, Workspace, experiment, states, wait_for
+from standin import StandIn, Workspace, experiment, start_chaos, states, wait_for
 
 from faultload.chaos.journal import open_faults
 from faultload.platforms.links import LinkProxy
@@ -249,23 +249,16 @@ def chaos(
     """Run one experiment alone; its exit code, and what its own journal says about the refusal."""
     file = workspace.folder / "alone.yaml"
     file.write_text(yaml.safe_dump(experiment([(func, arguments)], duration_s=2)))
-    done = subprocess.run(
-        [sys.executable, "-m", "chaostoolkit", "--no-version-check", "--no-log-file", "run", str(file)],
-        cwd=workspace.folder,
-        env={**os.environ, **workspace.env, "FAULTLOAD_TARGET": str(target.target_file), **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=60,
-        check=False,
-    )
+    process = start_chaos(workspace, target, file, **env)
+    output, _ = process.communicate(timeout=60)
     found = list((workspace.state / "faultload" / "chaos").glob("*"))
-    assert len(found) == 1, done.stdout
+    assert len(found) == 1, output
     run = RunDirectory(found[0])
     assert run.faults() == [], "nothing was planned"
     said = [
         str(event.get("text") or event.get("why")) for event in run.events() if event["kind"] in ("note", "gate")
     ]
-    return done.returncode, "; ".join(said)
+    return process.returncode, "; ".join(said)
 
 
 ALONE: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, str], str]] = {
@@ -322,18 +315,7 @@ def test_an_experiment_alone_on_a_confirmed_target_elsewhere_is_done(workspace: 
     target.write_target(url=ELSEWHERE, allow=[ELSEWHERE])
     file = workspace.folder / "alone.yaml"
     file.write_text(yaml.safe_dump(experiment([PAUSE_STORE], duration_s=1)))
-    done = subprocess.run(
-        [sys.executable, "-m", "chaostoolkit", "--no-version-check", "--no-log-file", "run", str(file)],
-        cwd=workspace.folder,
-        env={
-            **os.environ,
-            **workspace.env,
-            "FAULTLOAD_TARGET": str(target.target_file),
-            "FAULTLOAD_APPROVED": ELSEWHERE,
-        },
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = start_chaos(workspace, target, file, FAULTLOAD_APPROVED=ELSEWHERE)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
     assert state_of(target.servers[target.store]) != "T"

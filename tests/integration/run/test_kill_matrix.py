@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import random
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[2]))
-
 from kill_cell import Cell
 from kill_matrix import cells_of, chosen_kinds, run_cells, run_side_by_side
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from standin import StandIn, Workspace, states
+from standin import StandIn, Workspace, lying_proxy, states
 
 from faultload.processes import identify
 from faultload.record import RunDirectory
@@ -32,38 +28,6 @@ def short(rate: str = "20/s", seconds: int = 8, **more: Any) -> dict[str, Any]:
         "timeout": "2s",
         **more,
     }
-
-
-@contextmanager
-def lying_proxy(listen: int) -> Iterator[int]:
-    """A link proxy's control API that says yes to everything and does nothing."""
-    pair = {"name": "p", "listen": listen, "upstream": ["127.0.0.1", listen], "protocol": "http"}
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            length = int(self.headers.get("content-length") or 0)
-            self.rfile.read(length)
-            body = json.dumps(
-                {"links": {"web -> store": {"pairs": [pair], "faults": []}}, "removed": True}
-            ).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_PUT = do_DELETE = answer  # noqa: N815 - http.server's names
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_a_fault_that_no_witness_sees_makes_the_run_invalid(workspace: Workspace, target: StandIn) -> None:

@@ -201,7 +201,7 @@ def test_the_kill_switch(run: RunDirectory, state: Path, monkeypatch: pytest.Mon
     assert kill_switch() == tmp_path / "named"
 
 
-def test_the_same_seed_chooses_the_same_instances() -> None:
+def test_trap_the_same_seed_chooses_the_same_instances() -> None:
     instances = web(10)
 
     def chosen(seed: int, run: str = "a", **arguments: Any) -> list[str]:
@@ -209,6 +209,7 @@ def test_the_same_seed_chooses_the_same_instances() -> None:
         return [instance.id for instance in choose(one, "web", list(reversed(instances)))]
 
     assert chosen(7, count=4) == chosen(7, run="b", count=4)
+    assert len(set(chosen(7, count=10))) == 10, "none twice"
     assert len({tuple(chosen(seed)) for seed in range(40)}) > 5
     assert (len(chosen(1)), len(chosen(1, share=0.35)), len(chosen(1, share=0.01))) == (1, 3, 1)
     with pytest.raises(Refused, match="has 10 running instances, 11 were asked for"):

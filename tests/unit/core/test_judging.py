@@ -482,7 +482,7 @@ def test_the_worst_objective_is_the_verdict(run: RunDirectory) -> None:
     assert all(one["n"] is not None for one in verdict["objectives"])
 
 
-def test_what_was_not_measured_never_passes(run: RunDirectory) -> None:
+def test_trap_what_was_not_measured_never_passes(run: RunDirectory) -> None:
     verdict = judged(with_objectives(run, "mean(nothing) >= 1"))
     assert (verdict["verdict"], verdict["exit_code"]) == ("INCONCLUSIVE", 3)
 
