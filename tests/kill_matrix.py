@@ -74,8 +74,12 @@ def run_cells(cells: Sequence[Cell], platform: str, say: Callable[[str], None] =
                 try:
                     database = platform == "local" and left[0].kind in DATABASE_KINDS
                     make = DatabaseWorld if database else WORLDS[platform]
-                    world = make(workspace)
-                    while left:
+                    try:
+                        world = make(workspace)
+                    except Exception as error:  # noqa: BLE001 - a bad cell, and the others are played
+                        results.append(Result(left.pop(0), wrong=[f"the stand-in did not start: {error}"]))
+                        say(f"{len(results):4}/{len(cells)}  {_line(results[-1])}")
+                    while world is not None and left:
                         result = play(left.pop(0), world, workspace)
                         results.append(result)
                         say(f"{len(results):4}/{len(cells)}  {_line(result)}")

@@ -86,8 +86,7 @@ class LocalWorld(World):
         self.written = workspace.folder / "written"  # memory is no disk that could be slow
         self.written.mkdir()
         (self.disk / "of-others").write_text("stays")
-        self.bystander = subprocess.Popen(["sleep", "3600"], env={"PATH": os.environ["PATH"]})
-        self.bystander.send_signal(signal.SIGSTOP)
+        self.bystander = _stopped_process()
         self.proxy.add(
             "cache -> store", "of-others#1@elsewhere", "latency", {"delay_ms": 1.0, "jitter_ms": 0.0}, 3600
         )
@@ -162,8 +161,7 @@ class DatabaseWorld(World):
             links={},
         )
         self.target_file = self.standin.target_file
-        self.bystander = subprocess.Popen(["sleep", "3600"], env={"PATH": os.environ["PATH"]})
-        self.bystander.send_signal(signal.SIGSTOP)
+        self.bystander = _stopped_process()
         self.pair.wait_whole()
 
     def arguments(self, kind: str) -> dict[str, Any] | None:
@@ -217,6 +215,13 @@ class DatabaseWorld(World):
         self.bystander.wait()
         self.pair.stop()
         self.standin.end()
+
+
+def _stopped_process() -> subprocess.Popen[bytes]:
+    """A process of somebody else's, stopped; in a session of its own, as the kernel wakes an orphaned group's."""
+    process = subprocess.Popen(["sleep", "3600"], env={"PATH": os.environ["PATH"]}, start_new_session=True)
+    process.send_signal(signal.SIGSTOP)
+    return process
 
 
 def state_of_pid(pid: int) -> str | None:
