@@ -73,7 +73,7 @@ def until(condition: Callable[[], Any], timeout_s: float, what: Callable[[], str
     while not condition():
         if time.monotonic() - started > timeout_s:
             raise Failed(f"not within {timeout_s:g} s: {what if isinstance(what, str) else what()}")
-        time.sleep(0.05)
+        time.sleep(0.2)
     return time.monotonic() - started
 
 
@@ -111,11 +111,9 @@ def _settled(world: World) -> Facts:
 
 
 def _start(cell: Cell, world: World, workspace: Workspace, run: Path) -> subprocess.Popen[str]:
-    arguments = world.arguments(cell.kind)
-    assert arguments is not None
     fault = {
         "name": "one",
-        "experiment": workspace.experiment("one", cell.kind, arguments, world.duration_s),
+        "experiment": workspace.experiment("one", cell.kind, world.arguments(cell.kind), world.duration_s),
         "at": "5s",
     }
     scenario = workspace.scenario(

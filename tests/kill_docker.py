@@ -5,15 +5,17 @@ from __future__ import annotations
 import secrets
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
-from kill_worlds import Facts, World, command_lines, status_of
+from kill_worlds import DatabaseWorld, Facts, World, command_lines, status_of
 from standin import Workspace, wait_for
 
 sys.path.insert(0, str(Path(__file__).parent / "docker"))
+
+from container_pair import ContainerPair
 
 from faultload.platforms import docker_client, helper_image
 
@@ -43,10 +45,32 @@ http.server.ThreadingHTTPServer(('', 8080), Handler).serve_forever()
 """
 
 
+_STORE, _LINK = {"service": "store"}, {"link": "web -> store"}
+
+
 class DockerWorld(World):
     """Two containers on a network; a paused container and an nftables table of others."""
 
     platform = "docker"
+    shows: ClassVar = {
+        "kill": _STORE,
+        "terminate": {**_STORE, "grace_s": 2},
+        "restart": _STORE,
+        "pause": _STORE,
+        "scale": {**_STORE, "to": 2},
+        "partition": _LINK,
+        "isolate": _STORE,
+        "latency": {**_LINK, "delay_ms": 400},
+        "loss": {**_LINK, "share": 1.0},
+        "bandwidth": {**_LINK, "bytes_per_s": 300},
+        "reset_connections": _LINK,
+        "dns_failure": {"service": "web"},
+        "http_error": {**_LINK, "status": 503},
+        "cpu_stress": {**_STORE, "workers": 1, "load": 0.3},
+        "memory_stress": {**_STORE, "bytes": "16MB"},
+        "io_stress": {**_STORE, "path": "/tmp"},
+        "fill_disk": {**_STORE, "path": "/data", "floor": "32MB"},
+    }
     duration_s = 8.0
 
     def __init__(self, workspace: Workspace) -> None:
@@ -109,29 +133,6 @@ class DockerWorld(World):
         found.start()
         return found
 
-    def arguments(self, kind: str) -> dict[str, Any] | None:
-        service, link = {"service": "store"}, {"link": "web -> store"}
-        known: Mapping[str, dict[str, Any]] = {
-            "kill": service,
-            "terminate": {**service, "grace_s": 2},
-            "restart": service,
-            "pause": service,
-            "scale": {**service, "to": 2},
-            "partition": link,
-            "isolate": service,
-            "latency": {**link, "delay_ms": 400},
-            "loss": {**link, "share": 1.0},
-            "bandwidth": {**link, "bytes_per_s": 300},
-            "reset_connections": link,
-            "dns_failure": {"service": "web"},
-            "http_error": {**link, "status": 503},
-            "cpu_stress": {**service, "workers": 1, "load": 0.3},
-            "memory_stress": {**service, "bytes": "16MB"},
-            "io_stress": {**service, "path": "/tmp"},
-            "fill_disk": {**service, "path": "/data", "floor": "32MB"},
-        }
-        return known.get(kind)
-
     def facts(self) -> Facts:
         mine = self.client.containers.list(
             all=True, filters={"label": f"{docker_client.PROJECT}={self.name}"}, ignore_removed=True
@@ -144,7 +145,7 @@ class DockerWorld(World):
             "queues": [self._inside(one, "tc qdisc show") for one in (self.web, self.store)],
             "disks": [self._inside(one, "find /data /tmp -type f") for one in (self.web, self.store)],
             "names": self._inside(self.web, "cat /etc/resolv.conf /etc/hosts"),
-            "helpers": self._helpers(),
+            "helpers": helpers_of(self.client, self.made),
             "of others": self.client.containers.get(self.other.id).status,
             "processes": [line for line in command_lines(self.workspace.folder) if "helper" in line],
         }
@@ -160,29 +161,54 @@ class DockerWorld(World):
         lines = answer.output.decode(errors="replace").splitlines()
         return "\n".join(line for line in lines if self.name not in line and not _own_address(line))
 
-    def _helpers(self) -> list[str]:
-        """Containers beside ours: in a namespace of theirs, or marked with a fault of these runs."""
-        found = []
-        known = {str(one.id) for one in self.made}
-        for one in self.client.containers.list(all=True, ignore_removed=True):
-            host, labels = one.attrs.get("HostConfig") or {}, one.labels
-            shared = str([host.get(way) for way in ("NetworkMode", "PidMode", "CgroupParent", "VolumesFrom")])
-            marked = str(labels.get(docker_client.FAULT_LABEL, "")).startswith("one#") and any(
-                identity in str(one.attrs) for identity in known
-            )
-            if str(one.id) not in known and (marked or any(identity in shared for identity in known)):
-                found.append(str(one.name))
-        return sorted(found)
-
     def end(self) -> None:
         mine = self.client.containers.list(
             all=True, filters={"label": f"{docker_client.PROJECT}={self.name}"}, ignore_removed=True
         )
-        helpers = [self.client.containers.get(name) for name in self._helpers()]
+        helpers = [self.client.containers.get(name) for name in helpers_of(self.client, self.made)]
         for container in {str(one.id): one for one in (*helpers, *mine, *self.made)}.values():
             if docker_client.container(str(container.id)) is not None:
                 container.remove(force=True, v=True)
         self.network.remove()
+
+
+class DockerDatabaseWorld(DatabaseWorld):
+    """A PostgreSQL pair under Patroni in containers, a web server for the load, and a stopped process of others."""
+
+    platform = "docker"
+    duration_s = 8.0
+
+    def _pair(self) -> ContainerPair:
+        return ContainerPair()
+
+    def _declared(self) -> dict[str, Any]:
+        services = self.pair.target.to_json()["services"]
+        return {"platform": "docker", "services": services, "links": {}}
+
+    def facts(self) -> Facts:
+        mine = list(self.pair.containers.values())
+        for one in mine:
+            one.reload()
+        return {
+            **super().facts(),
+            "containers": sorted(f"{one.name} {one.status}" for one in mine),
+            "helper containers": helpers_of(self.pair.client, mine),
+        }
+
+
+def helpers_of(client: Any, made: Sequence[Any]) -> list[str]:
+    """Containers beside ours: in a namespace of theirs, or marked with a fault of these runs."""
+    found = []
+    known = {str(one.id) for one in made}
+    for one in client.containers.list(all=True, ignore_removed=True):
+        host, labels = one.attrs.get("HostConfig") or {}, one.labels
+        shared = str([host.get(way) for way in ("NetworkMode", "PidMode", "CgroupParent", "VolumesFrom")])
+        marked = str(labels.get(docker_client.FAULT_LABEL, "")).startswith("one#") and any(
+            identity in str(one.attrs) for identity in known
+        )
+        if str(one.id) not in known and (marked or any(identity in shared for identity in known)):
+            found.append(str(one.name))
+    return sorted(found)
 
 
 def _own_address(line: str) -> bool:

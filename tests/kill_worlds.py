@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.request import ProxyHandler, build_opener
 
 sys.path.insert(0, str(Path(__file__).parent / "integration" / "run"))
@@ -26,7 +26,6 @@ from database_pair import RunningPair
 from standin import StandIn, Workspace, processes_in
 
 from faultload.errors import FaultloadError
-from faultload.faults import faults_of
 from faultload.platforms.links import LinkProxy
 from faultload.platforms.patroni import cluster_problems
 from faultload.processes import state_of
@@ -42,14 +41,16 @@ Facts = dict[str, Any]
 class World(ABC):
     """A running target with foreign faults beside it; `facts` must be after a cell as they were before."""
 
-    platform: str
+    platform: ClassVar[str]
+    shows: ClassVar[Mapping[str, Mapping[str, Any]]]
+    """The kinds that this world can show, and their arguments."""
     target_file: Path
     duration_s = 4.0
     """Of a fault: longer than it takes to inject it, and short, as one-shot faults have it to come back."""
 
-    @abstractmethod
-    def arguments(self, kind: str) -> dict[str, Any] | None:
-        """The arguments of a fault here, or None when this world cannot show it."""
+    def arguments(self, kind: str) -> dict[str, Any]:
+        """The arguments of a fault here."""
+        return dict(self.shows[kind])
 
     @abstractmethod
     def facts(self) -> Facts:
@@ -69,10 +70,29 @@ NOTHING_LASTS = {
 """Kinds of which nothing stays to be seen while they are open."""
 
 
+_STORE, _LINK = {"service": "store"}, {"link": "web -> store"}
+
+
 class LocalWorld(World):
     """Plain servers behind a link proxy; beside them a stopped process, a link fault and a file of others."""
 
     platform = "local"
+    shows: ClassVar = {
+        "kill": _STORE,
+        "terminate": {**_STORE, "grace_s": 2},
+        "restart": _STORE,
+        "pause": _STORE,
+        "partition": _LINK,
+        "isolate": {"service": "cache"},
+        "latency": {**_LINK, "delay_ms": 400},
+        "bandwidth": {**_LINK, "bytes_per_s": 200},
+        "reset_connections": _LINK,
+        "http_error": {**_LINK, "status": 503},
+        "cpu_stress": {**_STORE, "workers": 1, "load": 0.3},
+        "memory_stress": {**_STORE, "bytes": "16MB"},
+        "io_stress": _STORE,
+        "fill_disk": _STORE,
+    }
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -91,26 +111,13 @@ class LocalWorld(World):
             "cache -> store", "of-others#1@elsewhere", "latency", {"delay_ms": 1.0, "jitter_ms": 0.0}, 3600
         )
 
-    def arguments(self, kind: str) -> dict[str, Any] | None:
-        service, link = {"service": "store"}, {"link": "web -> store"}
-        free = shutil.disk_usage(self.disk).free
-        known: Mapping[str, dict[str, Any]] = {
-            "kill": service,
-            "terminate": {**service, "grace_s": 2},
-            "restart": service,
-            "pause": service,
-            "partition": link,
-            "isolate": {"service": "cache"},
-            "latency": {**link, "delay_ms": 400},
-            "bandwidth": {**link, "bytes_per_s": 200},
-            "reset_connections": link,
-            "http_error": {**link, "status": 503},
-            "cpu_stress": {**service, "workers": 1, "load": 0.3},
-            "memory_stress": {**service, "bytes": "16MB"},
-            "io_stress": {**service, "path": str(self.written)},
-            "fill_disk": {**service, "path": str(self.disk), "floor": free - 32_000_000},
-        }
-        return known.get(kind)
+    def arguments(self, kind: str) -> dict[str, Any]:
+        found = super().arguments(kind)
+        if kind == "io_stress":
+            found["path"] = str(self.written)
+        if kind == "fill_disk":
+            found |= {"path": str(self.disk), "floor": shutil.disk_usage(self.disk).free - 32_000_000}
+        return found
 
     def facts(self) -> Facts:
         return {
@@ -141,31 +148,31 @@ class LocalWorld(World):
         shutil.rmtree(self.disk, ignore_errors=True)
 
 
-DATABASE_KINDS = ("failover_database", "switchover_database", "pause_replication", "exhaust_connections")
-
-
 class DatabaseWorld(World):
     """A PostgreSQL pair under Patroni, a web server for the load, and a stopped process of others."""
 
     platform = "local"
+    shows: ClassVar = {
+        kind: {"service": "db"}
+        for kind in ("failover_database", "switchover_database", "pause_replication", "exhaust_connections")
+    }
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.standin = StandIn(workspace.folder, {})
-        self.pair = RunningPair(workspace.folder / "pair")
-        self.standin.write_target(
-            services={
-                "web": {"command": self.standin.command(), "ports": list(self.standin.web), "health": "/health"},
-                "db": {"patroni": self.pair.urls, "dsn": self.pair.dsn},
-            },
-            links={},
-        )
+        self.pair = self._pair()
+        self.standin.write_target(**self._declared())
         self.target_file = self.standin.target_file
         self.bystander = _stopped_process()
         self.pair.wait_whole()
 
-    def arguments(self, kind: str) -> dict[str, Any] | None:
-        return {"service": "db"} if kind in DATABASE_KINDS else None
+    def _pair(self) -> Any:
+        return RunningPair(self.workspace.folder / "pair")
+
+    def _declared(self) -> dict[str, Any]:
+        """What the target file says of it."""
+        web = {"command": self.standin.command(), "ports": list(self.standin.web), "health": "/health"}
+        return {"services": {"web": web, "db": {"patroni": self.pair.urls, "dsn": self.pair.dsn}}, "links": {}}
 
     def facts(self) -> Facts:
         return {
@@ -261,10 +268,3 @@ def status_of(url: str) -> str:
         if seen in ("200", "nothing"):
             break
     return seen
-
-
-def kinds_of(world: World) -> tuple[list[str], dict[str, str]]:
-    """The kinds that a platform makes and this world can show; and the others, with the reason."""
-    made = list(faults_of(world.platform))
-    shown = [kind for kind in made if world.arguments(kind) is not None]
-    return shown, {kind: "needs the PostgreSQL pair" for kind in made if kind not in shown}

@@ -66,7 +66,7 @@ class Session:
         self.standalone = in_run is None
         self.run = in_run or _own_journal(target_file)
         if in_run is not None:
-            _import_gate()
+            _import_gate(in_run)
         self._own_warden: Any = None
         self._install_signals()
         self._watch_conductor()
@@ -221,13 +221,13 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def _import_gate() -> None:
+def _import_gate(run: RunDirectory) -> None:
     """The gate's heavy imports, over before the fault is due, and out of the load's way where that is allowed."""
     polite = os.geteuid() == 0
     before = os.getpriority(os.PRIO_PROCESS, 0)
     if polite:
         os.setpriority(os.PRIO_PROCESS, 0, 10)
-    importlib.import_module("faultload.window")
+    importlib.import_module("faultload.window").preload(run)
     if polite:
         os.setpriority(os.PRIO_PROCESS, 0, before)
 

@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 from kill_cell import Cell
-from kill_matrix import cells_of, chosen_kinds, run_cells, run_side_by_side
+from kill_matrix import failures, run_cells, run_side_by_side, sample_of
 
-ONE_A_WAY = ("pause", "kill", "partition", "cpu_stress", "fill_disk")
-"""A signal taken back, a process started again, a link proxy's fault, helpers that end themselves, a file."""
-UNSEEN = ("cpu_stress", "memory_stress", "io_stress", "fill_disk")
-WHY = "what the matrix looks at does not always show this fault before the kill; what is restored was right"
-SAMPLE, SEED = 20, 1
-JOBS = 3
+from kill_matrix import IN_FULL, cells_of  # isort: skip
+
+JOBS = 4
 """Cells side by side: most of a cell is waiting."""
 
 
-def sample() -> list[Cell]:
-    """Twenty cells of the other kinds, the same for the same seed."""
-    kinds, _ = chosen_kinds("local", None)
-    cells = cells_of([kind for kind in kinds if kind not in (*ONE_A_WAY, *UNSEEN)])
-    return sorted(random.Random(SEED).sample(cells, SAMPLE), key=cells.index)
-
-
 @pytest.mark.long
-@pytest.mark.parametrize("kind", ONE_A_WAY)
+@pytest.mark.parametrize("kind", IN_FULL["local"])
 def test_whoever_is_killed_and_when_the_target_is_as_before(kind: str) -> None:
-    if kind in UNSEEN:
-        pytest.skip(f"{kind}: {WHY}")
     results = run_side_by_side(cells_of([kind]), "local", JOBS)
     assert len(results) == 18
-    assert [f"{one.cell}: {one.wrong}" for one in results if not one.ok] == []
+    assert failures(results) == []
 
 
 @pytest.mark.long
 def test_a_sample_of_the_other_kinds() -> None:
-    results = run_side_by_side(sample(), "local", JOBS)
-    assert len(results) == SAMPLE
-    assert [f"{one.cell}: {one.wrong}" for one in results if not one.ok] == []
+    cells = sample_of("local")
+    results = run_side_by_side(cells, "local", JOBS)
+    assert len(results) == len(cells) > 0
+    assert failures(results) == []
 
 
 def test_one_cell_of_the_matrix() -> None:

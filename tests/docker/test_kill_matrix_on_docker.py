@@ -1,0 +1,23 @@
+"""The kill matrix on containers in CI: what agents in their networks undo in full, and a part of the sample."""
+
+from __future__ import annotations
+
+import pytest
+from kill_matrix import IN_FULL, cells_of, failures, run_side_by_side, sample_of
+
+pytestmark = pytest.mark.docker
+JOBS = 3
+
+
+@pytest.mark.parametrize("kind", IN_FULL["docker"])
+def test_whoever_is_killed_and_when_the_containers_are_as_before(kind: str) -> None:
+    results = run_side_by_side(cells_of([kind]), "docker", JOBS)
+    assert len(results) == 18
+    assert failures(results) == []
+
+
+def test_a_sample_of_the_other_kinds() -> None:
+    cells = sample_of("docker")
+    results = run_side_by_side(cells, "docker", JOBS)
+    assert len(results) == len(cells) > 0
+    assert failures(results) == []
