@@ -23,15 +23,26 @@ EXPERIMENTS = sorted(
 )
 
 
-def check_alone(file: Path, target_file: Path, folder: Path, settle_s: float = 60.0) -> None:
+def check_alone(
+    file: Path, target_file: Path, folder: Path, *, one_shot_s: float = 1.5, settle_s: float = 60.0
+) -> None:
     """Run it with `chaos run` in a folder: witnessed, undone and journalled, or refused with the reason.
 
-    The target is waited for before and after; the state folder is the one of the environment.
+    The target is waited for before and after; the state folder is the one of the environment. What happens once has
+    `one_shot_s` to come back by itself, and any other fault is held for 1.5 s.
     """
     target = read_target(target_file)
-    word = read_experiment(file, {}).word.name
+    word = read_experiment(file, {}).word
+    duration_s = one_shot_s if word.one_shot else 1.5
     _well(target, settle_s)
-    argv = ["run", "--var", "duration_s:float=1.5", "--journal-path", str(folder / "journal.json"), str(file)]
+    argv = [
+        "run",
+        "--var",
+        f"duration_s:float={duration_s}",
+        "--journal-path",
+        str(folder / "journal.json"),
+        str(file),
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "chaostoolkit", "--no-version-check", "--no-log-file", *argv],
         env={**os.environ, "FAULTLOAD_TARGET": str(target_file)},
@@ -44,10 +55,10 @@ def check_alone(file: Path, target_file: Path, folder: Path, settle_s: float = 6
     run = RunDirectory(max((Path(os.environ["XDG_STATE_HOME"]) / "faultload" / "chaos").iterdir()))
     said = [event for kind in ("gate", "note", "witness") for event in run.events(kind)]
     told = f"{said}\n{done.stdout}{done.stderr}"
-    refused = cannot(target.platform, word)
+    refused = cannot(target.platform, word.name)
     if refused is not None:
         assert done.returncode == 1, told
-        assert f"platform '{target.platform}' cannot do '{word}'" in told
+        assert f"platform '{target.platform}' cannot do '{word.name}'" in told
         assert run.faults() == [], told
     else:
         assert done.returncode == 0, told

@@ -29,4 +29,4 @@ def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
 def test_an_experiment_alone_is_witnessed_and_undone_or_refused(memory: Path, file: Path, tmp_path: Path) -> None:
-    check_alone(file, memory, tmp_path)
+    check_alone(file, memory, tmp_path, one_shot_s=10.0)

@@ -14,4 +14,4 @@ __all__ = ["up"]
 
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
 def test_an_experiment_alone_is_witnessed_and_undone_or_refused(up: Up, file: Path, tmp_path: Path) -> None:
-    check_alone(file, up.file, tmp_path, settle_s=120.0)
+    check_alone(file, up.file, tmp_path, one_shot_s=20.0, settle_s=120.0)
