@@ -19,6 +19,7 @@ from faultload.processes import state_of
 from faultload.record import RunDirectory
 from faultload.reference.ports import free_ports
 
+pytestmark = pytest.mark.long
 PAUSE_STORE = ("pause", {"service": "store"})
 RAISES = {
     "type": "probe",
@@ -82,7 +83,6 @@ def test_trap_rollbacks_that_may_be_skipped_are_refused(workspace: Workspace) ->
     assert "rollbacks must always run" in done.stdout + done.stderr
 
 
-@pytest.mark.long
 def test_trap_a_method_that_is_skipped_is_never_a_pass(workspace: Workspace, target: StandIn) -> None:
     """A hypothesis out of its tolerance skips the method, and Chaos Toolkit ends with 0."""
     probe = {"type": "python", "module": "os.path", "func": "exists", "arguments": {"path": "/not/there"}}
@@ -106,7 +106,6 @@ def test_trap_a_method_that_is_skipped_is_never_a_pass(workspace: Workspace, tar
     assert any("freeze#1 was never injected" in reason for reason in verdict["reasons"]), verdict["reasons"]
 
 
-@pytest.mark.long
 def test_trap_a_breach_that_is_over_at_the_end_fails_all_the_same(workspace: Workspace, target: StandIn) -> None:
     target.write_target(guard={"max_share": "100%"})
     scenario = workspace.scenario(
@@ -146,7 +145,6 @@ def test_trap_a_fault_that_no_witness_sees_fails_the_experiment(workspace: Works
     assert "was not witnessed" in output
 
 
-@pytest.mark.long
 def test_trap_a_rollback_that_fails_fails_the_experiment(workspace: Workspace, target: StandIn) -> None:
     """It is told, and tried again by whoever asks; here the link proxy is gone until then."""
     file = experiment_file(workspace, [("latency", {"link": "web -> store", "delay_ms": 100})], 3.0)
@@ -190,7 +188,6 @@ def test_trap_an_action_that_fails_fails_the_experiment(workspace: Workspace, ta
     assert [line["state"] for line in run.faults()][-1:] in ([], ["UNDONE"])
 
 
-@pytest.mark.long
 def test_trap_an_action_that_hangs_is_undone_by_the_warden(workspace: Workspace, target: StandIn) -> None:
     file = experiment_file(workspace, [PAUSE_STORE], 1.0)
     process = start_chaos(workspace, target, file, **{PAUSE_AT_ENV: "injected"})
@@ -245,7 +242,6 @@ def test_trap_faults_and_load_never_share_a_process() -> None:
     assert imported(load) & {"chaoslib"} == set()
 
 
-@pytest.mark.long
 def test_trap_a_second_experiment_at_once_has_a_process_and_a_journal_of_its_own(
     workspace: Workspace, target: StandIn
 ) -> None:
