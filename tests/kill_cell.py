@@ -174,6 +174,8 @@ def _play(
     until(restored, BOUND_S, lambda: f"as before: {_difference(before, world.facts())}; open {_open(workspace)}")
     result.seconds = time.monotonic() - killed
     result.by = _undone_by(run)
+    if result.seconds > BOUND_S and not {"conductor", "warden"} <= set(cell.victims):
+        result.wrong.append(f"as before only after {result.seconds:.1f} s")
 
 
 def _reached(cell: Cell, run: Path) -> bool:

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from itertools import repeat
@@ -28,7 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from kill_worlds import DatabaseWorld, LocalWorld, World  # isort: skip
-from kill_cell import BOUND_S, MOMENTS, VICTIMS, Cell, Result, play
+from kill_cell import MOMENTS, VICTIMS, Cell, Result, play
 from standin import Workspace
 
 from faultload.faults import faults_of
@@ -49,6 +49,8 @@ def _world_of(platform: str, kind: str) -> type[World]:
 
 _HANDFUL = 9
 """Cells that one process plays on one stand-in before it takes the next."""
+_STARTS = 3
+"""How often a stand-in is tried to be started before its cell is bad."""
 PLATFORMS = ("local", "docker")
 IN_FULL = {"local": ("kill", "pause", "partition", "cpu_stress"), "docker": ("partition",)}
 """Played in full in CI, one a way of undoing: a process started again, a signal taken back, a link proxy, helpers
@@ -79,6 +81,7 @@ def run_cells(cells: Sequence[Cell], platform: str, say: Callable[[str], None] =
     results: list[Result] = []
     for number, group in enumerate(_grouped(cells)):
         left = list(group)
+        starts = 0
         while left:
             with tempfile.TemporaryDirectory(prefix=f"kill-matrix-{number}-") as folder:
                 workspace = Workspace(Path(folder))
@@ -86,9 +89,13 @@ def run_cells(cells: Sequence[Cell], platform: str, say: Callable[[str], None] =
                 try:
                     try:
                         world = _world_of(platform, left[0].kind)(workspace)
-                    except Exception as error:  # noqa: BLE001 - a bad cell, and the others are played
-                        results.append(Result(left.pop(0), wrong=[f"the stand-in did not start: {error}"]))
-                        say(f"{len(results):4}/{len(cells)}  {_line(results[-1])}")
+                        starts = 0
+                    except Exception as error:  # noqa: BLE001 - it says nothing of the cell: tried again, at last bad
+                        starts += 1
+                        say(f"      {left[0]} the stand-in did not start: {error}")
+                        if starts == _STARTS:
+                            results.append(Result(left.pop(0), wrong=["the stand-in did not start"]))
+                            starts = 0
                     while world is not None and left:
                         result = play(left.pop(0), world, workspace)
                         results.append(result)
@@ -116,22 +123,29 @@ def _line(result: Result) -> str:
     return f"{result.cell} {'ok  ' if result.ok else 'BAD '} {took} {'; '.join(result.wrong)}".rstrip()
 
 
-def table(results: Sequence[Result], platform: str) -> list[str]:
-    """The counts as a Markdown table, a row a kind."""
-    lines = [
-        f"| {platform}: fault | cells | as before | slowest | median | undone by |",
-        "|---|---|---|---|---|---|",
-    ]
+def rows(results: Sequence[Result]) -> dict[str, str]:
+    """The counts as rows of a Markdown table, one a kind."""
+    found = {}
     for kind in dict.fromkeys(result.cell.kind for result in results):
         of = [result for result in results if result.cell.kind == kind]
         times = [result.seconds for result in of if result.seconds is not None]
         by = Counter(result.by for result in of if result.by)
         slowest, median = (f"{max(times):.1f} s", f"{statistics.median(times):.1f} s") if times else ("", "")
         who = ", ".join(f"{name} {count}" for name, count in sorted(by.items()))
-        lines.append(f"| `{kind}` | {len(of)} | {sum(one.ok for one in of)} | {slowest} | {median} | {who} |")
-    good = sum(result.ok for result in results)
-    lines.append(f"| all | {len(results)} | {good} | | | |")
-    return lines
+        found[kind] = f"| `{kind}` | {len(of)} | {sum(one.ok for one in of)} | {slowest} | {median} | {who} |"
+    return found
+
+
+def table(counted: Mapping[str, str], platform: str) -> list[str]:
+    """The rows in the order of the vocabulary, and their sum."""
+    ordered = [counted[kind] for kind in kinds_shown(platform) if kind in counted]
+    cells, good = (sum(int(row.split("|")[column]) for row in ordered) for column in (2, 3))
+    return [
+        f"| {platform}: fault | cells | as before | slowest | median | undone by |",
+        "|---|---|---|---|---|---|",
+        *ordered,
+        f"| all | {cells} | {good} | | | |",
+    ]
 
 
 def kinds_shown(platform: str) -> list[str]:
@@ -169,10 +183,12 @@ def main() -> int:
     parser.add_argument("--moments", nargs="+", choices=MOMENTS, default=MOMENTS)
     parser.add_argument("--platform", default="local", choices=PLATFORMS)
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells played side by side")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="keep the counts in a Markdown file")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="keep the counts in docs/kill-matrix.md")
     options = parser.parse_args()
     if not options.all and options.sample is None and options.kinds is None:
         parser.error("say --all, --sample N or --kinds ...")
+    if options.write is not None and (options.sample is not None or tuple(options.moments) != MOMENTS):
+        parser.error("--write keeps whole kinds: leave out --sample and --moments")
     kinds = [kind for kind in kinds_shown(options.platform) if options.kinds is None or kind in options.kinds]
     cells = [cell for cell in cells_of(kinds) if cell.moment in options.moments]
     if options.sample is not None:
@@ -184,35 +200,23 @@ def main() -> int:
         if options.jobs > 1
         else run_cells(cells, options.platform)
     )
-    lines = table(results, options.platform)
-    print("\n".join(["", *lines, "", f"{len(cells)} cells in {(time.monotonic() - started) / 60:.0f} min"]))
+    counted = rows(results)
+    minutes = (time.monotonic() - started) / 60
+    print("\n".join(["", *table(counted, options.platform), "", f"{len(cells)} cells in {minutes:.0f} min"]))
     if options.write is not None:
-        write(options.write, options.platform, lines)
+        write(options.write, options.platform, counted)
     return 0 if all(result.ok for result in results) else 1
 
 
-def write(file: Path, platform: str, lines: Sequence[str]) -> None:
-    """Replace the platform's part of the page; the other platforms' parts stay."""
-    start, end = f"<!-- matrix: {platform} -->", f"<!-- end: {platform} -->"
-    text = file.read_text() if file.exists() else _HEAD
-    part = "\n".join([start, "", f"Played on {datetime.now(UTC):%Y-%m-%d}.", "", *lines, "", end])
-    if start in text:
-        text = text[: text.index(start)] + part + text[text.index(end) + len(end) :]
-    else:
-        text = text.rstrip() + f"\n\n{part}\n"
-    file.write_text(text)
+def write(page: Path, platform: str, counted: Mapping[str, str]) -> None:
+    """Put the rows of the kinds that were played into the platform's part of the page; the others stay."""
+    text = page.read_text()
+    start, end = (text.index(f"<!-- {mark}: {platform} -->") for mark in ("matrix", "end"))
+    kept = {row.split("`")[1]: row for row in text[start:end].splitlines() if row.startswith("| `")}
+    lines = table({**kept, **counted}, platform)
+    part = [f"<!-- matrix: {platform} -->", "", f"Last played on {datetime.now(UTC):%Y-%m-%d}.", "", *lines, "", ""]
+    page.write_text(text[:start] + "\n".join(part) + text[end:])
 
-
-_HEAD = f"""# The kill matrix
-
-Every fault kind, with conductor, chaos process, load process, warden, conductor and chaos process, or conductor and
-warden killed by SIGKILL at three moments: when the fault has just been injected and is not yet known as active,
-while it is active, and when its undo has begun and nothing is undone. A cell is good when the target is as before
-within {BOUND_S:g} s (where conductor and warden died: after one `faultload undo`), no process, open fault, file or
-rule is left, a second undo finds nothing, and the faults of others beside it are as they were.
-
-`tests/kill_matrix.py --all` plays it and writes the tables below.
-"""
 
 if __name__ == "__main__":
     os.environ.pop("FAULTLOAD_RUN", None)
