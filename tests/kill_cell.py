@@ -83,10 +83,10 @@ def play(cell: Cell, world: World, workspace: Workspace) -> Result:
     run = workspace.folder / "out"
     shutil.rmtree(run, ignore_errors=True)
     try:
-        before = _settled(world)
+        before, traces = _settled(world), world.traces()
         conductor = _start(cell, world, workspace, run)
         try:
-            _play(cell, world, workspace, run, conductor, before, result)
+            _play(cell, world, workspace, run, conductor, before, traces, result)
         finally:
             _end(conductor, run)
         _nothing_left(world, workspace, run, before, result)
@@ -142,6 +142,7 @@ def _play(
     run: Path,
     conductor: subprocess.Popen[str],
     before: Facts,
+    traces: Facts,
     result: Result,
 ) -> None:
     until(lambda: _reached(cell, run) or conductor.poll() is not None, 120, lambda: f"{cell.moment}: {_story(run)}")
@@ -149,7 +150,7 @@ def _play(
         raise Failed(f"the run ended early: {conductor.communicate()[0][-600:]} {_story(run)}")
     # when its undo begins, a fault may have ended by its own time-out on the target's side
     visible = cell.kind not in NOTHING_LASTS and cell.moment != "undo"
-    if visible and world.facts() == before:
+    if visible and world.facts() == before and world.traces() == traces:
         result.wrong.append(f"nothing of the fault was to be seen before the kill: {_ages(run)}; {_story(run)}")
     known = processes_of(RunDirectory(run))
     dead = [process for name, process in known.items() if name.partition("-")[0] in cell.victims]

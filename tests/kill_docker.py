@@ -150,6 +150,12 @@ class DockerWorld(World):
             "processes": [line for line in command_lines(self.workspace.folder) if "helper" in line],
         }
 
+    def traces(self) -> Facts:
+        """Since when each container runs: its restart policy may have brought it back."""
+        for one in self.made:
+            one.reload()
+        return {str(one.name): one.attrs["State"]["StartedAt"] for one in self.made}
+
     def _inside(self, container: Any, command: str) -> str:
         """What a command says inside a container; the addresses that a start changes are left out."""
         from docker.errors import APIError

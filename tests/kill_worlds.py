@@ -56,6 +56,10 @@ class World(ABC):
     def facts(self) -> Facts:
         """What the target looks like from outside, and what of others is beside it; equal when all is as before."""
 
+    def traces(self) -> Facts:
+        """What a fault changes for good, as a restart does: it shows one that is over by itself already."""
+        return {}
+
     @abstractmethod
     def end(self) -> None:
         """End what was started."""
