@@ -46,6 +46,24 @@ def test_a_lost_worker_is_invalid_and_not_refused(run: RunDirectory) -> None:
     assert (verdict["verdict"], verdict["exit_code"]) == ("INVALID", ExitCode.INVALID)
 
 
+def test_a_planned_fault_of_which_nothing_is_said_makes_a_run_invalid(run: RunDirectory) -> None:
+    """Its process died, or never came to its method: that nothing is on record is no proof that all went well."""
+    known = [{"fault": one.fault, "k": one.k, "at_s": 1.0} for one in read_measured(run).faults]
+    run.update({"injections": known})
+    assert not any("never injected" in reason for reason in judge(run).verdict["reasons"])
+    run.update({"injections": [*known, {"fault": "cut", "k": 1, "at_s": 50.0}]})
+    verdict = judge(run).verdict
+    assert verdict["verdict"] == "INVALID"
+    assert "cut#1 was never injected, and nothing of ours says why: see logs/chaos-cut-1.log" in verdict["reasons"]
+
+
+def test_a_planned_fault_that_a_run_was_too_short_for_is_missed_by_nobody(run: RunDirectory) -> None:
+    run.update(
+        {"injections": [{"fault": "cut", "k": 1, "at_s": 50.0}], "stopped": {"by": "person", "why": "Ctrl-C"}}
+    )
+    assert not any("never injected" in reason for reason in judge(run).verdict["reasons"])
+
+
 def test_slots_that_left_no_trace_make_a_run_invalid(run: RunDirectory) -> None:
     record = read_measured(run).record
     recorded = sum(part.intended_s.size for part in record.iterations())
