@@ -49,6 +49,9 @@ def findings() -> Iterator[Finding]:
     missing = [module for module in NEEDED if importlib.util.find_spec(module) is None]
     says = f"missing: {', '.join(missing)}" if missing else "installed"
     yield Finding("reference system", not missing, says, "pip install 'faultload[reference]'")
+    driver = importlib.util.find_spec("psycopg") is not None
+    mend = "pip install 'faultload[postgres]': pause_replication and exhaust_connections need it"
+    yield Finding("psycopg", driver, "installed" if driver else "missing", mend)
     yield _pidfd()
     yield _privileges()
     if os.geteuid() == 0:
