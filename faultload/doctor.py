@@ -120,7 +120,7 @@ def _docker() -> Iterator[Finding]:
     if not built:
         yield Finding("helper image", True, f"not there yet: the first fault that needs it builds it from {origin}")
         return
-    yield Finding("helper image", True, helper_image.NAME)
+    yield Finding("helper image", True, helper_image.name())
     try:
         way = docker_netagent.latency_way()
         shapes = docker_netagent.can_shape()

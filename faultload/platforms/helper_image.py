@@ -13,6 +13,7 @@ import os
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,7 @@ def _file_of(module: str) -> Path | None:
     return next((file for file in (place / "__init__.py", place.with_suffix(".py")) if file.is_file()), None)
 
 
+@cache
 def contents() -> dict[str, bytes]:
     """What is copied into the image: the programs and all that they import, by path."""
     found: dict[str, bytes] = {}
@@ -93,15 +95,16 @@ def _digest(files: dict[str, bytes]) -> str:
     return digest.hexdigest()[:12]
 
 
-_CONTENTS = contents()
-NAME = f"{REPOSITORY}:{_digest(_CONTENTS)}"
-"""The image that this version of faultload runs."""
+@cache
+def name() -> str:
+    """The image that this version of faultload runs, as it was when the process first asked."""
+    return f"{REPOSITORY}:{_digest(contents())}"
 
 
 def _context() -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path, text in {"Dockerfile": _DOCKERFILE.encode(), **_CONTENTS}.items():
+        for path, text in {"Dockerfile": _DOCKERFILE.encode(), **contents()}.items():
             entry = tarfile.TarInfo(path)
             entry.size, entry.mode = len(text), 0o644
             archive.addfile(entry, io.BytesIO(text))
@@ -131,18 +134,18 @@ def ensure(client: DockerClient) -> str:
     from docker.errors import DockerException
 
     try:
-        if not _there(client, NAME):
+        if not _there(client, name()):
             with _one_builder():
-                if not _there(client, NAME):
+                if not _there(client, name()):
                     _build(client)
     except (DockerException, OSError) as error:
         raise TargetError(f"the Docker engine does not answer: {error}") from error
-    return NAME
+    return name()
 
 
 def is_there(client: DockerClient) -> bool:
     """Whether the image has been built already."""
-    return _there(client, NAME)
+    return _there(client, name())
 
 
 def problem(client: DockerClient) -> str | None:
@@ -163,7 +166,7 @@ def _build(client: DockerClient) -> None:
             fileobj=io.BytesIO(_context()),
             custom_context=True,
             buildargs={"BASE": origin},
-            tag=NAME,
+            tag=name(),
             network_mode="host",
             rm=True,
             forcerm=True,

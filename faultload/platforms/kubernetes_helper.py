@@ -64,9 +64,9 @@ def image() -> str:
     named = os.environ.get(IMAGE_ENV)
     if named:
         return named
-    from faultload.platforms.helper_image import NAME
+    from faultload.platforms.helper_image import name
 
-    return NAME
+    return name()
 
 
 def source(module: str) -> str:

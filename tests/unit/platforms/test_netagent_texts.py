@@ -100,7 +100,7 @@ def test_an_image_of_another_version_has_another_name() -> None:
     contents = helper_image.contents()
     changed = {**contents, "faultload/lifeline.py": contents["faultload/lifeline.py"] + b"\n"}
     assert helper_image._digest(changed) != helper_image._digest(contents)
-    assert helper_image.NAME.startswith("faultload-helper:")
+    assert helper_image.name().startswith("faultload-helper:")
 
 
 def test_another_base_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
