@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 from standin import StandIn, Workspace, processes_of_run, states, wait_for
 
 from faultload.chaos.warden import processes_of
@@ -78,6 +79,7 @@ def test_a_killed_conductor_leaves_nothing_open(workspace: Workspace, target: St
     assert (run / "report.html").exists()
 
 
+@pytest.mark.long
 def test_with_the_warden_dead_too_the_next_run_refuses_until_undo(workspace: Workspace, target: StandIn) -> None:
     run, conductor = start_with_three_faults(workspace, target)
     os.kill(conductor, signal.SIGSTOP)  # it must not replace its warden meanwhile

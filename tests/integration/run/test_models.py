@@ -5,6 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import pytest
 import yaml
 from standin import StandIn, Workspace
 
@@ -38,6 +39,7 @@ def test_two_workers_share_one_schedule(workspace: Workspace, target: StandIn) -
     assert {event["worker"] for event in RunDirectory(run).events("health")} == {0, 1}
 
 
+@pytest.mark.long
 def test_the_closed_model_runs_a_plain_locustfile(workspace: Workspace, target: StandIn) -> None:
     (workspace.folder / "journeys.py").write_text(CLOSED)
     load = {"journeys": "journeys.py", "users": [{"step": 4, "for": "5s"}], "timeout": "2s"}

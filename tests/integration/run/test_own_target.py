@@ -82,6 +82,7 @@ def scenario(workspace: Workspace, own: Own, func: str) -> Path:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("func", ["kill", "pause"])
 def test_kill_and_pause_work_on_what_is_declared_only(workspace: Workspace, own: Own, func: str) -> None:
     file = scenario(workspace, own, func)

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 from standin import StandIn, Workspace, lying_proxy, states
 
 from faultload.processes import identify
@@ -122,6 +123,7 @@ def test_an_abort_condition_ends_the_run_with_5(workspace: Workspace, tmp_path: 
     assert RunDirectory(run).events("abort")
 
 
+@pytest.mark.long
 def test_an_outage_of_the_target_is_not_held_against_the_generator(workspace: Workspace, target: StandIn) -> None:
     objectives = ["p90(latency) <= 5s", "p99(latency) <= 5s", "error_rate <= 1%"]
     load = short("500/s", 10, max_users=400, timeout="8s")
