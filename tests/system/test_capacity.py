@@ -22,13 +22,16 @@ def folder(tmp_path: Path) -> Iterator[Folder]:
 
 
 def test_the_memory_service_keeps_its_promise_up_to_a_rate(folder: Folder) -> None:
+    """A rate that a slow machine keeps too: how much a machine can do is no property of what is tested here."""
     out = folder.path / "out"
-    steps = "load.rate=[{step: 60/s, for: 50s}, {step: 120/s, for: 50s}, {step: 240/s, for: 50s}]"
-    done = folder.faultload("run", SCENARIO, "--profile", "smoke", "--out", out, "--set", steps)
+    steps = "load.rate=[{step: 30/s, for: 50s}, {step: 60/s, for: 50s}, {step: 120/s, for: 50s}]"
+    asked = "objectives=[{objective: capacity >= 100/s, slo: [p95(latency) <= 250ms, error_rate <= 1%]}]"
+    options = ("--profile", "smoke", "--out", out, "--set", steps, "--set", asked)
+    done = folder.faultload("run", SCENARIO, *options)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((out / "verdict.json").read_text())["capacity"]
-    assert [step["offered"] for step in found["steps"]] == [60, 120, 240]
-    assert found["bracket"][0] >= 200
+    assert [step["offered"] for step in found["steps"]] == [30, 60, 120]
+    assert found["bracket"][0] >= 100
     assert all(step["achieved"] == pytest.approx(step["offered"], rel=0.25) for step in found["steps"])
     assert 'id="capacity"' in (out / "report.html").read_text()
 
