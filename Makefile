@@ -4,8 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_OUT ?=
-# Tests on the real system without a load: they may run beside others.
-BESIDE := tests/system/test_experiments.py
 
 .PHONY: help demo test test-long test-docker bench lint types check clean
 
@@ -33,8 +31,8 @@ test: $(STAMP) check
 	$(BIN)/python -m pytest -m "not long and not docker and not kubernetes"
 
 test-long: $(STAMP)
-	$(BIN)/python -m pytest -m "long and not docker and not kubernetes" tests/system --ignore $(BESIDE)
-	$(BIN)/python -m pytest -m "long and not docker and not kubernetes" -n 2 --dist loadfile tests/integration $(BESIDE)
+	$(BIN)/python -m pytest -m "long and not docker and not kubernetes" tests/system
+	$(BIN)/python -m pytest -m "long and not docker and not kubernetes" -n 2 --dist loadfile tests/integration
 
 # Needs an engine that may be used (DOCKER_HOST, or dockerd here), and a base image: see docker/base-image.
 test-docker: $(STAMP)
