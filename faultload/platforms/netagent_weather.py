@@ -57,7 +57,9 @@ class Loss(AgentFault):
         return {"lost": lost}
 
     def inject(self) -> None:
-        rule = f"numgen random mod 10000 < {parts(self.share)} counter drop"
+        # nft refuses a comparison that always holds
+        chance = f"numgen random mod 10000 < {parts(self.share)} " if parts(self.share) < 10_000 else ""
+        rule = f"{chance}counter drop"
         matched = [
             f"{one} {rule}" for index, flow in enumerate(self.acting) for one in nftables.matches(index, flow, "in")
         ]

@@ -154,6 +154,18 @@ def talks(connection: socket.socket, timeout_s: float = 1.0) -> bool:
         return False
 
 
+def test_a_loss_of_all_packets_lets_nothing_through(cable: Cable) -> None:
+    before = cable.rules()
+    fault = spec("loss", share=1.0)
+    with cable.connect(4) as connection, cable.serving(fault) as (_, ready):
+        assert "ready" in ready, ready
+        cable.order(fault, "inject")
+        assert cable.order(fault, "witness")["seen"]
+        assert not talks(connection)
+        assert cable.order(fault, "undo") == {"state": "undone", "left": []}
+    assert cable.rules() == before
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_partition_holds_what_is_sent_and_delivers_it_at_its_end(cable: Cable, family: int) -> None:
     before = cable.rules()
