@@ -83,6 +83,16 @@ class Injection:
     def label(self) -> str:
         return f"{self.fault}#{self.k}"
 
+    def to_json(self) -> dict[str, object]:
+        """What `run.json` says of it before anything starts."""
+        return {
+            "fault": self.fault,
+            "k": self.k,
+            "at_s": self.at_s,
+            "by_chance": self.by_chance,
+            "process": self.name,
+        }
+
 
 @dataclass
 class Children:

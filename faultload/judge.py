@@ -193,8 +193,8 @@ def invalid_reasons(measured: Measured, *, begun: int, dropped: int) -> list[str
             reasons.append(f"{fault.label} could not be undone: {fault.gone_what}")
         elif fault.still_open:
             reasons.append(f"{fault.label} was never undone")
-    for label in measured.missing:
-        log = f"logs/chaos-{label.replace('#', '-')}.log"
+    for one in measured.missing:
+        label, log = f"{one['fault']}#{one['k']}", f"logs/{one['process']}.log"
         reasons.append(f"{label} was never injected, and nothing of ours says why: see {log}")
     missing = _missing_slots(measured, begun + dropped)
     if missing:

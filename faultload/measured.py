@@ -95,7 +95,7 @@ class Measured:
     @cached_property
     def by_chance(self) -> frozenset[str]:
         """The names of the faults that came by chance."""
-        return frozenset(str(strike["fault"]) for strike in self.info.get("chaos_monkey", ()))
+        return frozenset(str(one["fault"]) for one in self.injections if one.get("by_chance"))
 
     @cached_property
     def held(self) -> list[FaultTimes]:
@@ -111,17 +111,22 @@ class Measured:
             if fault.gate is False and not (forgiven and fault.fault in self.by_chance)
         ]
 
+    @property
+    def injections(self) -> Sequence[Mapping[str, Any]]:
+        """Every injection that was planned before the run began."""
+        found: Sequence[Mapping[str, Any]] = self.info.get("injections", ())
+        return found
+
     @cached_property
-    def missing(self) -> list[str]:
-        """The planned injections that did not happen, and of which the record does not say why; by label.
+    def missing(self) -> list[Mapping[str, Any]]:
+        """The planned injections that did not happen, and of which the record does not say why.
 
         None of a run that was cut short: what had not come yet is missed by nobody.
         """
         if self.info.get("stopped") or self.info.get("ended") is None:
             return []
-        explained = {one.label for one in self.faults if one.injected_at is not None or one.gate is False}
-        planned = [f"{one['fault']}#{one['k']}" for one in self.info.get("injections", ())]
-        return [label for label in planned if label not in explained]
+        explained = {(one.fault, one.k) for one in self.faults if one.injected_at is not None or one.gate is False}
+        return [one for one in self.injections if (one["fault"], one["k"]) not in explained]
 
     def of_kind(self, kind: str) -> Iterable[Mapping[str, Any]]:
         return (event for event in self.events if event.get("kind") == kind)

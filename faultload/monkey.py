@@ -23,9 +23,6 @@ class Strike:
     fault: str
     k: int
 
-    def to_json(self) -> dict[str, float | str | int]:
-        return {"at_s": self.at_s, "fault": self.fault, "k": self.k}
-
 
 @dataclass(frozen=True, slots=True)
 class Busy:

@@ -19,7 +19,7 @@ from faultload.chaos.warden import conductor_lives
 from faultload.conductor import Conductor, Interrupts, Target, leftover
 from faultload.errors import ExitCode, InvalidInput, Mistake, Refused
 from faultload.experiment import Experiment
-from faultload.injections import injections_of, strikes_of
+from faultload.injections import injections_of
 from faultload.limits import declared_slo
 from faultload.platforms import identified, is_here, platform_of
 from faultload.processes import myself
@@ -247,8 +247,7 @@ def _run_one(
             "secrets": sorted(secrets),
             "command": list(wishes.command),
             "load": _load_plan(prepared, seed, wishes.workers),
-            "injections": [{"fault": one.fault, "k": one.k, "at_s": one.at_s} for one in injections],
-            **_chance(prepared, seed),
+            "injections": [one.to_json() for one in injections],
         }
     )
     _link_latest(path)
@@ -366,14 +365,6 @@ def _load_plan(prepared: Prepared, seed: int, workers: int) -> dict[str, Any]:
         "seed": seed,
         "workers": workers,
     }
-
-
-def _chance(prepared: Prepared, seed: int) -> dict[str, Any]:
-    """The schedule of faults by chance, where the scenario has any."""
-    if prepared.scenario.chaos_monkey is None:
-        return {}
-    strikes = strikes_of(prepared.scenario, prepared.profile, prepared.experiments, seed)
-    return {"chaos_monkey": [strike.to_json() for strike in strikes]}
 
 
 def _new_folder(folder: Path, name: str) -> Path:

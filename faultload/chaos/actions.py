@@ -17,7 +17,7 @@ from typing import Any
 from faultload.chaos.gate import problems, shared_instances
 from faultload.chaos.guard import check_fault, check_target
 from faultload.chaos.journal import OpenFault, open_faults, pause_for_test, plan_fault, readable_faults
-from faultload.chaos.session import AT_ENV, Session, leave, said
+from faultload.chaos.session import AT_ENV, Session, leave
 from faultload.chaos.undo import undo as undo_fault
 from faultload.errors import FaultloadError, NotUndone
 from faultload.faults import fault_for, words
@@ -36,7 +36,7 @@ def _or_leave(action: Callable[..., Result]) -> Callable[..., Result]:
         try:
             return action(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - whatever it is: said, and the rollbacks run
-            leave(said(error))
+            leave(_said(error))
 
     return act
 
@@ -139,15 +139,15 @@ def _inject(
     try:
         handler.inject(instances, plan)
     except Exception as error:  # noqa: BLE001 - whatever it is: said, and perhaps half injected, so undone
-        run.event("note", what="inject_failed", fault=label, k=k, text=said(error))
-        run.event("witness", fault=label, k=k, of="there", seen=False, what=said(error))
-        session.leave(f"{label} could not be injected: {said(error)}")
+        run.event("note", what="inject_failed", fault=label, k=k, text=_said(error))
+        run.event("witness", fault=label, k=k, of="there", seen=False, what=_said(error))
+        session.leave(f"{label} could not be injected: {_said(error)}")
     pause_for_test("injected")
     opened = session.opened[fault] = opened.mark("ACTIVE", "chaos")
     try:
         sight = handler.witness(instances)
     except Exception as error:  # noqa: BLE001 - a witness that fails has seen nothing
-        sight = Sight(False, said(error))
+        sight = Sight(False, _said(error))
     run.event("witness", fault=label, k=k, of="there", seen=sight.seen, what=sight.what)
     pause_for_test("witnessed")
     if session.standalone and not sight.seen:
@@ -178,8 +178,8 @@ def _planned(session: Session, request: FaultRequest, fault: str) -> tuple[Platf
             plan = handler.undo_plan(instances)
         except Exception as error:  # noqa: BLE001 - whatever it is: said, and nothing was touched yet
             refused = isinstance(error, FaultloadError)
-            run.event("note", what="not_injected", fault=label, k=k, refused=refused, text=said(error))
-            session.leave(said(error))
+            run.event("note", what="not_injected", fault=label, k=k, refused=refused, text=_said(error))
+            session.leave(_said(error))
         opened = plan_fault(
             run,
             target,
@@ -193,6 +193,11 @@ def _planned(session: Session, request: FaultRequest, fault: str) -> tuple[Platf
         )
         session.opened[fault] = opened
     return handler, opened
+
+
+def _said(error: Exception) -> str:
+    """An error in words; of one that nobody expected its type too."""
+    return str(error) if isinstance(error, FaultloadError) else f"{type(error).__name__}: {error}"
 
 
 def _result(opened: OpenFault, witnessed: bool, what: str) -> Result:

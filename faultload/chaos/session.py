@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from faultload.chaos.guard import APPROVED_ENV, kill_switch
 from faultload.chaos.journal import OpenFault
-from faultload.errors import FaultloadError, InvalidInput
+from faultload.errors import InvalidInput
 from faultload.platforms import identified
 from faultload.processes import ProcessId
 from faultload.record import RunDirectory
@@ -45,11 +45,6 @@ def leave(why: str) -> NoReturn:
     raise SystemExit(_LEAVE_WITH_ROLLBACKS)
 
 
-def said(error: Exception) -> str:
-    """An error in words; of one that nobody expected its type too."""
-    return str(error) if isinstance(error, FaultloadError) else f"{type(error).__name__}: {error}"
-
-
 class Session:
     """One `chaos run`: inside a run of faultload, or alone with a journal and a warden of its own."""
 
@@ -73,13 +68,10 @@ class Session:
 
     @classmethod
     def current(cls, configuration: dict[str, Any] | None) -> Session:
-        """The session of this process, made at the first action; leaves where none can be made."""
+        """The session of this process, made at the first action."""
         if cls._current is None:
             named = (configuration or {}).get("target") or os.environ.get(TARGET_ENV) or ".faultload/target.yaml"
-            try:
-                cls._current = cls(Path(str(named)))
-            except Exception as error:  # noqa: BLE001 - whatever it is: nothing may go on without a guard
-                leave(said(error))
+            cls._current = cls(Path(str(named)))
         return cls._current
 
     # -- stopping

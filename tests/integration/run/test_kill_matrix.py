@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 from kill_cell import Cell
-from kill_matrix import failures, run_cells, run_side_by_side, sample_of
-
-from kill_matrix import IN_FULL, cells_of  # isort: skip
+from kill_matrix import IN_FULL, cells_of, failures, run_cells, run_side_by_side, sample_of
 
 JOBS = 4
 """Cells side by side: most of a cell is waiting."""

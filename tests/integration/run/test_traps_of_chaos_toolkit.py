@@ -32,16 +32,23 @@ RAISES = {
 def experiment_file(workspace: Workspace, faults: list[Any], duration_s: float = 2.0, **changes: Any) -> Path:
     content = {**experiment(faults, duration_s), **changes}
     file = workspace.folder / "experiments" / "trap.yaml"
-    file.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+    file.write_text(yaml.safe_dump(content))
     return file
+
+
+def journal_of(workspace: Workspace) -> RunDirectory:
+    """The journal of the experiment that was started, once there is one."""
+    journals = workspace.state / "faultload" / "chaos"
+    wait_for(lambda: journals.exists() and any(journals.iterdir()), 30, "it has a journal")
+    (journal,) = journals.iterdir()
+    return RunDirectory(journal)
 
 
 def alone(workspace: Workspace, target: StandIn, file: Path, **env: str) -> tuple[int, RunDirectory, str]:
     """Run an experiment with `chaos run`; its exit code, its journal and what it printed."""
     process = start_chaos(workspace, target, file, **env)
     output, _ = process.communicate(timeout=60)
-    (journal,) = (workspace.state / "faultload" / "chaos").iterdir()
-    return process.returncode, RunDirectory(journal), output.decode()
+    return process.returncode, journal_of(workspace), output.decode()
 
 
 def with_a_raising_probe(faults: list[Any]) -> list[Any]:
@@ -61,15 +68,10 @@ def test_trap_rollbacks_that_are_skipped_leave_the_fault_to_the_warden(
     workspace: Workspace, target: StandIn
 ) -> None:
     """Chaos Toolkit's own default: a failed experiment is not rolled back."""
-    failing = {
-        "title": "all is well",
-        "probes": [{**RAISES, "name": "well", "tolerance": True}],
-    }
-    file = experiment_file(
-        workspace, [PAUSE_STORE], runtime={"hypothesis": {"strategy": "after-method-only"}}, rollbacks=[]
-    )
-    content = yaml.safe_load(file.read_text())
-    file.write_text(yaml.safe_dump({**content, "steady-state-hypothesis": failing}))
+    hypothesis = {"title": "all is well", "probes": [{**RAISES, "name": "well", "tolerance": True}]}
+    runtime = {"hypothesis": {"strategy": "after-method-only"}}
+    changes = {"runtime": runtime, "rollbacks": [], "steady-state-hypothesis": hypothesis}
+    file = experiment_file(workspace, [PAUSE_STORE], **changes)
     _, run, output = alone(workspace, target, file)
     wait_for(lambda: run.faults()[-1]["state"] == "UNDONE", 15, f"it is undone: {output}")
     assert run.faults()[-1]["by"] == "warden"
@@ -149,10 +151,7 @@ def test_trap_a_rollback_that_fails_fails_the_experiment(workspace: Workspace, t
     """It is told, and tried again by whoever asks; here the link proxy is gone until then."""
     file = experiment_file(workspace, [("latency", {"link": "web -> store", "delay_ms": 100})], 3.0)
     process = start_chaos(workspace, target, file)
-    journals = workspace.state / "faultload" / "chaos"
-    wait_for(lambda: journals.exists() and any(journals.iterdir()), 30, "it has a journal")
-    (journal,) = journals.iterdir()
-    run = RunDirectory(journal)
+    run = journal_of(workspace)
     wait_for(lambda: len(run.events("witness")) == 1, 30, "it was witnessed")
     target.proxy.send_signal(signal.SIGSTOP)
     try:
@@ -192,10 +191,7 @@ def test_trap_an_action_that_hangs_is_undone_by_the_warden(workspace: Workspace,
     file = experiment_file(workspace, [PAUSE_STORE], 1.0)
     process = start_chaos(workspace, target, file, **{PAUSE_AT_ENV: "injected"})
     try:
-        journals = workspace.state / "faultload" / "chaos"
-        wait_for(lambda: journals.exists() and any(journals.iterdir()), 30, "it has a journal")
-        (journal,) = journals.iterdir()
-        run = RunDirectory(journal)
+        run = journal_of(workspace)
         wait_for(lambda: [line["state"] for line in run.faults()][-1:] == ["INJECTING"], 30, "it is injecting")
         wait_for(lambda: state_of(target.servers[target.store]) == "T", 10, "the store is stopped")
         wait_for(lambda: run.faults()[-1]["state"] == "UNDONE", 45, "it is undone")

@@ -196,10 +196,10 @@ def run_with(tmp_path: Path, *, came: bool) -> RunDirectory:
     """A record with a planned fault that came, one by chance that was held, and perhaps one that came."""
     run = RunDirectory.create(tmp_path / "run")
     strikes = [
-        {"at_s": 10.0, "fault": "monkey-kill-web", "k": 1},
-        {"at_s": 60.0, "fault": "monkey-kill-web", "k": 2},
+        {"at_s": 10.0, "fault": "monkey-kill-web", "k": 1, "by_chance": True},
+        {"at_s": 60.0, "fault": "monkey-kill-web", "k": 2, "by_chance": True},
     ]
-    run.begin({"chaos_monkey": strikes, "ended": 90.0, "load": {}})
+    run.begin({"injections": strikes, "ended": 90.0, "load": {}})
     run.event("gate", fault="monkey-kill-web", k=1, passed=False, why="web: 1 of 3 instances are ready")
     if came:
         run.event("gate", fault="monkey-kill-web", k=2, passed=True, why="")

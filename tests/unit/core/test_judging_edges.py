@@ -51,7 +51,7 @@ def test_a_planned_fault_of_which_nothing_is_said_makes_a_run_invalid(run: RunDi
     known = [{"fault": one.fault, "k": one.k, "at_s": 1.0} for one in read_measured(run).faults]
     run.update({"injections": known})
     assert not any("never injected" in reason for reason in judge(run).verdict["reasons"])
-    run.update({"injections": [*known, {"fault": "cut", "k": 1, "at_s": 50.0}]})
+    run.update({"injections": [*known, {"fault": "cut", "k": 1, "at_s": 50.0, "process": "chaos-cut-1"}]})
     verdict = judge(run).verdict
     assert verdict["verdict"] == "INVALID"
     assert "cut#1 was never injected, and nothing of ours says why: see logs/chaos-cut-1.log" in verdict["reasons"]
