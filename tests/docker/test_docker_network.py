@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from netref import Made, Town, made, of, oks
+from netref import Made, Town, made, of, oks, resets
 
 from faultload.errors import Refused, TargetError
 from faultload.platforms.docker_client import client
@@ -153,18 +153,16 @@ def test_bandwidth_limits_what_an_application_moves_each_way(town: Town, way: st
 
 
 def test_a_reset_ends_idle_and_busy_connections_once_and_lets_new_ones_be(town: Town) -> None:
-    idle = {name: len(of(town.events(name), "idle")) for name in town.clients}
     with made(town.target(), "reset_connections", {"link": "app -> db"}) as fault:
         sight = fault.handler.witness(fault.instances)
         assert sight.seen, sight.what
         for name in town.clients:
-            events = felt(town, name, fault.at - 60, 60 + 2.5)
-            resets = [event for event in events if event["outcome"] == "reset"]
-            assert len(of(resets, "idle")) >= 1 and len(of(town.events(name), "idle")) > idle[name]
-            assert len(of(resets, "kept")) >= 1
+            town.wait(name, lambda events: {"idle", "kept"} <= resets(events), since=fault.asked - 0.5)
+            town.wait(name, lambda events: "idle" in oks(events), since=fault.asked)
         since = time.time()
         quiet = felt(town, "app1", since)
         assert {event["outcome"] for event in quiet} == {"ok"}, "it happens once"
+        assert {"kept", "new"} <= oks(quiet)
         undone(town, fault)
 
 
