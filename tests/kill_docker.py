@@ -73,7 +73,7 @@ class DockerWorld(World):
         "io_stress": {**_STORE, "path": "/tmp"},
         "fill_disk": {**_STORE, "path": "/data", "floor": "32MB"},
     }
-    duration_s = 8.0
+    duration_s = 6.0
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -181,7 +181,7 @@ class DockerDatabaseWorld(DatabaseWorld):
     """A PostgreSQL pair under Patroni in containers, a web server for the load, and a stopped process of others."""
 
     platform = "docker"
-    duration_s = 8.0
+    duration_s = 6.0
 
     def _pair(self) -> ContainerPair:
         return ContainerPair()

@@ -10,9 +10,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from .dependence import Array
+from .distributions import t_quantile, t_sf
 from .inputs import checked_confidence, checked_runs
 from .ranks import rank_sum_p
 
@@ -135,6 +135,6 @@ def _by_shape(a: Array, b: Array, lower_is_better: bool, alpha: float, shape: st
     if spread == 0.0 or np.ptp(a) == 0.0:
         return None, None, method, f"the {n} baselines do not vary at all"
     sign = 1.0 if lower_is_better else -1.0
-    p = float(stats.t.sf(sign * (float(b.mean()) - float(a.mean())) / spread, n - 1))
-    limit = float(a.mean()) + sign * float(stats.t.isf(alpha, n - 1)) * spread
+    p = t_sf(sign * (float(b.mean()) - float(a.mean())) / spread, n - 1)
+    limit = float(a.mean()) - sign * t_quantile(alpha, n - 1) * spread
     return (math.exp(limit) if shape == "lognormal" else limit), p, method, ""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy import optimize, stats
+import scipy
 
+from .distributions import binomial_sf
 from .verdict import Estimate, Verdict, no_data
 
 KEPT_UP = 0.98
@@ -168,7 +169,7 @@ def interpolated_capacity(bracket: Bracket, limit_s: float) -> Estimate:
     inverse = np.array([1.0 / v if (v := latency.value or 0.0) > 0 else math.inf for _, latency in usable])
     if not np.isfinite(inverse).all():
         return no_data("a quantile is not above 0: nothing to interpolate", n=n)
-    smooth = optimize.isotonic_regression(inverse, weights=weights, increasing=False).x
+    smooth = scipy.optimize.isotonic_regression(inverse, weights=weights, increasing=False).x
     value = _crossing(rates, [float(v) for v in smooth], limit_s)
     if value is None:
         return no_data(f"the quantile does not cross {limit_s:g} s within the rates tested", n=n)
@@ -230,7 +231,7 @@ def _level(rate: float, steps: list[Step]) -> Level:
 
 
 def _more_than_chance(k: int, m: int) -> bool:
-    return k > 0 and float(stats.binom.sf(k - 1, m, _CHANCE)) <= _CHANCE * (1.0 + 1e-9)
+    return k > 0 and binomial_sf(k - 1, m, _CHANCE) <= _CHANCE * (1.0 + 1e-9)
 
 
 def _state(low: float | None, high: float | None) -> BracketState:

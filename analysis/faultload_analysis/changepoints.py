@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from .dependence import Array
 from .inputs import checked_runs
@@ -145,7 +145,7 @@ def _tested(x: Array, test: _Test, *, to_end: bool) -> tuple[int, float] | None:
     """The best split of a stretch and its p; None when it is too short or the split is not significant."""
     if x.size < 2 * test.min_segment:
         return None
-    ranks = np.asarray(stats.rankdata(x), dtype=np.float64)
+    ranks = np.asarray(scipy.stats.rankdata(x), dtype=np.float64)
     search = _Search(x.size, test.min_segment, to_end=to_end)
     seen, at = search.best(ranks)
     if seen <= 0.0:

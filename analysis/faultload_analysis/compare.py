@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from .bootstrap import quantile_difference, quantile_ratio, ratio_estimate
 from .dependence import Array
@@ -188,7 +188,7 @@ def compare_many(contrasts: Iterable[Contrast], *, confidence: float = 0.95) -> 
     }
     raw = {one.name: found[one.name].p_beyond for one in asked if not one.gate}
     explored = {name: p for name, p in raw.items() if p is not None}
-    corrected = stats.false_discovery_control(list(explored.values())) if explored else np.zeros(0)
+    corrected = scipy.stats.false_discovery_control(list(explored.values())) if explored else np.zeros(0)
     for name, q in zip(explored, np.asarray(corrected).tolist(), strict=True):
         found[name] = _corrected(found[name], float(q), len(explored))
     return found
@@ -334,7 +334,7 @@ def _remarks(one: Comparison) -> Sequence[str]:
     if one.p is not None and one.p > alpha:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # scipy tells when it falls back to the asymptotic p
-            shape = float(stats.ks_2samp(one.base, one.new).pvalue)
+            shape = float(scipy.stats.ks_2samp(one.base, one.new).pvalue)
         if shape <= alpha:
             out.append(f"alike in location but not in shape (Kolmogorov-Smirnov p {shape:.2g}): see the spread")
     return out

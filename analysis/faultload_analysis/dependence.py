@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
+
+from .distributions import chi2_quantile, t_quantile
 
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -44,7 +46,7 @@ def batch_counts(indicator: npt.NDArray[Any], batches: int) -> tuple[Counts, Cou
 
 def uncertainty(batches: int) -> float:
     """(B-1)/chi2_0.2(B-1): from the variance of B batch means to its 80 % upper confidence bound."""
-    return float((batches - 1) / stats.chi2.ppf(_CHI2_LEVEL, batches - 1))
+    return float((batches - 1) / chi2_quantile(_CHI2_LEVEL, batches - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ class BatchMeans:
         degrees of freedom, e the relative error of the variance. Towards the long tail b is doubled. Batches worth
         fewer than 16 tell no error: then at least 6 standard deviations of the batch means.
         """
-        t = float(stats.t.ppf(confidence, max(2.0 / self.error_of_variance**2, 2.0)))
+        t = t_quantile(confidence, max(2.0 / self.error_of_variance**2, 2.0))
         b = self.skewness / (6.0 * math.sqrt(self.worth))
         widened = self.error * math.exp(_MEAN_WIDENED * self.error_of_variance)
         below, above = widened * _skewed(t, min(b, 2.0 * b)), -widened * _skewed(-t, max(b, 2.0 * b))

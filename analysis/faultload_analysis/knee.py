@@ -7,9 +7,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats
+import scipy
 
 from .dependence import Array
+from .distributions import t_quantile
 from .inputs import checked_confidence
 from .verdict import Estimate, no_data
 
@@ -155,7 +156,9 @@ class _Line:
             if not 0 <= outside < ks.size:
                 return None
             a, b = sorted((float(ks[inside]), float(ks[outside])))
-            return float(optimize.brentq(lambda k: float(self.costs(np.array([k]))[0]) - allowed, a, b, xtol=1e-12))
+            return float(
+                scipy.optimize.brentq(lambda k: float(self.costs(np.array([k]))[0]) - allowed, a, b, xtol=1e-12)
+            )
 
         below, above = self._critical(ks, best, confidence)
         return edge(below, -1), edge(above, 1)
@@ -177,7 +180,7 @@ class _Line:
         most = gains[top, np.arange(_NULL_DRAWS)]
         left = np.einsum("ij,ij->i", drawn.T, drawn.T) - most
         root = np.sqrt((most - gains[best]) / np.maximum(left, 1e-300) * df) * np.sign(top - best)
-        t = float(stats.t.ppf(confidence, df))
+        t = t_quantile(confidence, df)
         return max(t, float(np.quantile(root, confidence))), max(t, float(np.quantile(-root, confidence)))
 
 

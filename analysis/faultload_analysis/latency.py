@@ -9,7 +9,6 @@ from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from .dependence import (
     LEAST_WORTH,
@@ -28,6 +27,7 @@ from .dependence import (
     uncertainty,
     variance_inflation,
 )
+from .distributions import chi2_quantile, t_quantile
 from .histogram import Histogram
 from .inputs import checked_confidence
 from .population import Population
@@ -181,7 +181,7 @@ def _tail_bound(population: Population, p: Fraction, inflation: float, confidenc
         begin = population.order_statistic(rank(n, q))
         edge = max(population.order_statistic(upper), begin)
         excesses = 2.0 * n * float(1 - q) / inflation
-        mean = (population.mean_excess(begin) or 0.0) * excesses / float(stats.chi2.ppf(each, excesses))
+        mean = (population.mean_excess(begin) or 0.0) * excesses / chi2_quantile(each, excesses)
         scale = mean + _SHAPE * (edge - begin)
         times = (float((1 - q) / (1 - p)) ** _SHAPE - 1.0) / _SHAPE
         return _Tail(edge + scale * times, f"tail beyond P{float(q) * 100:g}")
@@ -268,7 +268,7 @@ def _mean_of_few(population: Population, confidence: float) -> Estimate:
     variance = max(spread, population.variance or 0.0)
     if variance == 0.0:
         return Estimate(mean, None, None, n, None, method, "the observations do not vary and are few")
-    half = float(stats.t.ppf(confidence, batches - 1)) * math.sqrt(variance / batches)
+    half = t_quantile(confidence, batches - 1) * math.sqrt(variance / batches)
     n_eff = min(float(n), (population.variance or 0.0) * batches / variance)
     return Estimate(mean, mean - half, mean + half, n, n_eff, method)
 

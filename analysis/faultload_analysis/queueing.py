@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
+import scipy
+from scipy import special
 
 from .dependence import Array
 
@@ -254,7 +255,7 @@ class MMc:
         while self.response_exceeds(high) > 1.0 - p:
             high *= 2.0
         over = 1.0 - p
-        return float(optimize.brentq(lambda t: self.response_exceeds(t) - over, 0.0, high, xtol=1e-14 * high))
+        return float(scipy.optimize.brentq(lambda t: self.response_exceeds(t) - over, 0.0, high, xtol=1e-14 * high))
 
 
 def mmc_capacity(service_per_s: float, servers: int, limit_s: float, p: float = 0.99) -> float:
@@ -276,7 +277,7 @@ def mmc_capacity(service_per_s: float, servers: int, limit_s: float, p: float = 
     def over(rate: float) -> float:
         return MMc(rate, service_per_s, servers).response_exceeds(limit_s) - (1.0 - p)
 
-    return top if over(top) <= 0.0 else float(optimize.brentq(over, 0.0, top, xtol=1e-12 * top))
+    return top if over(top) <= 0.0 else float(scipy.optimize.brentq(over, 0.0, top, xtol=1e-12 * top))
 
 
 def _check_share(p: float) -> None:

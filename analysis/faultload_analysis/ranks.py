@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from .dependence import Array
+from .distributions import normal_quantile
 
 _EXACT_PAIRS = 2500  # up to 50 and 50 runs the exact distribution costs milliseconds
 
@@ -32,8 +33,8 @@ def rank_sum_p(low: Array, high: Array) -> float:
     """
     n, m = low.size, high.size
     if n * m > _EXACT_PAIRS:
-        return float(stats.mannwhitneyu(high, low, alternative="greater", method="asymptotic").pvalue)
-    twice = np.rint(2.0 * stats.rankdata(np.concatenate((low, high)))).astype(np.int64)
+        return float(scipy.stats.mannwhitneyu(high, low, alternative="greater", method="asymptotic").pvalue)
+    twice = np.rint(2.0 * scipy.stats.rankdata(np.concatenate((low, high)))).astype(np.int64)
     few, seen = (twice[n:], "high") if m <= n else (twice[:n], "low")
     counts = _subset_sums(twice, few.size)
     total, at = counts.sum(), int(few.sum())
@@ -48,7 +49,7 @@ def pairwise_rank(n: int, m: int, alpha: float) -> int:
     """
     if n * m > _EXACT_PAIRS:
         deviation = math.sqrt(n * m * (n + m + 1) / 12.0)
-        return max(0, math.floor(n * m / 2.0 + 0.5 + float(stats.norm.ppf(alpha)) * deviation))
+        return max(0, math.floor(n * m / 2.0 + 0.5 + normal_quantile(alpha) * deviation))
     counts = _subset_sums(np.arange(1, n + m + 1), min(n, m))
     k = min(n, m)
     shares = np.cumsum(counts[k * (k + 1) // 2 :]) / counts.sum()

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from .dependence import Array
+from .distributions import chi2_quantile, t_quantile
 from .inputs import checked_confidence
 from .verdict import Estimate, no_data
 
@@ -32,8 +33,8 @@ def exponential_bounds(
     if events < 0 or not 0 <= total_s < math.inf:
         raise ValueError(f"not a time on test: {events} events in {total_s} s")
     extra = 2 if censored or events == 0 else 0
-    low = 2.0 * total_s / float(stats.chi2.ppf(confidence, 2 * events + extra))
-    high = 2.0 * total_s / float(stats.chi2.ppf(1.0 - confidence, 2 * events)) if events else math.inf
+    low = 2.0 * total_s / chi2_quantile(confidence, 2 * events + extra)
+    high = 2.0 * total_s / chi2_quantile(1.0 - confidence, 2 * events) if events else math.inf
     return low, high
 
 
@@ -50,7 +51,7 @@ def lognormal_bounds(times_s: npt.ArrayLike, *, confidence: float = 0.95) -> tup
         raise ValueError("needs two or more times, each above 0 s and finite")
     logs = np.log(times)
     n, v = times.size, float(logs.var(ddof=1))
-    reach = float(stats.t.ppf(confidence, n - 1)) * math.sqrt(v / n + v**2 / (2 * (n - 1)))
+    reach = t_quantile(confidence, n - 1) * math.sqrt(v / n + v**2 / (2 * (n - 1)))
     centre = float(logs.mean()) + v / 2
     with np.errstate(over="ignore"):
         return float(np.exp(centre - reach)), float(np.exp(centre + reach))
@@ -116,7 +117,7 @@ def times_of(recoveries: Sequence[Recovery]) -> tuple[Array, Array]:
 
 
 def _median_text(done: Array, cut_off: Array) -> str:
-    survival = stats.ecdf(stats.CensoredData(uncensored=done, right=cut_off)).sf
+    survival = scipy.stats.ecdf(scipy.stats.CensoredData(uncensored=done, right=cut_off)).sf
     below = np.flatnonzero(survival.probabilities <= 0.5)
     return f"the median is {survival.quantiles[below[0]]:.2f} s" if below.size else "so the median is not known"
 
@@ -144,7 +145,7 @@ def median_ttr(done_s: npt.ArrayLike, censored_s: npt.ArrayLike = (), *, confide
         return no_data("no fault with an impact")
     if not cut_off.size:
         ordered = np.sort(done)
-        upper = int(stats.binom.ppf(confidence, n, 0.5)) + 1
+        upper = int(scipy.stats.binom.ppf(confidence, n, 0.5)) + 1
         lower = n + 1 - upper
         return Estimate(
             float(ordered[(n + 1) // 2 - 1]),
@@ -154,7 +155,7 @@ def median_ttr(done_s: npt.ArrayLike, censored_s: npt.ArrayLike = (), *, confide
             float(n),
             "exact binomial on order statistics",
         )
-    survival = stats.ecdf(stats.CensoredData(uncensored=done, right=cut_off)).sf
+    survival = scipy.stats.ecdf(scipy.stats.CensoredData(uncensored=done, right=cut_off)).sf
     with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # where survival is 0 or 1 the band is open, as below
         band: Any = survival.confidence_interval(2.0 * confidence - 1.0, method="log-log")
@@ -211,7 +212,7 @@ def restricted_mean_ttr(
     after = np.cumsum(areas[::-1])[::-1][1:]
     more = at_risk > ended
     variance = float(np.sum(after[more] ** 2 * ended[more] / (at_risk[more] * (at_risk[more] - ended[more]))))
-    reach = float(stats.t.ppf(confidence, events - 1)) * math.sqrt(variance * events / (events - 1))
+    reach = t_quantile(confidence, events - 1) * math.sqrt(variance * events / (events - 1))
     low, high = max(0.0, value - reach), min(until, value + reach)
     return Estimate(value, low, high, n, float(events), "Kaplan-Meier, restricted mean", why)
 
@@ -244,9 +245,9 @@ def compare_recoveries(first: Sequence[Recovery], second: Sequence[Recovery]) ->
     if min(sizes) < 3 or not (groups[0][0].size or groups[1][0].size):
         why = f"{sizes[0]} and {sizes[1]} impacts are too few to compare: 3 on each side are the least"
         return RecoveryComparison(None, None, "", sizes, "; ".join([why, *notes]))
-    a, b = (stats.CensoredData(uncensored=done, right=cut_off) for done, cut_off in groups)
+    a, b = (scipy.stats.CensoredData(uncensored=done, right=cut_off) for done, cut_off in groups)
     with np.errstate(invalid="ignore"):
-        found = stats.logrank(a, b)
+        found = scipy.stats.logrank(a, b)
     statistic = float(found.statistic)
     if math.isnan(statistic):
         return RecoveryComparison(None, None, "", sizes, "; ".join(["the times do not vary", *notes]))

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats
+import scipy
 
 from .dependence import Array
+from .distributions import t_quantile
 from .inputs import checked_confidence
 from .verdict import Estimate, no_data
 
@@ -51,7 +52,7 @@ def scaling_efficiency(
         """Welch's t of scale - ratio start, signed."""
         a, b = var_scale, ratio * ratio * var_start
         df = (a + b) ** 2 / (a * a / (scale.size - 1) + b * b / (start.size - 1))
-        return (above - ratio * below) / math.sqrt(a + b) / float(stats.t.ppf(confidence, df))
+        return (above - ratio * below) / math.sqrt(a + b) / t_quantile(confidence, df)
 
     point = above / below
     low = _root(excess, 1.0, point, -1.0)
@@ -69,7 +70,7 @@ def _root(excess: Callable[[float], float], wanted: float, start: float, sign: f
         outside = max(least, inside + sign * step)
         if (excess(outside) - wanted) * sign <= 0.0:
             a, b = sorted((inside, outside))
-            return float(optimize.brentq(lambda r: excess(r) - wanted, a, b, xtol=1e-14 * start))
+            return float(scipy.optimize.brentq(lambda r: excess(r) - wanted, a, b, xtol=1e-14 * start))
         if outside == least:
             return None
         inside, step = outside, 2.0 * step

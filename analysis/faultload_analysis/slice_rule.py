@@ -9,10 +9,10 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from .bursts import burst_level, onset_levels
 from .dependence import Array, Counts, Mask, uncertainty
+from .distributions import binomial_isf
 from .histogram import checked
 from .latency import quantile, quantile_estimate
 from .slices import Slices
@@ -86,7 +86,7 @@ class SliceRule:
 @lru_cache(maxsize=65536)
 def noise(n: int, share: float, probability: float = NOISE) -> int:
     """The largest count that normal noise explains: the least c with P(Bin(n, share) > c) <= probability."""
-    return int(stats.binom.isf(probability * (1 + 1e-9), n, share))
+    return binomial_isf(probability * (1 + 1e-9), n, share)
 
 
 def baseline_rule(

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from .alerts import DEFAULT_WINDOWS, Alert, AlertReplay, BurnWindow, burn_alerts, burn_factor, detection_time_s
 from .budget import Budget, allowed_share, budget_spent, burn_rate
@@ -22,6 +22,7 @@ from .dependence import (
     measured,
     share_bounds,
 )
+from .distributions import binomial_sf
 from .inputs import checked_confidence, checked_flags
 from .population import Population
 from .verdict import Estimate, no_data
@@ -89,13 +90,13 @@ def proportion_estimate(
 
 def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Two-sided Wilson interval of k/n, for display (Newcombe 1998). ValueError unless 0 <= k <= n."""
-    interval = stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
+    interval = scipy.stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Two-sided exact interval of k/n, for display; assumes independence. ValueError unless 0 <= k <= n."""
-    interval = stats.binomtest(k, n).proportion_ci(confidence, method="exact")
+    interval = scipy.stats.binomtest(k, n).proportion_ci(confidence, method="exact")
     return float(interval.low), float(interval.high)
 
 
@@ -109,7 +110,7 @@ def samples_needed_availability(slo: float, failures: int = 0, confidence: float
         raise ValueError(f"failures cannot be {failures}")
 
     def proves(n: int) -> bool:
-        return bool(stats.binom.cdf(failures, n, allowed) <= 1.0 - confidence)
+        return binomial_sf(failures, n, allowed) >= confidence
 
     high = failures + 1
     while not proves(high):

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from .dependence import Array, Counts, Mask, batch_edges, uncertainty
+from .distributions import t_quantile
 from .inputs import checked_confidence
 from .verdict import Estimate, no_data
 
@@ -63,7 +63,7 @@ class RateCounter:
             return Estimate(0.0, 0.0, most, int(counts.size), None, "Poisson, no event")
         n, mean, variance = int(counts.size), float(counts.mean()), float(counts.var(ddof=1))
         batches = [size for size in BATCHES_TO_TRY if n >= 2 * size] or [max(2, n // 2)]
-        half = max(float(stats.t.ppf(confidence, size - 1)) * _error(counts, size) for size in batches)
+        half = max(t_quantile(confidence, size - 1) * _error(counts, size) for size in batches)
         error = max(_error(counts, size) for size in batches)
         return Estimate(
             mean / self._width_s,

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from .dependence import Array
+from .distributions import normal_quantile, t_quantile
 from .inputs import checked_confidence
 from .verdict import Estimate, no_data
 
@@ -98,12 +99,12 @@ def _binned(t: Array, v: Array) -> tuple[Array, Array]:
 
 
 def _line(t: Array, v: Array, confidence: float) -> _Line:
-    fit = stats.theilslopes(v, t, alpha=2.0 * confidence - 1.0)
+    fit = scipy.stats.theilslopes(v, t, alpha=2.0 * confidence - 1.0)
     slope = float(fit[0])
     inflation = _inflation(v - slope * t)
     n_eff = t.size / inflation
     freedom, caution = (n_eff - 2.0, 1.0) if n_eff >= _FEWEST_WORTH else (1.0, 2.0)
-    few = caution * float(stats.t.ppf(confidence, freedom) / stats.norm.ppf(confidence))
+    few = caution * t_quantile(confidence, freedom) / normal_quantile(confidence)
     widen = math.sqrt(inflation) * few
     return _Line(slope, slope - (slope - float(fit[2])) * widen, slope + (float(fit[3]) - slope) * widen, n_eff)
 

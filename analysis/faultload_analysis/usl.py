@@ -11,9 +11,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats
+import scipy
 
 from .dependence import Array, Mask
+from .distributions import t_quantile
 from .inputs import checked_confidence
 from .verdict import Estimate
 
@@ -96,7 +97,7 @@ class UslFit:
         n = np.asarray(users, dtype=np.float64)
         gradient = _gradient(n, self.alpha, self.beta, self.gamma)
         variance = np.einsum("...i,ij,...j->...", gradient, self.covariance, gradient)
-        half = float(stats.t.ppf(checked_confidence(confidence), self.df)) * np.sqrt(np.maximum(variance, 0.0))
+        half = t_quantile(checked_confidence(confidence), self.df) * np.sqrt(np.maximum(variance, 0.0))
         middle = self.throughput(n)
         return np.asarray(middle - half), np.asarray(middle + half)
 
@@ -107,7 +108,7 @@ class UslFit:
         need an estimate well inside its bounds; `estimate` does not.
         """
         value, se = float(getattr(self, name)), self.se[NAMES.index(name)]
-        half = float(stats.t.ppf((1.0 + level) / 2.0, self.df)) * se
+        half = t_quantile((1.0 + level) / 2.0, self.df) * se
         return max(0.0, value - half), min(math.inf if name == "gamma" else 1.0, value + half)
 
     def estimate(self, name: Name, *, confidence: float = 0.95) -> Estimate:
@@ -166,7 +167,7 @@ class UslFit:
         return self.rse <= _EXACT * float(np.abs(self.throughput_per_s).max())
 
     def _allowed(self, confidence: float) -> float:
-        t = float(stats.t.ppf(checked_confidence(confidence), self.df))
+        t = t_quantile(checked_confidence(confidence), self.df)
         return self.rse**2 * (self.df + t * t)
 
     def _between(self, value: float, low: float | None, high: float | None, why: str = "") -> Estimate:
@@ -190,7 +191,7 @@ class UslFit:
             def left(p: Array) -> Array:
                 return np.asarray(gamma * _shape(n, p[0], p[1]) - x)
 
-            best = optimize.least_squares(
+            best = scipy.optimize.least_squares(
                 left,
                 (self.alpha, self.beta),
                 bounds=((0.0, 0.0), (1.0, 1.0)),
@@ -316,7 +317,7 @@ def _polished(n: Array, x: Array, start: Array, free: Mask, scale: Array) -> tup
         return np.asarray((_gradient(n, *whole(p)) * scale)[:, free])
 
     with np.errstate(all="ignore"):
-        found = optimize.least_squares(
+        found = scipy.optimize.least_squares(
             residuals, start[free], jac=jacobian, method="lm", xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=400
         )
     alpha, beta, _ = whole(found.x)
@@ -346,6 +347,8 @@ def _crossing(
         if sign * (end - outside) <= 0:
             outside = end
         if cost(outside) > allowed:
-            return float(optimize.brentq(lambda v: cost(v) - allowed, inside, outside, xtol=1e-9 * step, rtol=1e-8))
+            return float(
+                scipy.optimize.brentq(lambda v: cost(v) - allowed, inside, outside, xtol=1e-9 * step, rtol=1e-8)
+            )
         inside, step = outside, 2.0 * step
     return None

@@ -62,7 +62,14 @@ def test_statistics_are_imported_before_a_fault_is_due_and_only_where_they_are_n
     run.update({"scenario": {**(run.info() or {})["scenario"], "objectives": [objective]}})
     code = (
         "import pathlib, sys; from faultload.window import preload; from faultload.record import RunDirectory; "
-        f"preload(RunDirectory(pathlib.Path({str(run.path)!r}))); print('scipy.stats' in sys.modules)"
+        f"preload(RunDirectory(pathlib.Path({str(run.path)!r}))); print('faultload.evaluate' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(imported)
+
+
+def test_the_judge_imports_neither_scipy_stats_nor_scipy_optimize() -> None:
+    """Two seconds of processor time that every run would pay at its end, and the gate before its first fault."""
+    code = "import sys, faultload.judge; print({'scipy.stats', 'scipy.optimize'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
