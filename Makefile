@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_OUT ?=
+SHORT := "not long and not docker and not kubernetes"
+LONG := "long and not docker and not kubernetes"
 
 .PHONY: help demo test test-long test-docker bench lint types check clean
 
@@ -27,12 +29,15 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/faultload run scenarios/memory/database_failover.yaml --profile smoke $(if $(DEMO_OUT),--out $(DEMO_OUT))
 
+# What needs the reference system runs alone: it is under load. The rest runs two at a time.
 test: $(STAMP) check
-	$(BIN)/python -m pytest -m "not long and not docker and not kubernetes"
+	$(BIN)/python -m pytest -m $(SHORT) -n 2 --ignore tests/integration --ignore tests/browser --ignore tests/system
+	$(BIN)/python -m pytest -m $(SHORT) -n 2 --dist loadfile tests/integration tests/browser
+	$(BIN)/python -m pytest -m $(SHORT) tests/system
 
 test-long: $(STAMP)
-	$(BIN)/python -m pytest -m "long and not docker and not kubernetes" tests/system
-	$(BIN)/python -m pytest -m "long and not docker and not kubernetes" -n 2 --dist loadfile tests/integration
+	$(BIN)/python -m pytest -m $(LONG) tests/system
+	$(BIN)/python -m pytest -m $(LONG) -n 2 --dist loadfile tests/integration
 
 # Needs an engine that may be used (DOCKER_HOST, or dockerd here), and a base image: see docker/base-image.
 test-docker: $(STAMP)
