@@ -37,11 +37,11 @@ test: $(STAMP) check
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -m $(LONG) tests/system
-	$(BIN)/python -m pytest -m $(LONG) -n 2 --dist loadfile tests/integration
+	$(BIN)/python -m pytest -m $(LONG) -n 3 --dist loadfile tests/integration
 
 # Needs an engine that may be used (DOCKER_HOST, or dockerd here), and a base image: see docker/base-image.
 test-docker: $(STAMP)
-	$(BIN)/python -m pytest -m docker -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m docker -n 3 --dist loadfile
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/coverage.py

@@ -11,6 +11,7 @@ is undone yet.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import random
 import signal
@@ -48,7 +49,7 @@ def _world_of(platform: str, kind: str) -> type[World]:
 
 
 _HANDFUL = 9
-"""Cells that one process plays on one stand-in before it takes the next."""
+"""At most so many cells one process plays on one stand-in before it takes the next."""
 _STARTS = 3
 """How often a stand-in is tried to be started before its cell is bad."""
 PLATFORMS = ("local", "docker")
@@ -66,7 +67,8 @@ def cells_of(kinds: Iterable[str]) -> list[Cell]:
 
 def run_side_by_side(cells: Sequence[Cell], platform: str, jobs: int) -> list[Result]:
     """Play cells in several processes, each with folders, ports and a state folder of its own."""
-    handfuls = [group[at : at + _HANDFUL] for group in _grouped(cells) for at in range(0, len(group), _HANDFUL)]
+    size = min(_HANDFUL, math.ceil(len(cells) / jobs))
+    handfuls = [group[at : at + size] for group in _grouped(cells) for at in range(0, len(group), size)]
     with ProcessPoolExecutor(jobs) as pool:
         parts = list(pool.map(run_cells, handfuls, repeat(platform), repeat(_say)))
     return sorted((result for part in parts for result in part), key=lambda result: cells.index(result.cell))
