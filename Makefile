@@ -44,7 +44,7 @@ test-long: $(STAMP)
 
 # Needs an engine that may be used (DOCKER_HOST, or dockerd here), and a base image: see docker/base-image.
 test-docker: $(STAMP)
-	$(BIN)/python -m pytest -m docker -n 3 --dist loadfile
+	$(BIN)/python -m pytest -m docker -n 2 --dist loadfile
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/coverage.py
