@@ -6,7 +6,7 @@ import pytest
 from kill_matrix import IN_FULL, cells_of, failures, run_side_by_side, sample_of
 
 pytestmark = pytest.mark.docker
-JOBS = 3
+JOBS = 2
 
 
 @pytest.mark.parametrize("kind", IN_FULL["docker"])
