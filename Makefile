@@ -6,7 +6,6 @@ STAMP := $(VENV)/.installed
 DEMO_OUT ?=
 SHORT := "not long and not docker and not kubernetes"
 LONG := "long and not docker and not kubernetes"
-MATRIX := tests/integration/run/test_kill_matrix.py
 
 .PHONY: help demo test test-long test-docker bench lint types check clean
 
@@ -36,11 +35,9 @@ test: $(STAMP) check
 	$(BIN)/python -m pytest -m $(SHORT) -n 2 --dist loadfile tests/integration tests/browser
 	$(BIN)/python -m pytest -m $(SHORT) tests/system
 
-# The kill matrix plays its cells side by side itself.
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -m $(LONG) tests/system
-	$(BIN)/python -m pytest -m $(LONG) $(MATRIX)
-	$(BIN)/python -m pytest -m $(LONG) -n 2 --dist loadfile --ignore $(MATRIX) tests/integration
+	$(BIN)/python -m pytest -m $(LONG) -n 2 --dist loadfile tests/integration
 
 # Needs an engine that may be used (DOCKER_HOST, or dockerd here), and a base image: see docker/base-image.
 test-docker: $(STAMP)
