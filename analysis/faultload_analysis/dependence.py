@@ -46,7 +46,7 @@ def batch_counts(indicator: npt.NDArray[Any], batches: int) -> tuple[Counts, Cou
 
 def uncertainty(batches: int) -> float:
     """(B-1)/chi2_0.2(B-1): from the variance of B batch means to its 80 % upper confidence bound."""
-    return float((batches - 1) / chi2_quantile(_CHI2_LEVEL, batches - 1))
+    return (batches - 1) / chi2_quantile(_CHI2_LEVEL, batches - 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,10 +246,6 @@ def oks(events: list[dict[str, Any]]) -> set[str]:
     return {event["kind"] for event in events if event["outcome"] == "ok"}
 
 
-def resets(events: list[dict[str, Any]]) -> set[str]:
-    return {event["kind"] for event in events if event["outcome"] == "reset"}
-
-
 def of(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [event for event in events if event["kind"] == kind]
 
