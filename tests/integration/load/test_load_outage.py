@@ -20,6 +20,19 @@ class Visit(Journey):
     def visit(self):
         self.client.get("/visit")
 """
+HEAVY = """
+import time
+from locust import task
+from faultload.load import Journey
+
+class Visit(Journey):
+    @task
+    def visit(self):
+        self.client.get("/visit")
+        end = time.process_time() + 0.005
+        while time.process_time() < end:
+            pass
+"""
 TWO = """
 from locust import task
 from faultload.load import Journey
@@ -161,7 +174,8 @@ def test_the_offered_mix_stays_exact_while_one_journey_is_frozen(
 def test_a_generator_that_cannot_keep_up_shows_slip_and_not_the_targets_waiting(
     server: Server, load: Callable[..., Load]
 ) -> None:
-    run = load(ONE, host=server.url, stages=hold(20_000, 1.5), max_users=200, drop_after_s=2, drain_s=1)
+    # its own work, 5 ms a visit, is what it cannot keep up with: a fast target on a crowded machine may not be one
+    run = load(HEAVY, host=server.url, stages=hold(2_000, 1.5), max_users=200, drop_after_s=2)
     run.start()
     assert run.finished() == 0
     slip = run.column("iterations", "slip_us")
@@ -170,6 +184,6 @@ def test_a_generator_that_cannot_keep_up_shows_slip_and_not_the_targets_waiting(
     assert quantile(slip, 0.5) > 100_000
     assert waited.sum() < 0.2 * slip.sum()
     note = run.notes("slots")[0]
-    assert note["offered"] == 30_000
-    assert note["late"] > 0.9 * note["started"]
+    assert note["offered"] == 3_000
+    assert note["started"] == len(slip) and note["late"] == np.count_nonzero(slip >= 10_000)
     assert note["unsent"] > 0.9 * note["dropped"] > 0
