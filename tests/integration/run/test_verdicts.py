@@ -73,7 +73,10 @@ def test_report_gives_the_same_verdict_again(workspace: Workspace, target: Stand
     done = workspace.faultload("run", scenario, "--out", run, "--seed", "7")
     first = verdict_of(run)
     assert done.returncode == first["exit_code"] == 1, done.stdout + done.stderr
-    assert [one["verdict"] for one in first["objectives"]] == ["PASS", "PASS", "FAIL", "PASS"]
+    verdicts = {one["objective"]: one["verdict"] for one in first["objectives"]}
+    # five seconds of a crowded machine may be too few for a median, and then it says so
+    assert verdicts.pop("p50(latency) <= 1s") in ("PASS", "INCONCLUSIVE")
+    assert [*verdicts.values()] == ["PASS", "FAIL", "PASS"]
     assert "FAIL  throughput >= 500/s" in done.stdout
     for name in ("verdict.json", "report.html", "junit.xml", "summary.md"):
         (run / name).unlink()
