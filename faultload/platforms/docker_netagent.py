@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from faultload.errors import Refused, TargetError
 from faultload.platforms.docker_client import FAULT_LABEL, asking, client, container, runs, started_at
+from faultload.platforms.link_probes import together
 from faultload.platforms.netagent import SPEC_ENV
-from faultload.platforms.netagent_probe import together
 from faultload.platforms.netagent_spec import Spec
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from faultload.platforms import docker_netagent as agents
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight, choose
 from faultload.platforms.docker_client import containers_of, instance_of, started_at
 from faultload.platforms.docker_netagent import Site
-from faultload.platforms.netagent_probe import together
+from faultload.platforms.link_probes import together
 from faultload.platforms.netagent_spec import Flow, Side, Spec
 from faultload.target import TargetFile
 

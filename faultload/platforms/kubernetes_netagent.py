@@ -12,8 +12,8 @@ from faultload.errors import Refused, TargetError
 from faultload.platforms import kubernetes_helper as helpers
 from faultload.platforms.kubernetes_client import Executed, Pod, asking, core, pods_in
 from faultload.platforms.kubernetes_helper import Helper
+from faultload.platforms.link_probes import together
 from faultload.platforms.netagent import IDLE_S, SPEC_ENV
-from faultload.platforms.netagent_probe import together
 from faultload.platforms.netagent_spec import Spec
 from faultload.target import TargetFile
 

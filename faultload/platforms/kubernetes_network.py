@@ -15,7 +15,7 @@ from faultload.platforms.kubernetes_helper import helper_namespace
 from faultload.platforms.kubernetes_netagent import Agents, Site
 from faultload.platforms.kubernetes_policy import PolicyPartition
 from faultload.platforms.kubernetes_rights import EXEC, Demands, KubernetesFault, rights
-from faultload.platforms.netagent_probe import together
+from faultload.platforms.link_probes import together
 from faultload.platforms.netagent_spec import Flow, Side, Spec
 from faultload.target import TargetFile
 

@@ -3,19 +3,23 @@
 HTTP: HEAD requests; PostgreSQL: the SSLRequest packet, which every server answers with one byte and without a
 login, and for transfers a StartupMessage, which it answers with a demand to authenticate (PostgreSQL
 documentation, "Message Formats"). Plain TCP has no question to ask: there only connecting is seen.
+
+Also used by the network agents inside a target: standard library only.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
+import statistics
 import struct
 import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
-
-from faultload.platforms.links import Pair
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
 
 PROBE_S = 1.0
 ASKABLE = ("http", "postgres")
@@ -25,17 +29,34 @@ _LARGEST = {"http": 3500, "postgres": 8000}
 """Bytes of the largest question: header limits of usual servers begin at 4 kB, the startup limit is 10 kB."""
 
 
-class Probe:
-    """One connection through a link's listener that can ask the far side for an answer."""
+A = TypeVar("A")
+B = TypeVar("B")
 
-    def __init__(self, pair: Pair, timeout_s: float = PROBE_S) -> None:
-        self.pair = pair
-        self._socket = socket.create_connection((pair.host, pair.port), timeout_s)
+
+class Place(Protocol):
+    """Where one end of a link takes connections, and what it speaks."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def protocol(self) -> str: ...
+
+
+class Probe:
+    """One connection to a place that can ask the far side for an answer."""
+
+    def __init__(self, place: Place, timeout_s: float = PROBE_S) -> None:
+        self.place = place
+        self._socket = socket.create_connection((place.host, place.port), timeout_s)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def ask(self, timeout_s: float = PROBE_S) -> float | None:
         """Seconds until the far side answered, or None within the time-out. Raises OSError when cut off."""
-        question = {"http": _HTTP_REQUEST, "postgres": _SSL_REQUEST}.get(self.pair.protocol)
+        question = {"http": _HTTP_REQUEST, "postgres": _SSL_REQUEST}.get(self.place.protocol)
         if question is None:
             return None
         started = time.monotonic()
@@ -48,7 +69,7 @@ class Probe:
     def settle(self) -> None:
         """Wait until the connection is established as far as the server, where an answer can tell."""
         with suppress(OSError):
-            if self.pair.protocol == "http":
+            if self.place.protocol == "http":
                 self.head()
             else:
                 self.ask()
@@ -66,7 +87,7 @@ class Probe:
 
     def carry(self, size: int, timeout_s: float) -> bool:
         """Send a question of so many bytes and wait for its answer; whether another may follow. Raises OSError."""
-        if self.pair.protocol == "postgres":
+        if self.place.protocol == "postgres":
             body = b"user\0faultload_probe\0database\0postgres\0application_name\0"
             body += b"x" * max(1, size - len(body) - 10) + b"\0\0"
             self._exchange(struct.pack("!ii", len(body) + 8, 196608) + body, timeout_s)
@@ -104,81 +125,107 @@ class Probe:
         self.close()
 
 
-def established(pairs: list[Pair]) -> list[Probe]:
-    """A connection a pair, as far as they can be had."""
-    found = []
-    for pair in pairs:
-        with suppress(OSError):
-            found.append(Probe(pair))
-    for probe in found:
-        probe.settle()
-    return found
+def together(do: Callable[[A], B], of: Sequence[A]) -> list[B]:
+    """The same for all at once."""
+    with ThreadPoolExecutor(max(1, min(32, len(of)))) as pool:
+        return list(pool.map(do, of))
 
 
-def round_trip(pair: Pair, timeout_s: float = 2.0) -> float | None:
+def opened(places: Sequence[Place]) -> list[Probe]:
+    """A connection a place, as far as they can be had."""
+    return [probe for probe in together(_opened, places) if probe is not None]
+
+
+def established(places: Sequence[Place]) -> list[Probe]:
+    """The same, established as far as the servers."""
+    probes = opened(places)
+    together(Probe.settle, probes)
+    return probes
+
+
+def _opened(place: Place) -> Probe | None:
+    try:
+        return Probe(place)
+    except OSError:
+        return None
+
+
+def round_trip(place: Place, timeout_s: float = 2.0) -> float | None:
     """Seconds for one question and answer over a new connection; None when there was no answer."""
     try:
-        with Probe(pair, timeout_s) as probe:
+        with Probe(place, timeout_s) as probe:
             return probe.ask(timeout_s)
     except OSError:
         return None
 
 
-def past(pair: Pair) -> Pair:
-    """The same question asked past the proxy."""
-    return replace(pair, host=pair.upstream[0], port=pair.upstream[1])
+def round_trips(places: Sequence[Place], timeout_s: float, *, jitter: bool = False) -> dict[str, float]:
+    """Seconds for a round trip to each place that answers, by its name.
+
+    The quickest of three: a busy machine makes answers later, never sooner. The middle one where the link's own
+    delay varies.
+    """
+    usual: Callable[[list[float]], float] = statistics.median if jitter else min
+
+    def ask(place: Place) -> float | None:
+        times: list[float] = []
+        while len(times) < 3 and (seconds := round_trip(place, timeout_s)) is not None:
+            times.append(seconds)
+        return usual(times) if times else None
+
+    found = zip(places, together(ask, places), strict=True)
+    return {place.name: seconds for place, seconds in found if seconds is not None}
 
 
-def connects(pair: Pair) -> bool:
-    """Whether a connection to a pair's listener completes."""
+def more_than(times: Mapping[str, float], before: Mapping[str, float]) -> list[float]:
+    """How much longer each place takes than before, where both are known; the least first."""
+    return sorted(seconds - before[name] for name, seconds in times.items() if name in before)
+
+
+def connects(place: Place) -> bool:
+    """Whether a connection completes."""
     try:
-        socket.create_connection((pair.host, pair.port), PROBE_S).close()
+        Probe(place).close()
     except OSError:
         return False
     return True
 
 
-def reachable(pair: Pair) -> bool:
-    """Whether the far side of a pair answers; of plain TCP, whether the listener does."""
-    return round_trip(pair) is not None if pair.protocol in ASKABLE else connects(pair)
+def reachable(place: Place, timeout_s: float = 2.0) -> bool:
+    """Whether the far side of a place answers in time; of plain TCP, whether it takes a connection."""
+    return round_trip(place, timeout_s) is not None if place.protocol in ASKABLE else connects(place)
 
 
-def as_open_as_past(pair: Pair) -> bool:
-    """Whether a pair is as reachable as its server is past the proxy: a dead server is nobody's partition."""
-    return reachable(pair) or (pair.protocol in ASKABLE and not reachable(past(pair)) and connects(pair))
-
-
-def silence_of(probes: list[Probe], pairs: list[Pair]) -> list[str]:
+def silence_of(probes: Sequence[Probe], places: Sequence[Place]) -> list[str]:
     """Why established connections and new ones are not silent; empty when all are."""
-    if not probes and not pairs:
-        return []
-    with ThreadPoolExecutor(len(probes) + len(pairs)) as pool:
-        problems = [*pool.map(_still_talks, probes), *pool.map(_still_accepts, pairs)]
-    return [problem for problem in problems if problem is not None]
+    talking = [partial(_still_talks, probe) for probe in probes]
+    accepting = [partial(_still_accepts, place) for place in places]
+    found = together(lambda look: look(), [*talking, *accepting])
+    return [problem for problem in found if problem is not None]
 
 
 def _still_talks(probe: Probe) -> str | None:
     try:
         answered = probe.ask() is not None
     except OSError as error:
-        return f"{probe.pair.name} was cut off ({error}), not silent"
-    return f"an established connection of {probe.pair.name} still answers" if answered else None
+        return f"{probe.place.name} was cut off ({error}), not silent"
+    return f"an established connection of {probe.place.name} still answers" if answered else None
 
 
-def _still_accepts(pair: Pair) -> str | None:
+def _still_accepts(place: Place) -> str | None:
     try:
-        socket.create_connection((pair.host, pair.port), PROBE_S).close()
+        Probe(place).close()
     except TimeoutError:
         return None
     except OSError as error:
-        return f"{pair.name} refuses ({error}), it is not silent"
-    return f"{pair.name} still accepts connections"
+        return f"{place.name} refuses ({error}), it is not silent"
+    return f"{place.name} still accepts connections"
 
 
-def transfer_s(pair: Pair, size: int, timeout_s: float) -> float | None:
+def transfer_s(place: Place, size: int, timeout_s: float) -> float | None:
     """Seconds in which `size` bytes were carried to the far side, in questions that were all answered."""
     started, left = time.monotonic(), size
-    largest = _LARGEST.get(pair.protocol)
+    largest = _LARGEST.get(place.protocol)
     if largest is None:
         return None
     probe: Probe | None = None
@@ -186,7 +233,7 @@ def transfer_s(pair: Pair, size: int, timeout_s: float) -> float | None:
         while left > 0:
             if time.monotonic() - started > timeout_s:
                 return None
-            probe = probe or Probe(pair, timeout_s)
+            probe = probe or Probe(place, timeout_s)
             if not probe.carry(min(left, largest), timeout_s):
                 probe.close()
                 probe = None
@@ -199,6 +246,16 @@ def transfer_s(pair: Pair, size: int, timeout_s: float) -> float | None:
     return time.monotonic() - started
 
 
+def status(place: Place, timeout_s: float = 2.0) -> int | None:
+    """The HTTP status that a new connection's request is answered with; None for no answer."""
+    try:
+        with Probe(place, timeout_s) as probe:
+            head = probe.head(timeout_s)
+    except OSError:
+        return None
+    return int(head[9:12]) if head.startswith(b"HTTP/1.") and head[9:12].isdigit() else None
+
+
 @dataclass(frozen=True, slots=True)
 class Statuses:
     """The answers to so many HEAD requests: how many had the status, and how many were made by the proxy."""
@@ -208,7 +265,7 @@ class Statuses:
     by_proxy: int
 
 
-def statuses(pair: Pair, status: int, count: int, within_s: float, first: Probe | None = None) -> Statuses:
+def statuses(place: Place, status: int, count: int, within_s: float, first: Probe | None = None) -> Statuses:
     """Ask again and again, over one connection as far as the server keeps it, over `first` at first."""
     deadline = time.monotonic() + within_s
     asked = with_status = by_proxy = 0
@@ -217,7 +274,7 @@ def statuses(pair: Pair, status: int, count: int, within_s: float, first: Probe 
     try:
         while asked < count and time.monotonic() < deadline:
             try:
-                probe = probe or Probe(pair)
+                probe = probe or Probe(place)
                 head = probe.head()
             except OSError:
                 # the server may end an idle connection; one that never answers uses up the time

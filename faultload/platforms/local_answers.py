@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from faultload.errors import Refused
 from faultload.faults import makes
 from faultload.platforms.base import Instance, Sight
-from faultload.platforms.link_probes import Statuses, statuses
+from faultload.platforms.link_probes import Statuses, statuses, together
 from faultload.platforms.links import Pair
-from faultload.platforms.local_links import NEEDS_PROXY, OnLink, each
+from faultload.platforms.local_links import NEEDS_PROXY, OnLink
 
 _WITHIN_S = 5.0
 _UNLIKELY = 1e-4
@@ -59,17 +58,16 @@ class HttpError(OnLink):
 
     def prepare(self, instances: Sequence[Instance]) -> None:
         super().prepare(instances)
-        self._before = each(self._pairs(), lambda pair: statuses(pair, self.status, 5, _WITHIN_S))
+        self._before = together(lambda pair: statuses(pair, self.status, 5, _WITHIN_S), self._pairs())
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
         pairs = self._pairs()
-        older = {probe.pair.name: probe for probe in self._probes}
+        older = {probe.place.name: probe for probe in self._probes}
 
         def ask(pair: Pair) -> Statuses:
             return statuses(pair, self.status, self._enough, _WITHIN_S, older.get(pair.name))
 
-        with ThreadPoolExecutor(max(1, len(pairs))) as pool:
-            seen = list(pool.map(ask, pairs))
+        seen = together(ask, pairs)
         self._close_probes()
         if any(one.with_status for one in self._before):
             return Sight(False, f"{self.link} answered {self.status} before the fault too")
@@ -83,7 +81,7 @@ class HttpError(OnLink):
         return Sight(True, f"{struck} of {asked} requests over {len(pairs)} pairs were answered {self.status}")
 
     def _gone(self, pairs: list[Pair]) -> Sight:
-        seen = each(pairs, lambda pair: statuses(pair, self.status, min(200, self._enough), _WITHIN_S / 2))
+        seen = together(lambda pair: statuses(pair, self.status, min(200, self._enough), _WITHIN_S / 2), pairs)
         ours, asked = sum(one.by_proxy for one in seen), sum(one.asked for one in seen)
         if not asked:
             return super()._gone(pairs)

@@ -8,13 +8,12 @@ from typing import Any
 from faultload.errors import Refused
 from faultload.faults import makes
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight, choose, names
-from faultload.platforms.link_probes import Probe, established, reachable, silence_of
+from faultload.platforms.link_probes import Probe, established, reachable, silence_of, together
 from faultload.platforms.links import LinkProxy, Pair
 from faultload.platforms.local_links import (
     EXPIRY_MARGIN_S,
     NEEDS_PROXY,
     closed_of,
-    each,
     listens,
     open_faults_of,
     remove,
@@ -80,7 +79,8 @@ class Isolate(PlatformFault):
             for pair in proxy.listeners(link)
             if (link, pair.name) not in cut
         ]
-        self._others = [pair for pair, open_now in zip(others, each(others, reachable), strict=True) if open_now]
+        reached = together(reachable, others)
+        self._others = [pair for pair, open_now in zip(others, reached, strict=True) if open_now]
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         expires_s = self.request.duration_s + EXPIRY_MARGIN_S
@@ -92,9 +92,8 @@ class Isolate(PlatformFault):
         pairs = [pair for found in self._pairs(instances).values() for pair in found]
         problems, older = silence_of(self._probes, pairs), len(self._probes)
         self._close_probes()
-        harmed = [
-            pair.name for pair, well in zip(self._others, each(self._others, reachable), strict=True) if not well
-        ]
+        reached = together(reachable, self._others)
+        harmed = [pair.name for pair, well in zip(self._others, reached, strict=True) if not well]
         if problems or harmed:
             return Sight(False, problems[0] if problems else f"others are cut off too: {', '.join(harmed)}")
         silent = f"{names(instances)}: {len(pairs)} pairs let no new connection complete, {older} established"

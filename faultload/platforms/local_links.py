@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from faultload import units
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes, words
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
 from faultload.platforms.link_probes import (
+    ASKABLE,
     Probe,
-    as_open_as_past,
     connects,
     established,
-    past,
-    round_trip,
+    more_than,
+    reachable,
+    round_trips,
     silence_of,
+    together,
     transfer_s,
 )
 from faultload.platforms.links import LinkProxy, Pair
@@ -26,7 +28,6 @@ from faultload.target import TargetFile
 
 EXPIRY_MARGIN_S = 5.0
 NEEDS_PROXY = "a link proxy between the two services"
-T = TypeVar("T")
 
 
 class OnLink(PlatformFault):
@@ -118,8 +119,8 @@ class Latency(OnLink):
 
     kind = "latency"
     made_by = "a delay line in the link proxy, on the way from client to server"
-    witnessed_by = "the median round trip grew by at least half of `delay_ms`"
-    _before: float | None = None
+    witnessed_by = "to every pair a round trip takes at least half of `delay_ms` more than before"
+    _before: Mapping[str, float] = MappingProxyType({})
 
     @property
     def delay_s(self) -> float:
@@ -129,30 +130,29 @@ class Latency(OnLink):
         jitter_ms = float(self.request.argument("jitter_ms", 0.0))
         return {"delay_ms": self.delay_s * 1000, "jitter_ms": jitter_ms}
 
-    def _measure(self, pairs: Iterable[Pair]) -> float | None:
-        timeout_s = 2.0 + 3 * self.delay_s
-        times = [round_trip(pair, timeout_s) for pair in pairs for _ in range(2)]
-        answered = [seconds for seconds in times if seconds is not None]
-        return statistics.median(answered) if answered else None
+    def _measure(self, pairs: Sequence[Pair]) -> dict[str, float]:
+        return round_trips(pairs, 2.0 + 3 * self.delay_s, jitter=bool(self.request.argument("jitter_ms", 0.0)))
 
     def prepare(self, instances: Sequence[Instance]) -> None:
         self._before = self._measure(self._pairs())
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
         after = self._measure(self._pairs())
-        if after is None or self._before is None:
+        added = more_than(after, self._before)
+        if not added:
             return Sight(False, "no round trip could be measured on the link")
-        added = after - self._before
-        what = f"a round trip takes {after * 1000:.1f} ms, {added * 1000:.1f} ms more than before"
-        return Sight(added >= self.delay_s / 2, what)
+        what = f"a round trip takes {min(after.values()) * 1000:.1f} ms, {added[0] * 1000:.1f} ms more than before"
+        return Sight(added[0] >= self.delay_s / 2, what)
 
     def _gone(self, pairs: list[Pair]) -> Sight:
         """No more than half the delay longer than past the proxy."""
-        through, direct = self._measure(pairs), self._measure(map(past, pairs))
-        if through is None or direct is None:
+        through, direct = self._measure(pairs), self._measure([_past(pair) for pair in pairs])
+        added = more_than(through, direct)
+        if not added:
             return super()._gone(pairs)
-        what = f"a round trip takes {through * 1000:.1f} ms, {direct * 1000:.1f} ms past the proxy"
-        return Sight(through < direct + max(self.delay_s / 2, 0.001), what)
+        longest_ms = max(through.values()) * 1000
+        what = f"a round trip takes {longest_ms:.1f} ms, {added[-1] * 1000:.1f} ms more than past the proxy"
+        return Sight(added[-1] < max(self.delay_s / 2, 0.001), what)
 
 
 @makes("bandwidth", "local")
@@ -186,7 +186,7 @@ class Bandwidth(OnLink):
 
     def _measure(self, pairs: list[Pair]) -> dict[str, float | None]:
         timeout_s = 5.0 + 4 * self._size / self.bytes_per_s
-        times = each(pairs, lambda pair: transfer_s(pair, self._size, timeout_s))
+        times = together(lambda pair: transfer_s(pair, self._size, timeout_s), pairs)
         return {pair.name: seconds for pair, seconds in zip(pairs, times, strict=True)}
 
     def prepare(self, instances: Sequence[Instance]) -> None:
@@ -207,7 +207,7 @@ class Bandwidth(OnLink):
 
     def _gone(self, pairs: list[Pair]) -> Sight:
         wanted, through = self._size / self.bytes_per_s, self._measure(pairs)
-        direct = self._measure([past(pair) for pair in pairs])
+        direct = self._measure([_past(pair) for pair in pairs])
         compared = [(t, d) for name, t in through.items() if t is not None and (d := direct[name]) is not None]
         if not compared:
             return super()._gone(pairs)
@@ -228,7 +228,7 @@ class ResetConnections(OnLink):
     def witness(self, instances: Sequence[Instance]) -> Sight:
         if not self._probes:
             return Sight(False, "no connection could be opened before the fault")
-        alive = [probe.pair.name for probe in self._probes if not probe.was_reset()]
+        alive = [probe.place.name for probe in self._probes if not probe.was_reset()]
         count = len(self._probes)
         self._close_probes()
         if alive:
@@ -265,14 +265,15 @@ def listens(proxy_url: str) -> bool:
 
 def closed_of(pairs: list[Pair]) -> list[str]:
     """The pairs that are not as reachable as their servers are past the proxy."""
-    return [
-        pair.name for pair, open_again in zip(pairs, each(pairs, as_open_as_past), strict=True) if not open_again
-    ]
+    as_open = together(_as_open_as_past, pairs)
+    return [pair.name for pair, open_again in zip(pairs, as_open, strict=True) if not open_again]
 
 
-def each(pairs: list[Pair], measure: Callable[[Pair], T]) -> list[T]:
-    """One measurement a pair, at the same time."""
-    if not pairs:
-        return []
-    with ThreadPoolExecutor(len(pairs)) as pool:
-        return list(pool.map(measure, pairs))
+def _past(pair: Pair) -> Pair:
+    """The same question asked past the proxy."""
+    return replace(pair, host=pair.upstream[0], port=pair.upstream[1])
+
+
+def _as_open_as_past(pair: Pair) -> bool:
+    """Whether a pair is as reachable as its server is past the proxy: a dead server is nobody's partition."""
+    return reachable(pair) or (pair.protocol in ASKABLE and not reachable(_past(pair)) and connects(pair))

@@ -193,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
     try:
         if given.netns is not None:
-            from faultload.platforms.netagent_probe import enter
+            from faultload.platforms.netagent_namespace import enter
 
             enter(given.netns)
         if given.do == "kernel":

@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from faultload.platforms import nftables
-from faultload.platforms.netagent_probe import (
+from faultload.platforms.link_probes import (
+    PROBE_S,
+    Place,
     Probe,
+    opened,
     reachable,
-    resolver_answers,
-    resolvers,
-    round_trip,
+    silence_of,
     together,
 )
+from faultload.platforms.netagent_namespace import resolver_answers, resolvers
 from faultload.platforms.netagent_segments import Connection, connections, prod
 from faultload.platforms.netagent_spec import AgentError, Flow, Spec
 
@@ -37,9 +39,13 @@ NOTHING = Seen(None, "")
 class Goal(NamedTuple):
     """Where a probe goes: one peer of a flow that this namespace is the client of."""
 
-    peer: str
+    host: str
     port: int
     protocol: str
+
+    @property
+    def name(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class AgentFault(ABC):
@@ -75,7 +81,7 @@ class AgentFault(ABC):
         """Whether traffic goes as before."""
         if not self.goals:
             return NOTHING
-        answering = sum(together(lambda goal: reachable(*goal), self.goals))
+        answering = sum(together(lambda goal: reachable(goal, PROBE_S), self.goals))
         return Seen(answering > 0, f"{answering} of {len(self.goals)} answer")
 
     @property
@@ -90,13 +96,11 @@ class Dropped(AgentFault):
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)
         self._probes: list[Probe] = []
-        self._open: list[Goal] = []
+        self._open: list[Place] = []
 
     def prepare(self) -> dict[str, Any]:
-        for goal, probe in zip(self.goals, together(_connected, self.goals), strict=True):
-            if probe is not None:
-                self._open.append(goal)
-                self._probes.append(probe)
+        self._probes = opened(self.goals)
+        self._open = [probe.place for probe in self._probes]
         if self.goals and not self._open:
             raise AgentError(f"{_names(self.goals)} cannot be connected to even without a fault")
         return {"established": len(self._probes)}
@@ -121,11 +125,9 @@ class Dropped(AgentFault):
     def witness(self) -> Seen:
         if not self.goals:
             return NOTHING
-        established = len(self._probes)
-        looks = together(lambda look: look(), [*map(_talks, self._probes), *map(_accepts, self._open)])
+        problems, established = silence_of(self._probes, self._open), len(self._probes)
         while self._probes:
             self._probes.pop().close()
-        problems = [problem for problem in looks if problem is not None]
         if problems:
             return Seen(False, problems[0])
         what = f"{len(self._open)} addresses let no new connection complete"
@@ -147,7 +149,7 @@ class Reset(AgentFault):
         self._probes: list[Probe] = []
 
     def prepare(self) -> dict[str, Any]:
-        self._probes = [probe for probe in together(_connected, self.goals) if probe is not None]
+        self._probes = opened(self.goals)
         if not self._probes:
             raise AgentError(f"{_names(self.goals)} cannot be connected to even without a fault")
         return {"established": len(self._probes)}
@@ -156,7 +158,7 @@ class Reset(AgentFault):
         reset_all(self.spec, self.outward)
 
     def witness(self) -> Seen:
-        alive = [probe.where for probe in self._probes if not probe.reset()]
+        alive = [probe.place.name for probe in self._probes if not probe.was_reset()]
         count = len(self._probes)
         while self._probes:
             self._probes.pop().close()
@@ -260,52 +262,10 @@ def _prod_until_gone(flows: Sequence[Flow], victims: Sequence[Connection]) -> No
         raise AgentError(f"{len(left)} of {len(victims)} connections were not reset")
 
 
-def median_round_trip(goals: Sequence[Goal]) -> float | None:
-    """The middle of two questions to each goal."""
-    found = together(lambda goal: round_trip(*goal), [goal for goal in goals for _ in range(2)])
-    times = sorted(seconds for seconds in found if seconds is not None)
-    return times[(len(times) - 1) // 2] if times else None
-
-
 def parts(share: float) -> int:
     """A share in ten-thousandths, at least one."""
     return max(1, min(10_000, math.ceil(share * 10_000 - 1e-9)))
 
 
-def _connected(goal: Goal) -> Probe | None:
-    try:
-        return Probe(*goal)
-    except OSError:
-        return None
-
-
-def _talks(probe: Probe) -> Any:
-    """Why an established connection is not silent, or None."""
-
-    def look() -> str | None:
-        try:
-            answered = probe.ask() is not None
-        except OSError as error:
-            return f"an established connection to {probe.where} was cut off ({error}), not silent"
-        return f"an established connection to {probe.where} still answers" if answered else None
-
-    return look
-
-
-def _accepts(goal: Goal) -> Any:
-    """Why new connections are not silent, or None."""
-
-    def look() -> str | None:
-        try:
-            Probe(*goal).close()
-        except TimeoutError:
-            return None
-        except OSError as error:
-            return f"{goal.peer}:{goal.port} refuses ({error}), it is not silent"
-        return f"{goal.peer}:{goal.port} still accepts connections"
-
-    return look
-
-
 def _names(goals: Sequence[Goal]) -> str:
-    return ", ".join(f"{goal.peer}:{goal.port}" for goal in goals)
+    return ", ".join(goal.name for goal in goals)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from faultload.platforms import nftables, shaping
+from faultload.platforms.link_probes import more_than, round_trips, status, together
 from faultload.platforms.netagent_faults import (
     NOTHING,
     AgentFault,
@@ -14,10 +15,8 @@ from faultload.platforms.netagent_faults import (
     NameFailure,
     Reset,
     Seen,
-    median_round_trip,
     parts,
 )
-from faultload.platforms.netagent_probe import status, together
 from faultload.platforms.netagent_proxy import FaultProxy
 from faultload.platforms.netagent_segments import connections, echo, prod
 from faultload.platforms.netagent_spec import AgentError, Flow, Spec
@@ -179,28 +178,27 @@ class Delayed(Shaped):
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)
         self.delay_ms = float(spec.arguments["delay_ms"])
-        self._before_ms = 0.0
+        self._before: dict[str, float] = {}
 
     def _leaf(self) -> list[str]:
         return shaping.delay_leaf(self.delay_ms, float(self.spec.arguments.get("jitter_ms") or 0.0))
 
-    def _median_ms(self) -> float | None:
-        window = 4
-        times = [echo(flow, peer, count=20, window=window).median_s for flow, peer in self._peers()]
-        known = sorted(seconds for seconds in times if seconds is not None)
-        return known[len(known) // 2] * 1000 if known else None
+    def _round_trips(self) -> dict[str, float]:
+        times = {
+            f"{peer}:{flow.port}": echo(flow, peer, count=20, window=4).median_s for flow, peer in self._peers()
+        }
+        return {name: seconds for name, seconds in times.items() if seconds is not None}
 
     def prepare(self) -> dict[str, Any]:
         super().prepare()
-        found = _round_trip_before(self._median_ms())
-        self._before_ms = found["round_trip_ms"]
-        return found
+        self._before = _known(self._round_trips())
+        return {"round_trips_s": self._before}
 
     def witness(self) -> Seen:
-        return _later(self._median_ms(), self._before_ms, self.delay_ms)
+        return _later(self._round_trips(), self._before, self.delay_ms)
 
     def mended(self, before: dict[str, Any]) -> Seen:
-        return _as_before(self._median_ms(), before.get("round_trip_ms", 0.0), self.delay_ms)
+        return _as_before(self._round_trips(), before.get("round_trips_s", {}), self.delay_ms)
 
 
 class Proxied(AgentFault):
@@ -263,25 +261,24 @@ class ProxiedLatency(Proxied):
         super().__init__(spec)
         self.delay_ms = float(spec.arguments["delay_ms"])
         self.held_s = min(2.0, (self.delay_ms + float(spec.arguments.get("jitter_ms") or 0.0)) / 1000)
-        self._before_ms = 0.0
+        self._before: dict[str, float] = {}
 
     def _parameters(self) -> dict[str, Any]:
         return {"delay_ms": self.delay_ms, "jitter_ms": float(self.spec.arguments.get("jitter_ms") or 0.0)}
 
-    def _median_ms(self) -> float | None:
-        seconds = median_round_trip(self.goals)
-        return None if seconds is None else seconds * 1000
+    def _round_trips(self) -> dict[str, float]:
+        jitter = bool(self.spec.arguments.get("jitter_ms"))
+        return round_trips(self.goals, 2.0 + 3 * self.delay_ms / 1000, jitter=jitter)
 
     def prepare(self) -> dict[str, Any]:
-        found = _round_trip_before(self._median_ms())
-        self._before_ms = found["round_trip_ms"]
-        return found
+        self._before = _known(self._round_trips())
+        return {"round_trips_s": self._before}
 
     def witness(self) -> Seen:
-        return _later(self._median_ms(), self._before_ms, self.delay_ms)
+        return _later(self._round_trips(), self._before, self.delay_ms)
 
     def mended(self, before: dict[str, Any]) -> Seen:
-        return _as_before(self._median_ms(), before.get("round_trip_ms", 0.0), self.delay_ms)
+        return _as_before(self._round_trips(), before.get("round_trips_s", {}), self.delay_ms)
 
 
 class HttpError(Proxied):
@@ -301,7 +298,7 @@ class HttpError(Proxied):
     def _statuses(self, count: int) -> list[int]:
         """The statuses of requests, spread over all peers."""
         goals = [self.goals[index % len(self.goals)] for index in range(count)]
-        found = together(lambda goal: status(goal.peer, goal.port), goals)
+        found = together(status, goals)
         return [one for one in found if one is not None]
 
     def prepare(self) -> dict[str, Any]:
@@ -326,23 +323,28 @@ class HttpError(Proxied):
         return Seen(bool(found) and wrong == 0, f"{wrong} of {len(found)} requests were answered {self.status}")
 
 
-def _round_trip_before(median_ms: float | None) -> dict[str, Any]:
-    if median_ms is None:
+def _known(round_trips_s: dict[str, float]) -> dict[str, float]:
+    if not round_trips_s:
         raise AgentError("no round trip can be measured on the link: declare its protocol (http or postgres)")
-    return {"round_trip_ms": round(median_ms, 3)}
+    return round_trips_s
 
 
-def _later(after_ms: float | None, before_ms: float, delay_ms: float) -> Seen:
-    if after_ms is None:
+def _later(now: dict[str, float], before: dict[str, float], delay_ms: float) -> Seen:
+    """Whether to every peer a round trip takes at least half the delay more."""
+    added = more_than(now, before)
+    if not added:
         return Seen(False, "no round trip could be measured on the link")
-    added = after_ms - before_ms
-    return Seen(added >= delay_ms / 2, f"a round trip takes {after_ms:.1f} ms, {added:.1f} ms more than before")
+    what = f"a round trip takes {min(now.values()) * 1000:.1f} ms, {added[0] * 1000:.1f} ms more than before"
+    return Seen(added[0] >= delay_ms / 2000, what)
 
 
-def _as_before(now_ms: float | None, before_ms: float, delay_ms: float) -> Seen:
-    if now_ms is None:
+def _as_before(now: dict[str, float], before: dict[str, float], delay_ms: float) -> Seen:
+    """Whether to no peer a round trip takes half the delay more."""
+    added = more_than(now, before)
+    if not added:
         return Seen(False, "no round trip could be measured on the link")
-    return Seen(now_ms < before_ms + delay_ms / 2, f"a round trip takes {now_ms:.1f} ms, {before_ms:.1f} ms before")
+    what = f"a round trip takes {max(now.values()) * 1000:.1f} ms, {added[-1] * 1000:.1f} ms more than before"
+    return Seen(added[-1] < delay_ms / 2000, what)
 
 
 def make(spec: Spec) -> AgentFault:

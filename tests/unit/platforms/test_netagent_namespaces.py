@@ -82,7 +82,7 @@ class Cable:
         made: list[Any] = []
 
         def within() -> None:
-            from faultload.platforms.netagent_probe import enter
+            from faultload.platforms.netagent_namespace import enter
 
             enter(self.pids[0])
             try:
