@@ -113,6 +113,7 @@ def _docker() -> Iterator[Finding]:
             version = client.version()
             built = helper_image.is_there(client)
             origin = helper_image.base(client)
+            others = helper_image.others(client)
     except FaultloadError as error:
         yield Finding("Docker", False, str(error), "only for faults on containers")
         return
@@ -121,6 +122,9 @@ def _docker() -> Iterator[Finding]:
         yield Finding("helper image", True, f"not there yet: the first fault that needs it builds it from {origin}")
         return
     yield Finding("helper image", True, helper_image.name())
+    if others:
+        says = f"{len(others)}, for nothing if no other faultload works here: docker image rm {' '.join(others)}"
+        yield Finding("older helper images", True, says)
     try:
         way = docker_netagent.latency_way()
         shapes = docker_netagent.can_shape()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 REPOSITORY = "faultload-helper"
+LABEL = "faultload.image=helper"
 BASE_ENV = "FAULTLOAD_BASE_IMAGE"
 LOCAL_BASE = "faultload-base:bookworm"
 DEFAULT_BASE = "python:3.11-slim-bookworm"
@@ -146,6 +147,12 @@ def ensure(client: DockerClient) -> str:
 def is_there(client: DockerClient) -> bool:
     """Whether the image has been built already."""
     return _there(client, name())
+
+
+def others(client: DockerClient) -> list[str]:
+    """Helper images of other versions of faultload, by tag, or by id where another build took the tag."""
+    found = client.images.list(filters={"label": LABEL})
+    return sorted(tag for image in found for tag in (image.tags or [image.short_id]) if tag != name())
 
 
 def problem(client: DockerClient) -> str | None:

@@ -7,6 +7,8 @@ import io
 import json
 import sys
 import tarfile
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -116,3 +118,19 @@ def test_the_build_context_is_made_in_memory_and_always_the_same() -> None:
         names = archive.getnames()
     assert names[0] == "Dockerfile"
     assert "faultload/platforms/netagent.py" in names
+
+
+def test_images_of_other_versions_are_told_from_our_own() -> None:
+    asked = []
+
+    def listed(filters: dict[str, str]) -> list[SimpleNamespace]:
+        asked.append(filters)
+        return [
+            SimpleNamespace(tags=[helper_image.name()], short_id="sha256:1"),
+            SimpleNamespace(tags=["faultload-helper:0123"], short_id="sha256:2"),
+            SimpleNamespace(tags=[], short_id="sha256:3"),
+        ]
+
+    client: Any = SimpleNamespace(images=SimpleNamespace(list=listed))
+    assert helper_image.others(client) == ["faultload-helper:0123", "sha256:3"]
+    assert asked == [{"label": "faultload.image=helper"}]
