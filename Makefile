@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 DEMO_OUT ?=
 SHORT := "not long and not docker and not kubernetes"
 LONG := "long and not docker and not kubernetes"
+# Files on two workers, in the order in which they are found: the longest first, see tests/conftest.py.
+BY_FILE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test test-long test-docker bench lint types check clean
 
@@ -32,16 +34,16 @@ demo: $(STAMP)
 # What needs the reference system runs alone: it is under load. The rest runs two at a time.
 test: $(STAMP) check
 	$(BIN)/python -m pytest -m $(SHORT) -n 2 --ignore tests/integration --ignore tests/browser --ignore tests/system
-	$(BIN)/python -m pytest -m $(SHORT) -n 2 --dist loadfile tests/integration tests/browser
+	$(BIN)/python -m pytest -m $(SHORT) $(BY_FILE) tests/integration tests/browser
 	$(BIN)/python -m pytest -m $(SHORT) tests/system
 
 test-long: $(STAMP)
-	$(BIN)/python -m pytest -m $(LONG) tests/system
-	$(BIN)/python -m pytest -m $(LONG) -n 2 --dist loadfile tests/integration
+	$(BIN)/python -m pytest -m $(LONG) tests/system --ignore tests/system/test_experiments.py
+	$(BIN)/python -m pytest -m $(LONG) $(BY_FILE) tests/integration tests/system/test_experiments.py
 
 # Needs an engine that may be used (DOCKER_HOST, or dockerd here), and a base image: see docker/base-image.
 test-docker: $(STAMP)
-	$(BIN)/python -m pytest -m docker -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m docker $(BY_FILE)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/coverage.py
