@@ -154,6 +154,7 @@ def test_stress_of_a_container_that_started_again_is_refused(project: Project) -
     api = project.start("api")
     fault = project.fault(project.target("api"), "cpu_stress", service="api").planned()
     api.restart(timeout=1)
+    wait_until(lambda: born(api) is not None)
     pids = set(processes_in(api))
     with pytest.raises(TargetError, match="started again before the fault"):
         fault.here.inject(fault.instances, fault.plan)
