@@ -43,7 +43,7 @@ test-long: $(STAMP)
 
 # Needs an engine that may be used (DOCKER_HOST, or dockerd here), and a base image: see docker/base-image.
 test-docker: $(STAMP)
-	$(BIN)/python -m pytest -m docker $(BY_FILE) --ignore tests/docker/test_runs_on_docker.py
+	$(BIN)/python -m pytest -m docker $(BY_FILE) tests/docker --ignore tests/docker/test_runs_on_docker.py
 	$(BIN)/python -m pytest -m docker tests/docker/test_runs_on_docker.py
 
 bench: $(STAMP)
