@@ -143,6 +143,12 @@ def established(places: Sequence[Place]) -> list[Probe]:
     return probes
 
 
+def close_all(probes: list[Probe]) -> None:
+    """Close them and forget them."""
+    while probes:
+        probes.pop().close()
+
+
 def _opened(place: Place) -> Probe | None:
     try:
         return Probe(place)

@@ -9,7 +9,7 @@ from typing import Any
 from faultload.errors import Refused
 from faultload.faults import makes
 from faultload.platforms.base import Instance, Sight
-from faultload.platforms.link_probes import Statuses, statuses, together
+from faultload.platforms.link_probes import Statuses, close_all, statuses, together
 from faultload.platforms.links import Pair
 from faultload.platforms.local_links import NEEDS_PROXY, OnLink
 
@@ -68,7 +68,7 @@ class HttpError(OnLink):
             return statuses(pair, self.status, self._enough, _WITHIN_S, older.get(pair.name))
 
         seen = together(ask, pairs)
-        self._close_probes()
+        close_all(self._probes)
         if any(one.with_status for one in self._before):
             return Sight(False, f"{self.link} answered {self.status} before the fault too")
         for pair, one in zip(pairs, seen, strict=True):

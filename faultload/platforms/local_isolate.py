@@ -8,7 +8,7 @@ from typing import Any
 from faultload.errors import Refused
 from faultload.faults import makes
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight, choose, names
-from faultload.platforms.link_probes import Probe, established, reachable, silence_of, together
+from faultload.platforms.link_probes import Probe, close_all, established, reachable, silence_of, together
 from faultload.platforms.links import LinkProxy, Pair
 from faultload.platforms.local_links import (
     EXPIRY_MARGIN_S,
@@ -91,7 +91,7 @@ class Isolate(PlatformFault):
     def witness(self, instances: Sequence[Instance]) -> Sight:
         pairs = [pair for found in self._pairs(instances).values() for pair in found]
         problems, older = silence_of(self._probes, pairs), len(self._probes)
-        self._close_probes()
+        close_all(self._probes)
         reached = together(reachable, self._others)
         harmed = [pair.name for pair, well in zip(self._others, reached, strict=True) if not well]
         if problems or harmed:
@@ -104,7 +104,7 @@ class Isolate(PlatformFault):
             remove(str(cut["proxy"]), str(cut["link"]), str(plan["id"]))
 
     def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
-        self._close_probes()
+        close_all(self._probes)
         pairs = [
             pair
             for cut in plan["cut"]
@@ -116,10 +116,6 @@ class Isolate(PlatformFault):
         if closed:
             return Sight(False, f"still cut off: {', '.join(closed)}")
         return Sight(True, f"{len(pairs)} pairs of {names(instances)} answer again")
-
-    def _close_probes(self) -> None:
-        while self._probes:
-            self._probes.pop().close()
 
     def _end(self, instance: Instance) -> str:
         return f"{self.service}:{instance.port or instance.id}"

@@ -14,6 +14,7 @@ from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sigh
 from faultload.platforms.link_probes import (
     ASKABLE,
     Probe,
+    close_all,
     connects,
     established,
     more_than,
@@ -75,12 +76,8 @@ class OnLink(PlatformFault):
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         remove(str(plan["proxy"]), str(plan["link"]), str(plan["id"]))
 
-    def _close_probes(self) -> None:
-        while self._probes:
-            self._probes.pop().close()
-
     def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
-        self._close_probes()
+        close_all(self._probes)
         if not listens(self.proxy.url):
             return Sight(True, "the link proxy has ended, and its faults with it")
         return self._gone(self._pairs())
@@ -106,7 +103,7 @@ class Partition(OnLink):
     def witness(self, instances: Sequence[Instance]) -> Sight:
         pairs = self._pairs()
         problems, older = silence_of(self._probes, pairs), len(self._probes)
-        self._close_probes()
+        close_all(self._probes)
         if problems:
             return Sight(False, problems[0])
         what = f"{len(pairs)} pairs let no new connection complete"
@@ -230,7 +227,7 @@ class ResetConnections(OnLink):
             return Sight(False, "no connection could be opened before the fault")
         alive = [probe.place.name for probe in self._probes if not probe.was_reset()]
         count = len(self._probes)
-        self._close_probes()
+        close_all(self._probes)
         if alive:
             return Sight(False, f"still established: {', '.join(alive)}")
         return Sight(True, f"{count} connections opened before were reset")

@@ -13,6 +13,7 @@ from faultload.platforms.link_probes import (
     PROBE_S,
     Place,
     Probe,
+    close_all,
     opened,
     reachable,
     silence_of,
@@ -126,8 +127,7 @@ class Dropped(AgentFault):
         if not self.goals:
             return NOTHING
         problems, established = silence_of(self._probes, self._open), len(self._probes)
-        while self._probes:
-            self._probes.pop().close()
+        close_all(self._probes)
         if problems:
             return Seen(False, problems[0])
         what = f"{len(self._open)} addresses let no new connection complete"
@@ -160,8 +160,7 @@ class Reset(AgentFault):
     def witness(self) -> Seen:
         alive = [probe.place.name for probe in self._probes if not probe.was_reset()]
         count = len(self._probes)
-        while self._probes:
-            self._probes.pop().close()
+        close_all(self._probes)
         if alive:
             return Seen(False, f"still established: {', '.join(alive)}")
         return Seen(count > 0, f"{count} connections opened before were reset")

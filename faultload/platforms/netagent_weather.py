@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from faultload.platforms.netagent_segments import connections, echo, prod
 from faultload.platforms.netagent_spec import AgentError, Flow, Spec
 
 _SEGMENT = 1400
+_UNMEASURED = Seen(False, "no round trip could be measured on the link")
 _MOST_SEGMENTS = 60_000
 _DRAIN_S = 1.5
 _QUIET_S = 0.25
@@ -172,33 +174,56 @@ class Bandwidth(Shaped):
         return Seen(fastest >= 1.4 * self.rate, f"{fastest:.0f} bytes/s")
 
 
-class Delayed(Shaped):
-    """latency by netem: whole on the way out of the client, so once for each round trip."""
+class Later(AgentFault):
+    """latency, however it is made: measured against the round trips of before, each peer by itself."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)
         self.delay_ms = float(spec.arguments["delay_ms"])
+        self.jitter_ms = float(spec.arguments.get("jitter_ms") or 0.0)
         self._before: dict[str, float] = {}
 
+    @abstractmethod
+    def _round_trips(self) -> dict[str, float]:
+        """Seconds for a round trip to each peer that answers."""
+
+    def prepare(self) -> dict[str, Any]:
+        super().prepare()
+        self._before = self._round_trips()
+        if not self._before:
+            raise AgentError("no round trip can be measured on the link: declare its protocol (http or postgres)")
+        return {"round_trips_s": self._before}
+
+    def witness(self) -> Seen:
+        """Whether to every peer a round trip takes at least half the delay more."""
+        now = self._round_trips()
+        added = more_than(now, self._before)
+        if not added:
+            return _UNMEASURED
+        what = f"a round trip takes {min(now.values()) * 1000:.1f} ms, {added[0] * 1000:.1f} ms more than before"
+        return Seen(added[0] >= self.delay_ms / 2000, what)
+
+    def mended(self, before: dict[str, Any]) -> Seen:
+        """Whether to no peer a round trip takes half the delay more."""
+        now = self._round_trips()
+        added = more_than(now, before.get("round_trips_s", {}))
+        if not added:
+            return _UNMEASURED
+        what = f"a round trip takes {max(now.values()) * 1000:.1f} ms, {added[-1] * 1000:.1f} ms more than before"
+        return Seen(added[-1] < self.delay_ms / 2000, what)
+
+
+class Delayed(Later, Shaped):
+    """latency by netem: whole on the way out of the client, so once for each round trip."""
+
     def _leaf(self) -> list[str]:
-        return shaping.delay_leaf(self.delay_ms, float(self.spec.arguments.get("jitter_ms") or 0.0))
+        return shaping.delay_leaf(self.delay_ms, self.jitter_ms)
 
     def _round_trips(self) -> dict[str, float]:
         times = {
             f"{peer}:{flow.port}": echo(flow, peer, count=20, window=4).median_s for flow, peer in self._peers()
         }
         return {name: seconds for name, seconds in times.items() if seconds is not None}
-
-    def prepare(self) -> dict[str, Any]:
-        super().prepare()
-        self._before = _known(self._round_trips())
-        return {"round_trips_s": self._before}
-
-    def witness(self) -> Seen:
-        return _later(self._round_trips(), self._before, self.delay_ms)
-
-    def mended(self, before: dict[str, Any]) -> Seen:
-        return _as_before(self._round_trips(), before.get("round_trips_s", {}), self.delay_ms)
 
 
 class Proxied(AgentFault):
@@ -252,33 +277,20 @@ class Proxied(AgentFault):
         super().undo()
 
 
-class ProxiedLatency(Proxied):
+class ProxiedLatency(Later, Proxied):
     """latency where the kernel has no netem."""
 
     kind = "latency"
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)
-        self.delay_ms = float(spec.arguments["delay_ms"])
-        self.held_s = min(2.0, (self.delay_ms + float(spec.arguments.get("jitter_ms") or 0.0)) / 1000)
-        self._before: dict[str, float] = {}
+        self.held_s = min(2.0, (self.delay_ms + self.jitter_ms) / 1000)
 
     def _parameters(self) -> dict[str, Any]:
-        return {"delay_ms": self.delay_ms, "jitter_ms": float(self.spec.arguments.get("jitter_ms") or 0.0)}
+        return {"delay_ms": self.delay_ms, "jitter_ms": self.jitter_ms}
 
     def _round_trips(self) -> dict[str, float]:
-        jitter = bool(self.spec.arguments.get("jitter_ms"))
-        return round_trips(self.goals, 2.0 + 3 * self.delay_ms / 1000, jitter=jitter)
-
-    def prepare(self) -> dict[str, Any]:
-        self._before = _known(self._round_trips())
-        return {"round_trips_s": self._before}
-
-    def witness(self) -> Seen:
-        return _later(self._round_trips(), self._before, self.delay_ms)
-
-    def mended(self, before: dict[str, Any]) -> Seen:
-        return _as_before(self._round_trips(), before.get("round_trips_s", {}), self.delay_ms)
+        return round_trips(self.goals, 2.0 + 3 * self.delay_ms / 1000, jitter=bool(self.jitter_ms))
 
 
 class HttpError(Proxied):
@@ -321,30 +333,6 @@ class HttpError(Proxied):
         found = self._statuses(self.count)
         wrong = found.count(self.status)
         return Seen(bool(found) and wrong == 0, f"{wrong} of {len(found)} requests were answered {self.status}")
-
-
-def _known(round_trips_s: dict[str, float]) -> dict[str, float]:
-    if not round_trips_s:
-        raise AgentError("no round trip can be measured on the link: declare its protocol (http or postgres)")
-    return round_trips_s
-
-
-def _later(now: dict[str, float], before: dict[str, float], delay_ms: float) -> Seen:
-    """Whether to every peer a round trip takes at least half the delay more."""
-    added = more_than(now, before)
-    if not added:
-        return Seen(False, "no round trip could be measured on the link")
-    what = f"a round trip takes {min(now.values()) * 1000:.1f} ms, {added[0] * 1000:.1f} ms more than before"
-    return Seen(added[0] >= delay_ms / 2000, what)
-
-
-def _as_before(now: dict[str, float], before: dict[str, float], delay_ms: float) -> Seen:
-    """Whether to no peer a round trip takes half the delay more."""
-    added = more_than(now, before)
-    if not added:
-        return Seen(False, "no round trip could be measured on the link")
-    what = f"a round trip takes {max(now.values()) * 1000:.1f} ms, {added[-1] * 1000:.1f} ms more than before"
-    return Seen(added[-1] < delay_ms / 2000, what)
 
 
 def make(spec: Spec) -> AgentFault:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from faultload.platforms.link_probes import more_than, opened, reachable, round_trips, silence_of, status
+from faultload.platforms.link_probes import close_all, more_than, opened, reachable, round_trips, silence_of, status
 
 ANSWER = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
 
@@ -106,8 +106,7 @@ def problems(spots: Sequence[Spot]) -> list[str]:
     try:
         return silence_of(probes, spots)
     finally:
-        for probe in probes:
-            probe.close()
+        close_all(probes)
 
 
 def test_what_talks_accepts_or_refuses_is_not_silent(late: type[Late]) -> None:
