@@ -7,6 +7,8 @@ import json
 import re
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,8 +53,12 @@ def code(notebook: Any) -> list[Any]:
 
 
 @pytest.fixture
-def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncKernelManager:
-    """A kernel of this very interpreter, that leaves the home folder alone and refuses the network."""
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AsyncKernelManager]:
+    """A kernel of this very interpreter, that leaves the home folder alone and refuses the network.
+
+    It is talked to over sockets in a folder: TCP ports would be chosen here and bound by the kernel a second later,
+    when they may be another's. The folder's name is short, as such a socket's has to be.
+    """
     for variable, folder in (
         ("JUPYTER_RUNTIME_DIR", "runtime"),
         ("IPYTHONDIR", "ipython"),
@@ -68,7 +74,10 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncKernelManage
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     spec.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
     found = KernelSpecManager(kernel_dirs=[str(spec.parents[1])])
-    return AsyncKernelManager(kernel_name="python3", kernel_spec_manager=found)
+    with tempfile.TemporaryDirectory() as sockets:
+        yield AsyncKernelManager(
+            kernel_name="python3", kernel_spec_manager=found, transport="ipc", ip=f"{sockets}/kernel"
+        )
 
 
 def run(notebook: Any, kernel: AsyncKernelManager) -> None:

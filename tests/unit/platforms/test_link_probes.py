@@ -14,6 +14,8 @@ import pytest
 from faultload.platforms.link_probes import close_all, more_than, opened, reachable, round_trips, silence_of, status
 
 ANSWER = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
+HOST = "127.83.7.1"
+"""A loopback address that nothing else on the machine connects to: connections are counted here."""
 
 
 class Spot(NamedTuple):
@@ -28,12 +30,12 @@ class Late:
 
     def __init__(self, *delays: float | None) -> None:
         self._delays = list(delays)
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((HOST, 0))
         self.asked = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def spot(self, name: str = "late", protocol: str = "http") -> Spot:
-        return Spot(name, "127.0.0.1", self._listener.getsockname()[1], protocol)
+        return Spot(name, HOST, self._listener.getsockname()[1], protocol)
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -115,7 +117,7 @@ def test_what_talks_accepts_or_refuses_is_not_silent(late: type[Late]) -> None:
         "an established connection of talking still answers",
         "talking still accepts connections",
     ]
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        nobody = Spot("nobody", "127.0.0.1", gone.getsockname()[1], "http")
+    with socket.create_server((HOST, 0)) as gone:
+        nobody = Spot("nobody", HOST, gone.getsockname()[1], "http")
     assert "nobody refuses" in problems([nobody])[0]
     assert problems([]) == []
