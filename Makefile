@@ -6,8 +6,8 @@ STAMP := $(VENV)/.installed
 DEMO_OUT ?=
 SHORT := "not long and not docker and not kubernetes"
 LONG := "long and not docker and not kubernetes"
-# Files on two workers, in the order in which they are found: the longest first, see tests/conftest.py.
-BY_FILE := -n 2 --dist loadfile --no-loadscope-reorder
+# Files on three workers, as most tests wait, in the order in which they are found: the longest first, see tests/conftest.py.
+BY_FILE := -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test test-long test-docker bench lint types check clean
 
@@ -31,9 +31,9 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/faultload run scenarios/memory/database_failover.yaml --profile smoke $(if $(DEMO_OUT),--out $(DEMO_OUT))
 
-# What has the reference system under load runs alone: others stress the disk too. The rest runs two at a time.
+# What has the reference system under load runs alone: others stress the disk too. The rest runs three at a time.
 test: $(STAMP) check
-	$(BIN)/python -m pytest -m $(SHORT) -n 2 --ignore tests/integration --ignore tests/browser --ignore tests/system
+	$(BIN)/python -m pytest -m $(SHORT) -n 3 --ignore tests/integration --ignore tests/browser --ignore tests/system
 	$(BIN)/python -m pytest -m $(SHORT) $(BY_FILE) tests/integration tests/browser
 	$(BIN)/python -m pytest -m $(SHORT) tests/system
 

@@ -193,11 +193,11 @@ def _stopped(process: ProcessId) -> bool:
 
 
 def _end(conductor: subprocess.Popen[str], run: Path) -> None:
-    """End a run that still goes on, in a hurry: a second signal may be lost while the first is not yet seen."""
+    """End a run that still goes on, in a hurry, without its report: a second signal may be lost before the first."""
     deadline = time.monotonic() + 60.0
     while conductor.poll() is None and time.monotonic() < deadline:
         conductor.send_signal(signal.SIGINT)
-        time.sleep(0.5)
+        time.sleep(0.1)
     late = conductor.poll() is None
     if late:
         conductor.kill()

@@ -126,7 +126,7 @@ def test_an_abort_condition_ends_the_run_with_5(workspace: Workspace, tmp_path: 
 @pytest.mark.long
 def test_an_outage_of_the_target_is_not_held_against_the_generator(workspace: Workspace, target: StandIn) -> None:
     objectives = ["p90(latency) <= 5s", "p99(latency) <= 5s", "error_rate <= 1%"]
-    load = short("500/s", 10, max_users=400, timeout="8s")
+    load = short("200/s", 10, max_users=160, timeout="8s")
     scenario = workspace.scenario(target, load=load, objectives=objectives)
     run = workspace.folder / "out"
     process = workspace.start("run", scenario, "--out", run)
