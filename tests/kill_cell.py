@@ -193,7 +193,7 @@ def _stopped(process: ProcessId) -> bool:
 
 
 def _end(conductor: subprocess.Popen[str], run: Path) -> None:
-    """End a run that still goes on, in a hurry, without its report: a second signal may be lost before the first."""
+    """End a run that still goes on, in a hurry and without its report: one signal of two at once is lost."""
     deadline = time.monotonic() + 60.0
     while conductor.poll() is None and time.monotonic() < deadline:
         conductor.send_signal(signal.SIGINT)
