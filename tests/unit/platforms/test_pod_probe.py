@@ -25,12 +25,14 @@ class Server:
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.silent = False
         self.close_after_answer = close_after_answer
+        self.accepted = threading.Semaphore(0)
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 connection, _ = self.listener.accept()
+                self.accepted.release()
                 threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
     def _talk(self, connection: socket.socket) -> None:
@@ -104,6 +106,8 @@ def test_trap_an_established_connection_that_goes_on_is_seen(server: Server) -> 
 def test_a_server_that_closes_after_each_answer_is_asked_over_a_fresh_connection() -> None:
     server = Server(close_after_answer=True)
     probe = Probe("http", server.address)
+    for _ in range(2):  # one that is only in the backlog would be reset with it
+        assert server.accepted.acquire(timeout=30)
     server.refuse_new()
     assert probe.look()["established"] == [server.address]
     probe.end()
