@@ -14,7 +14,7 @@ BY_FILE := -n 3 --dist loadfile --no-loadscope-reorder
 help:
 	@echo "make demo   run the main job: load, an API kill and a database failover on the reference system"
 	@echo "make test   linters, types and the tests; every kind of thing on the real system once"
-	@echo "make test-long  more of the same: defects, experiments, faults, the kill matrix; about twenty minutes"
+	@echo "make test-long  more of the same: defects, experiments, faults, the kill matrix; about a quarter of an hour"
 	@echo "make test-docker  faults and the reference system in containers; needs a Docker engine and compose"
 	@echo "make bench  how often the bounds are wrong, and what a verdict costs; about ten minutes"
 	@echo "make lint   ruff only       make types   mypy only"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 LONGEST = ("test_kill_matrix", "test_kill_matrix_on_docker", "test_experiments")
-"""Files that go first: with two workers, one that began last would keep the other waiting."""
+"""Files that go first: one that began last would keep the other workers waiting."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

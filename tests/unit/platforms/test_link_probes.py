@@ -11,7 +11,16 @@ from typing import NamedTuple
 
 import pytest
 
-from faultload.platforms.link_probes import close_all, more_than, opened, reachable, round_trips, silence_of, status
+from faultload.platforms.link_probes import (
+    close_all,
+    more_than,
+    opened,
+    reachable,
+    round_trips,
+    silence_of,
+    status,
+    varies_much,
+)
 
 ANSWER = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
 HOST = "127.83.7.1"
@@ -76,7 +85,12 @@ def test_one_late_answer_of_three_says_nothing_of_the_link(late: type[Late]) -> 
 
 
 def test_where_the_delay_varies_the_middle_one_counts(late: type[Late]) -> None:
-    assert 0.1 <= round_trips([late(0.0, 0.1, 2.0).spot()], 5.0, jitter=True)["late"] < 1.5
+    assert 0.1 <= round_trips([late(0.0, 0.1, 2.0).spot()], 5.0, varied=True)["late"] < 1.5
+
+
+def test_a_delay_varies_much_when_its_jitter_is_more_than_a_quarter() -> None:
+    assert not varies_much(delay_ms=40, jitter_ms=10)
+    assert varies_much(delay_ms=40, jitter_ms=11)
 
 
 def test_each_place_counts_by_itself_and_a_silent_one_not_at_all(late: type[Late]) -> None:
