@@ -102,7 +102,7 @@ def test_a_constant_has_slope_zero_for_certain() -> None:
 
 def test_a_day_of_seconds_costs_no_time() -> None:
     t = np.arange(1_000_000.0)
-    begun = time.perf_counter()
+    begun = time.process_time()
     found = slope_estimate(t, 3.0 * t + np.random.default_rng(46).normal(size=t.size))
-    assert time.perf_counter() - begun < 2.0
+    assert time.process_time() - begun < 2.0
     assert found.value == pytest.approx(3.0) and "120 time bins" in found.why

@@ -402,11 +402,10 @@ def test_the_warden_undoes_what_a_dead_process_injected(world: World, run: RunDi
 
 
 def test_a_one_shot_fault_of_a_dead_process_keeps_its_time_to_come_back(world: World, run: RunDirectory) -> None:
-    fault = inject(world, run, one_shot=True, max_duration_s=0.4)
+    fault = inject(world, run, one_shot=True, max_duration_s=2.0)
     abandoned(fault)
-    began = time.monotonic()
     warden(run)._look()
-    assert time.monotonic() - began < 0.3, "it must not wait: the conductor may die meanwhile"
+    assert fault.overdue_s < 0, "it must not wait: the conductor may die meanwhile"
     assert world.undone == []
     time.sleep(max(0.0, -fault.overdue_s) + 0.05)
     warden(run)._look()
