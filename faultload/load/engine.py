@@ -165,7 +165,7 @@ class Engine:
         gevent.sleep(max(0.0, (start_ns - self._recorder.now_ns()) / 1e9 - _EARLY_S))
         self._health.begin(self._pulse, pace.counts)
         self._loading = True
-        self._beat = time.monotonic()
+        self._beat = time.monotonic() + 1.0
         if isinstance(pace, Dispatcher):
             offering = gevent.spawn(pace.offer, self._schedule(start_ns))
         else:

@@ -15,6 +15,8 @@ from faultload.load.dispatcher import Counts
 
 _BEAT_S = 0.005  # some 190 looks a second, so that their P99 is not simply their maximum
 _FULL_COLLECTION_EVERY = 60
+_FRAGMENT_NS = 500_000_000
+"""What is shorter than this is no second: in a few milliseconds any process is busy all the time."""
 _NO_ROWS = np.empty(0, [("started_ns", "<i8"), ("intended_ns", "<i8"), ("service_us", "<i8"), ("outcome", "<i4")])
 
 
@@ -49,16 +51,19 @@ class Health:
 
     def __init__(self, worker: int) -> None:
         self._worker = worker
-        self._cpu = time.process_time_ns()
-        self._wall = time.monotonic_ns()
+        self._before = self._since = time.process_time_ns(), time.monotonic_ns()
         self._last: dict[str, int] = {}
         self._seconds = 0
 
     def second(self, pulse: Pulse, counts: Counts, samples: Batch, **gauges: int) -> dict[str, Any]:
-        """The fields of the event; `gauges` are values of now, all else is since the last call."""
-        cpu, wall = time.process_time_ns(), time.monotonic_ns()
-        share = (cpu - self._cpu) / max(1, wall - self._wall)
-        self._cpu, self._wall = cpu, wall
+        """The fields of the event; `gauges` are values of now, all else is since the last call.
+
+        Processor time of a fragment of a second, as the end of the load leaves one, is that of the second before too.
+        """
+        now = time.process_time_ns(), time.monotonic_ns()
+        since = self._before if now[1] - self._since[1] < _FRAGMENT_NS else self._since
+        share = (now[0] - since[0]) / max(1, now[1] - since[1])
+        self._before, self._since = since, now
         lag_p99_ms, lag_max_ms = pulse.take_ms()
         fields: dict[str, Any] = {
             "worker": self._worker,
@@ -76,6 +81,7 @@ class Health:
     def begin(self, pulse: Pulse, counts: Counts) -> None:
         """Forget what was before the load."""
         self.second(pulse, counts, Batch(_NO_ROWS, []))
+        self._before = self._since
 
     def collect_garbage(self) -> None:
         """Collect garbage now, while little is due, instead of in the middle of a request.
