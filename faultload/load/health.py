@@ -58,7 +58,7 @@ class Health:
     def second(self, pulse: Pulse, counts: Counts, samples: Batch, **gauges: int) -> dict[str, Any]:
         """The fields of the event; `gauges` are values of now, all else is since the last call.
 
-        Processor time of a fragment of a second, as the end of the load leaves one, is that of the second before too.
+        A fragment of a second, such as the end of the load leaves, counts its processor time with the second before.
         """
         now = time.process_time_ns(), time.monotonic_ns()
         since = self._before if now[1] - self._since[1] < _FRAGMENT_NS else self._since
