@@ -58,7 +58,7 @@ class Health:
     def second(self, pulse: Pulse, counts: Counts, samples: Batch, **gauges: int) -> dict[str, Any]:
         """The fields of the event; `gauges` are values of now, all else is since the last call.
 
-        A fragment of a second, such as the end of the load leaves, counts its processor time with the second before.
+        The end of the load leaves a fragment: its processor time is measured with the second before.
         """
         now = time.process_time_ns(), time.monotonic_ns()
         since = self._before if now[1] - self._since[1] < _FRAGMENT_NS else self._since
