@@ -165,13 +165,14 @@ def round_trip(place: Place, timeout_s: float = 2.0) -> float | None:
         return None
 
 
-def round_trips(places: Sequence[Place], timeout_s: float, *, varied: bool = False) -> dict[str, float]:
-    """Seconds for a round trip to each place that answers, by its name.
+def round_trips(places: Sequence[Place], delay_ms: float, jitter_ms: float = 0.0) -> dict[str, float]:
+    """Seconds for a round trip to each place that answers, by its name; each may be delayed by a fault.
 
-    The quickest of three: a busy machine makes answers later, never sooner. The middle one where a fault varies its
-    delay so much that its quickest says little.
+    The quickest of three: a busy machine makes answers later, never sooner. The middle one where the delay, give or
+    take its jitter, comes near the half of it that a witness wants to see.
     """
-    usual: Callable[[list[float]], float] = statistics.median if varied else min
+    usual: Callable[[list[float]], float] = statistics.median if jitter_ms > delay_ms / 4 else min
+    timeout_s = 2.0 + 3 * delay_ms / 1000
 
     def ask(place: Place) -> float | None:
         times: list[float] = []
@@ -181,11 +182,6 @@ def round_trips(places: Sequence[Place], timeout_s: float, *, varied: bool = Fal
 
     found = zip(places, together(ask, places), strict=True)
     return {place.name: seconds for place, seconds in found if seconds is not None}
-
-
-def varies_much(delay_ms: float, jitter_ms: float) -> bool:
-    """Whether a delay, give or take its jitter, comes near the half of it that a witness wants to see."""
-    return jitter_ms > delay_ms / 4
 
 
 def more_than(times: Mapping[str, float], before: Mapping[str, float]) -> list[float]:

@@ -23,7 +23,6 @@ from faultload.platforms.link_probes import (
     silence_of,
     together,
     transfer_s,
-    varies_much,
 )
 from faultload.platforms.links import LinkProxy, Pair
 from faultload.target import TargetFile
@@ -128,15 +127,11 @@ class Latency(OnLink):
         jitter_ms = float(self.request.argument("jitter_ms", 0.0))
         return {"delay_ms": self.delay_s * 1000, "jitter_ms": jitter_ms}
 
-    def _measure(self, pairs: Sequence[Pair], *, delayed: bool) -> dict[str, float]:
-        varied = delayed and varies_much(**self._parameters())
-        return round_trips(pairs, 2.0 + 3 * self.delay_s, varied=varied)
-
     def prepare(self, instances: Sequence[Instance]) -> None:
-        self._before = self._measure(self._pairs(), delayed=False)
+        self._before = round_trips(self._pairs(), self.delay_s * 1000)
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
-        after = self._measure(self._pairs(), delayed=True)
+        after = round_trips(self._pairs(), **self._parameters())
         added = more_than(after, self._before)
         if not added:
             return Sight(False, "no round trip could be measured on the link")
@@ -145,8 +140,8 @@ class Latency(OnLink):
 
     def _gone(self, pairs: list[Pair]) -> Sight:
         """No more than half the delay longer than past the proxy."""
-        through = self._measure(pairs, delayed=True)
-        direct = self._measure([_past(pair) for pair in pairs], delayed=False)
+        through = round_trips(pairs, **self._parameters())
+        direct = round_trips([_past(pair) for pair in pairs], self.delay_s * 1000)
         added = more_than(through, direct)
         if not added:
             return super()._gone(pairs)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from faultload.platforms import nftables, shaping
-from faultload.platforms.link_probes import more_than, round_trips, status, together, varies_much
+from faultload.platforms.link_probes import more_than, round_trips, status, together
 from faultload.platforms.netagent_faults import (
     NOTHING,
     AgentFault,
@@ -184,19 +184,19 @@ class Later(AgentFault):
         self._before: dict[str, float] = {}
 
     @abstractmethod
-    def _round_trips(self, *, delayed: bool) -> dict[str, float]:
-        """Seconds for a round trip to each peer that answers, with the fault or before it."""
+    def _round_trips(self, jitter_ms: float = 0.0) -> dict[str, float]:
+        """Seconds for a round trip to each peer that answers, where a delay may have that jitter."""
 
     def prepare(self) -> dict[str, Any]:
         super().prepare()
-        self._before = self._round_trips(delayed=False)
+        self._before = self._round_trips()
         if not self._before:
             raise AgentError("no round trip can be measured on the link: declare its protocol (http or postgres)")
         return {"round_trips_s": self._before}
 
     def witness(self) -> Seen:
         """Whether to every peer a round trip takes at least half the delay more."""
-        now = self._round_trips(delayed=True)
+        now = self._round_trips(self.jitter_ms)
         added = more_than(now, self._before)
         if not added:
             return _UNMEASURED
@@ -205,7 +205,7 @@ class Later(AgentFault):
 
     def mended(self, before: dict[str, Any]) -> Seen:
         """Whether to no peer a round trip takes half the delay more."""
-        now = self._round_trips(delayed=True)
+        now = self._round_trips(self.jitter_ms)
         added = more_than(now, before.get("round_trips_s", {}))
         if not added:
             return _UNMEASURED
@@ -219,7 +219,7 @@ class Delayed(Later, Shaped):
     def _leaf(self) -> list[str]:
         return shaping.delay_leaf(self.delay_ms, self.jitter_ms)
 
-    def _round_trips(self, *, delayed: bool) -> dict[str, float]:
+    def _round_trips(self, jitter_ms: float = 0.0) -> dict[str, float]:
         times = {
             f"{peer}:{flow.port}": echo(flow, peer, count=20, window=4).median_s for flow, peer in self._peers()
         }
@@ -289,9 +289,8 @@ class ProxiedLatency(Later, Proxied):
     def _parameters(self) -> dict[str, Any]:
         return {"delay_ms": self.delay_ms, "jitter_ms": self.jitter_ms}
 
-    def _round_trips(self, *, delayed: bool) -> dict[str, float]:
-        varied = delayed and varies_much(self.delay_ms, self.jitter_ms)
-        return round_trips(self.goals, 2.0 + 3 * self.delay_ms / 1000, varied=varied)
+    def _round_trips(self, jitter_ms: float = 0.0) -> dict[str, float]:
+        return round_trips(self.goals, self.delay_ms, jitter_ms)
 
 
 class HttpError(Proxied):
