@@ -21,6 +21,7 @@ from faultload.chaos.session import (
     OVERLAP_ENV,
     SEED_ENV,
     TARGET_ENV,
+    process_name,
 )
 from faultload.processes import identify, spawn
 from faultload.record import RUN_ENV, RunDirectory
@@ -77,7 +78,7 @@ class Injection:
 
     @property
     def name(self) -> str:
-        return f"chaos-{self.fault}-{self.k}"
+        return process_name(self.fault, self.k)
 
     @property
     def label(self) -> str:
@@ -128,7 +129,7 @@ class Children:
             self.load.append(Child(name, process))
             self.record(name, process.pid)
 
-    def start_chaos(self, injection: Injection, load_start_s: float) -> None:
+    def start_chaos(self, injection: Injection) -> None:
         """Start the Chaos Toolkit process of one injection; its first action waits for the moment."""
         argv = [sys.executable, "-m", "chaostoolkit", "--no-version-check", "--no-log-file", "run"]
         argv += ["--journal-path", str(self.run.chaos_journal(injection.fault, injection.k))]
@@ -139,7 +140,7 @@ class Children:
             **self._environment(),
             FAULT_ENV: injection.fault,
             K_ENV: str(injection.k),
-            AT_ENV: str(int((load_start_s + injection.at_s) * 1e9)),
+            AT_ENV: str(injection.at_s),
             OVERLAP_ENV: "1" if injection.overlap else "0",
             SEED_ENV: str(injection.seed),
             CHANCE_ENV: "1" if injection.by_chance else "0",

@@ -29,7 +29,10 @@ from faultload.watch import Watch
 
 T = TypeVar("T")
 READY_TIMEOUT_S = {"local": 60.0, "docker": 120.0, "kubernetes": 180.0}
+EARLY_PATIENCE_S = 30.0
+"""So long the load waits for the processes of the first faults to be ready."""
 _TICK_S = 0.1
+_NOTES_SAID = ("not_injected", "inject_failed", "warden_lost", "overdue", "late")
 
 
 class Stopped(Exception):
@@ -130,13 +133,15 @@ class Conductor:
         if url is None:
             raise TargetError(f"target {self._declared.id} has no url: there is nothing to load")
         self._describe_target(self._declared, url)
-        self._children = Children(self.run, self._target_file, self.env)
+        children = self._children = Children(self.run, self._target_file, self.env)
         self.watch.status = "starting the load"
-        self._children.start_load(self.workers)
+        children.start_load(self.workers)
         self._wait_until_ready(self._declared)
         self._preflight(self._declared)
         self._wait(
-            lambda: len(self._ready) >= self.workers, READY_TIMEOUT_S["local"], "the load processes are not ready"
+            lambda: all(child.name in self._ready for child in children.load),
+            READY_TIMEOUT_S["local"],
+            "the load processes are not ready",
         )
 
     def _describe_target(self, declared: TargetFile, url: str) -> None:
@@ -194,6 +199,8 @@ class Conductor:
         assert self._declared is not None
         from faultload.telemetry.sampler import sampler_of
 
+        waiting = sorted(self.injections, key=lambda injection: injection.at_s)
+        self._start_first_faults(self._children, waiting)
         self._sampler = sampler_of(self.run, self._declared)
         if self._sampler is not None:
             self._sampler.start()
@@ -206,11 +213,10 @@ class Conductor:
         self.watch.load_start_s = start
         self.watch.status = "load"
         self.screen.say(f"{self._time()}  the load begins")
-        waiting = sorted(self.injections, key=lambda injection: injection.at_s)
         while any(child.running for child in self._children.load):
             now = self.run.clock.now()
             while waiting and now >= start + waiting[0].at_s - LEAD_S:
-                self._children.start_chaos(waiting.pop(0), start)
+                self._children.start_chaos(waiting.pop(0))
             self._tick()
             self._check_load()
             reason = self.watch.abort_reason()
@@ -218,6 +224,17 @@ class Conductor:
                 self.run.event("abort", why=reason)
                 raise Stopped("abort", reason)
         self._check_load()
+
+    def _start_first_faults(self, children: Children, waiting: list[Injection]) -> None:
+        """A fault due soon after the load begins needs its process ready by then; one that is not is late."""
+        while waiting and waiting[0].at_s <= LEAD_S:
+            children.start_chaos(waiting.pop(0))
+
+        def ready() -> bool:
+            return all(child.name in self._ready or not child.running for child in children.chaos)
+
+        with suppress(TargetError):
+            self._wait(ready, EARLY_PATIENCE_S, "")
 
     def _check_load(self) -> None:
         assert self._children is not None
@@ -314,7 +331,7 @@ class Conductor:
             gone = "undone" if event.get("seen") else "NOT UNDONE"
             self.watch.fault_closed(label)
             self.screen.say(f"{self._time()}  {label} {gone}: {event.get('what')}")
-        elif kind == "note" and event.get("what") in ("not_injected", "inject_failed", "warden_lost", "overdue"):
+        elif kind == "note" and event.get("what") in _NOTES_SAID:
             self.screen.say(f"{self._time()}  {event.get('text')}")
 
     def _notice_process(self, event: Mapping[str, Any]) -> None:

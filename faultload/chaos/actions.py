@@ -7,7 +7,6 @@ experiment against.
 from __future__ import annotations
 
 import inspect
-import os
 import secrets
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import Any
 from faultload.chaos.gate import problems, shared_instances
 from faultload.chaos.guard import check_fault, check_target
 from faultload.chaos.journal import OpenFault, open_faults, pause_for_test, plan_fault, readable_faults
-from faultload.chaos.session import AT_ENV, Session, leave
+from faultload.chaos.session import Session, leave
 from faultload.chaos.undo import undo as undo_fault
 from faultload.errors import FaultloadError, NotUndone
 from faultload.faults import fault_for, words
@@ -117,9 +116,7 @@ def _inject(
 ) -> Result:
     """Gate, guard, resolve, write ahead, inject, witness: the life of every fault."""
     session = Session.current(configuration)
-    at_ns = os.environ.get(AT_ENV)
-    if at_ns is not None:
-        session.sleep_until(session.run.clock.t0_ns + int(at_ns))
+    session.sleep_until_due(fault)
     session.check_may_go_on()
     run, settings = session.run, configuration or {}
     request = FaultRequest(

@@ -27,7 +27,7 @@ from faultload.target import TargetFile, read_target
 
 FAULT_ENV = "FAULTLOAD_FAULT"
 K_ENV = "FAULTLOAD_K"
-AT_ENV = "FAULTLOAD_AT_NS"
+AT_ENV = "FAULTLOAD_AT_S"  # after the load begins
 OVERLAP_ENV = "FAULTLOAD_OVERLAP"
 SEED_ENV = "FAULTLOAD_SEED"
 CHANCE_ENV = "FAULTLOAD_BY_CHANCE"
@@ -35,6 +35,8 @@ MAX_DURATION_ENV = "FAULTLOAD_MAX_DURATION_S"  # one-shot faults: how long to co
 LIFE_ENV = "FAULTLOAD_LIFE_FD"
 TARGET_ENV = "FAULTLOAD_TARGET"
 PLANNING_PATIENCE_S = 60.0
+LATE_S = 1.0
+"""So late may an injection begin before the record says so."""
 _LEAVE_WITH_ROLLBACKS = 20  # Chaos Toolkit's own code for "stop now, with rollbacks" (chaoslib.exit)
 _log = logging.getLogger("chaostoolkit")
 
@@ -43,6 +45,11 @@ def leave(why: str) -> NoReturn:
     """End the experiment now, as interrupted; its rollbacks run. An action that merely fails would not end it."""
     _log.error(why)
     raise SystemExit(_LEAVE_WITH_ROLLBACKS)
+
+
+def process_name(fault: str, k: int) -> str:
+    """What the process of an injection is called in the record."""
+    return f"chaos-{fault}-{k}"
 
 
 class Session:
@@ -65,6 +72,9 @@ class Session:
         self._own_warden: Any = None
         self._install_signals()
         self._watch_conductor()
+        if in_run is not None and FAULT_ENV in os.environ:
+            name = process_name(os.environ[FAULT_ENV], self.k)
+            in_run.event("process", process=name, state="ready", pid=os.getpid())
 
     @classmethod
     def current(cls, configuration: dict[str, Any] | None) -> Session:
@@ -120,6 +130,21 @@ class Session:
             self.check_may_go_on()
             time.sleep(min(left / 1e9, 0.1))
         self.check_may_go_on()
+
+    def sleep_until_due(self, fault: str) -> None:
+        """In a run: sleep until the experiment's first fault is due; the record says so when it is late."""
+        at_s = os.environ.get(AT_ENV)
+        if at_s is None or self.opened:
+            return
+        while (load_start_s := (self.run.info() or {}).get("load_start_s")) is None:
+            self.check_may_go_on()
+            time.sleep(0.05)
+        due_ns = self.run.clock.t0_ns + int((float(load_start_s) + float(at_s)) * 1e9)
+        late_s = (time.monotonic_ns() - due_ns) / 1e9
+        if late_s > LATE_S:
+            why = f"begins {late_s:.1f} s late: its process was not ready"
+            self.run.event("note", what="late", text=f"{self.label(fault)}#{self.k} {why}")
+        self.sleep_until(due_ns)
 
     # -- warden
 

@@ -37,13 +37,19 @@ def start_with_three_faults(workspace: Workspace, target: StandIn) -> tuple[Path
     )
     run = workspace.folder / "out"
     process = workspace.start("run", scenario, "--out", run)
-    wait_for(lambda: active(run) == THREE or process.poll() is not None, 60, "three faults are active")
+    wait_for(lambda: active(run) == THREE or past_active(run) or process.poll() is not None, 60, "three are active")
+    assert not past_active(run), RunDirectory(run).faults()
     assert process.poll() is None, process.communicate()[0]
     return run, process.pid
 
 
 def active(run: Path) -> set[str]:
     return {name for name, seen in states(run).items() if seen[-1] == "ACTIVE"}
+
+
+def past_active(run: Path) -> bool:
+    """Whether a fault is beyond ACTIVE."""
+    return any(seen[-1] not in ("PLANNED", "INJECTING", "ACTIVE") for seen in states(run).values())
 
 
 def undone(run: Path) -> bool:
