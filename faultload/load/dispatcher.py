@@ -78,6 +78,7 @@ class Dispatcher:
         self._max_users = max_users
         self._drop_after_ns = round(drop_after_s * 1e9)
         self._spawn = spawn
+        self._over = False
         self._callback = gevent.get_hub().loop.run_callback
         self._now = recorder.now_ns
 
@@ -157,7 +158,7 @@ class Dispatcher:
             self._spawn_one(crew)
 
     def _spawn_one(self, crew: Crew) -> bool:
-        if self.users >= self._max_users:
+        if self._over or self.users >= self._max_users:
             return False
         self._spawn(crew.journey)
         return True
@@ -181,7 +182,8 @@ class Dispatcher:
         self._recorder.sample(slot.intended_ns, now, 0, None, crew.journey, crew.variant, "dropped")
 
     def drop_rest(self) -> None:
-        """Drop every slot that still waits: the drain is over."""
+        """Drop every slot that still waits: the drain is over, and who leaves now is not replaced."""
+        self._over = True
         for crew in self.crews.values():
             while crew.queue:
                 self._drop(crew, *crew.queue.popleft())

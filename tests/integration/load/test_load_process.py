@@ -55,6 +55,35 @@ def test_it_ends_by_itself_when_all_slots_are_done(server: Server, load: Callabl
     )
 
 
+LEAVES_IN_TURN = """
+import random
+import gevent
+from locust import task
+from faultload.load import Journey
+
+class Visit(Journey):
+    def on_start(self):
+        self.client.get("/login")
+
+    def on_stop(self):
+        gevent.sleep(random.uniform(0, 0.5))
+        self.client.get("/logout")
+
+    @task
+    def visit(self):
+        self.client.get("/visit")
+"""
+
+
+def test_users_that_leave_at_the_end_are_not_replaced(server: Server, load: Callable[..., Load]) -> None:
+    run = load(LEAVES_IN_TURN, host=server.url, stages=hold(50, 1), max_users=20)
+    run.start()
+    assert run.finished() == 0
+    assert run.outcomes("/login").total() == run.outcomes("/logout").total() <= 20
+    logins = [row for row in run.table("samples").to_pylist() if row["request"] == "/login"]
+    assert max(row["started_ns"] for row in logins) < run.start_ns + 1_000_000_000
+
+
 def test_it_ends_within_two_seconds_of_its_conductors_death(server: Server, load: Callable[..., Load]) -> None:
     run = load(VISIT, host=server.url, stages=hold(100, 30))
     run.start()
