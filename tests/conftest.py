@@ -1,11 +1,18 @@
-"""The order of the tests."""
+"""The order of the tests, and what makes them the same tests each time."""
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
 
 LONGEST = ("test_kill_matrix", "test_kill_matrix_on_docker", "test_experiments")
 """Files that go first: one that began last would keep the other workers waiting."""
+
+for name, same_examples in (("same", True), ("others", False)):  # --hypothesis-profile others looks at new ones
+    hypothesis.settings.register_profile(
+        name, derandomize=same_examples, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+hypothesis.settings.load_profile("same")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -39,7 +39,8 @@ class PeakState(StrEnum):
 class Peak:
     """The concurrency with the highest throughput, and `throughput_per_s` of the curve there.
 
-    Not reached: `users` is +inf and bounded from below only, and there is no throughput.
+    Not reached: `users` is +inf and bounded from below only, and there is no throughput. Below one user, and below
+    the fewest tested: the more users the less throughput, which is given for the fewest.
     """
 
     users: Estimate
@@ -160,7 +161,10 @@ class UslFit:
             high = None if at is None else math.exp(at)
         state = PeakState.TESTED if point <= tested else PeakState.EXTRAPOLATED
         why = "" if state is PeakState.TESTED else f"extrapolated: at most {tested:g} users were tested"
-        return Peak(self._between(point, low, high, why), float(self.throughput(point)), state)
+        fewest = min(1.0, float(self.concurrency.min()))
+        if point < fewest:
+            why = f"throughput falls from {fewest:g} user on"
+        return Peak(self._between(point, low, high, why), float(self.throughput(max(point, fewest))), state)
 
     @property
     def _exact(self) -> bool:

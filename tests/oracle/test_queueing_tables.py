@@ -65,7 +65,7 @@ def test_one_station_is_the_machine_repairman() -> None:
     assert closed_system([demand], think, users).throughput_per_s[-1] == pytest.approx((1.0 - idle) / demand)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(1e-3, 1.0), min_size=1, max_size=4), st.floats(0.0, 10.0), st.integers(1, 40))
 def test_exact_throughput_lies_between_the_operational_bounds(
     demands: list[float], think: float, users: int
@@ -79,7 +79,7 @@ def test_exact_throughput_lies_between_the_operational_bounds(
         assert x * (r + think) == pytest.approx(float(n)), "Little's law for the whole loop"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 30), st.floats(0.01, 0.999), st.floats(0.01, 0.9999))
 def test_quantile_and_distribution_are_inverse(servers: int, utilisation: float, p: float) -> None:
     queue = MMc(utilisation * servers * 10.0, 10.0, servers)

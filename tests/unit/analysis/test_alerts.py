@@ -23,7 +23,7 @@ from faultload_analysis.alerts import (
 FAST = (BurnWindow("page", 60.0, 5.0, 10.0), BurnWindow("ticket", 300.0, 30.0, 2.0))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     total=st.lists(st.integers(0, 20), min_size=1, max_size=90),
     seed=st.integers(0, 999),
@@ -107,7 +107,7 @@ def test_rules_longer_than_the_period_are_left_out() -> None:
     assert [w.long_s for w in budget_windows(DAY)] == [3600, 6 * 3600, DAY]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(share=st.floats(0.02, 1.0), slo=st.sampled_from([0.99, 0.995, 0.999]))
 def test_the_replay_detects_when_the_formula_says(share: float, slo: float) -> None:
     window = BurnWindow("page", 600, 50, 6.0)

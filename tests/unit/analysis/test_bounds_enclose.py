@@ -41,7 +41,7 @@ def took(seconds: float | None) -> Recovery:
     return Recovery(0.0, None, None, seconds, False, seconds is not None, censored, None, True, "")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(a=latencies, b=latencies, done=finite, others=finite, cut_off=st.integers(0, 2), steps=verdicts)
 def test_the_value_of_every_estimate_lies_between_its_bounds(
     a: list[float],

@@ -73,7 +73,7 @@ def by_hand(
         start += Fraction(width, 10)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(
     st.lists(st.tuples(st.integers(0, 60), st.sampled_from([0.1, 0.2, 0.5, math.inf])), min_size=1, max_size=80),
     st.sampled_from([10, 20, 50, 100]),

@@ -23,7 +23,6 @@ counts = st.lists(
 slos = st.sampled_from([0.9, 0.95, 0.99, 0.999, 0.9999])
 
 
-@settings(deadline=None)
 @given(slo=slos, share=st.floats(0, 1), window=st.floats(1, 1e8), part=st.floats(1e-6, 1))
 def test_burn_rate_times_elapsed_share_is_what_was_spent(
     slo: float, share: float, window: float, part: float
@@ -35,7 +34,6 @@ def test_burn_rate_times_elapsed_share_is_what_was_spent(
     assert by_events.consumed == pytest.approx(spent.consumed)
 
 
-@settings(deadline=None)
 @given(slo=slos, k=st.integers(0, 40), n=st.integers(1, 40), times=st.integers(2, 9))
 def test_a_burn_rate_is_a_ratio(slo: float, k: int, n: int, times: int) -> None:
     k = min(k, n)
@@ -63,7 +61,7 @@ def test_nothing_measured_spends_nothing_and_passes_nothing() -> None:
     assert budget_spent(no_data("x"), 0.99, 10, 1).estimate.value is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(parts=counts, slo=slos, events=st.sampled_from([None, 1e4]))
 def test_the_burn_down_only_falls_and_ends_at_what_was_spent(
     parts: list[tuple[int, int]], slo: float, events: float | None
@@ -93,7 +91,7 @@ def test_a_burn_down_follows_slices() -> None:
         burn_down([1], [2], 0.99, 10)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(parts=counts, target=st.sampled_from([0.5, 0.9, 0.99, 1.0]))
 def test_every_slice_is_good_bad_or_empty(parts: list[tuple[int, int]], target: float) -> None:
     total, bad = np.array(parts).T
@@ -132,7 +130,7 @@ def test_a_budget_of_time_need_not_be_whole_slices() -> None:
     assert bad_time_s(0.95, 30, 1) == pytest.approx(1.5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(slo=st.sampled_from([0.9, 0.99, 0.999]), failures=st.integers(0, 8), seen=st.floats(0, 2))
 def test_more_clean_requests_than_asked_for_are_not_needed(slo: float, failures: int, seen: float) -> None:
     needed = samples_needed_availability(slo, failures)

@@ -53,7 +53,7 @@ def test_it_halves_until_a_rate_passes() -> None:
     assert [step.offered_per_s for step in history][:5] == [100, 50, 25, 12.5, 6.25]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.floats(0.01, 1e5), st.floats(0.1, 1e4), st.floats(0.005, 0.5))
 def test_without_noise_the_lower_end_is_within_the_tolerance_below_the_threshold(
     at: float, start: float, tolerance: float
@@ -65,7 +65,7 @@ def test_without_noise_the_lower_end_is_within_the_tolerance_below_the_threshold
     assert bracket.low_per_s <= at < bracket.high_per_s <= bracket.low_per_s * (1 + tolerance)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.floats(1.0, 1e4), st.floats(0.5, 2e4), st.floats(0.001, 0.3), st.integers(0, 1000))
 def test_with_noise_it_always_ends_within_its_probes_and_never_inverts(
     at: float, start: float, noise: float, seed: int

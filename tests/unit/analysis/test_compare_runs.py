@@ -94,7 +94,7 @@ def test_the_same_location_with_another_spread_is_remarked() -> None:
     assert "not in shape" in compare_runs(narrow, wide).why
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROUNDED, ROUNDED)
 def test_the_rank_test_is_exact_given_the_ties(low: list[float], high: list[float]) -> None:
     """Against scipy's enumeration of every arrangement of the same midranks."""
@@ -114,7 +114,7 @@ def test_the_rank_test_is_exact_given_the_ties(low: list[float], high: list[floa
     assert rank_sum_p(a, b) + rank_sum_p(b, a) >= 1.0 - 1e-12
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(1, 1e6), min_size=4, max_size=8), st.lists(st.floats(1, 1e6), min_size=4, max_size=8))
 def test_swapping_the_sides_turns_the_comparison_round(a: list[float], b: list[float]) -> None:
     there, back = compare_runs(a, b), compare_runs(b, a)

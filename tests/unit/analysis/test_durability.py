@@ -67,7 +67,7 @@ def test_what_the_fault_lost_of_later_writes_is_said() -> None:
     assert recovery_point(write_fates([6.0], [False], read_s=20.0), 5.0).value is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.tuples(

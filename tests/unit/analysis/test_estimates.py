@@ -41,7 +41,7 @@ RNG = np.random.default_rng(20)
 values = st.lists(st.floats(0, 1e9) | st.just(math.inf), min_size=1, max_size=300)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(values, st.integers(1, 1000))
 def test_quantile_is_numpys_inverted_cdf(xs: list[float], thousandths: int) -> None:
     exact = Fraction(thousandths, 1000)
@@ -51,7 +51,7 @@ def test_quantile_is_numpys_inverted_cdf(xs: list[float], thousandths: int) -> N
         assert quantile(xs, exact) == np.quantile(xs, thousandths / 1000, method="inverted_cdf")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(values, st.sampled_from([0.5, 0.9, 0.99]))
 def test_bounds_enclose_the_quantile(xs: list[float], p: float) -> None:
     e = quantile_estimate(xs, p, target=1.0)
@@ -156,7 +156,7 @@ def test_dependence_is_not_read_from_nothing_nor_from_too_few_batches() -> None:
     assert even is not None and even.inflation == 1.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 20), min_size=64, max_size=64), st.floats(0.001, 0.6))
 def test_a_bound_that_may_pass_is_never_surer_than_what_was_measured(events: list[int], share: float) -> None:
     kinds = [measured(np.array(events), np.full(64, 20))]
@@ -164,7 +164,7 @@ def test_a_bound_that_may_pass_is_never_surer_than_what_was_measured(events: lis
     assert 1.0 <= found.seen <= found.failing <= found.passing
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(1, 3000), st.floats(0.001, 0.5), st.floats(1.0, 300.0))
 def test_counts_that_pass_or_fail_are_those_of_the_bounds(n: int, allowed: float, inflation: float) -> None:
     most, least = (
@@ -180,7 +180,7 @@ def test_counts_that_pass_or_fail_are_those_of_the_bounds(n: int, allowed: float
         assert least == 1 or share_bounds(least - 1, n, inflation=inflation)[0] <= allowed * (1 + 1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 400), st.integers(20, 4000), st.floats(0.001, 0.3))
 def test_the_load_that_would_decide_decides(k: int, n: int, allowed: float) -> None:
     more = more_to_decide(min(k, n), n, allowed)

@@ -27,7 +27,7 @@ def one_by_one(values: list[int], interval: int) -> list[float]:
     return made
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(st.lists(st.integers(0, 400), max_size=40), st.integers(1, 50))
 def test_each_stall_is_followed_by_the_requests_that_it_held_up(values: list[int], interval: int) -> None:
     expected = one_by_one(values, interval)
@@ -36,7 +36,7 @@ def test_each_stall_is_followed_by_the_requests_that_it_held_up(values: list[int
     assert corrected.added == len(expected) - len(values)
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 400), max_size=40), st.integers(1, 50), st.integers(1, 9))
 def test_chunks_are_small_and_together_the_same(values: list[int], interval: int, chunk: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

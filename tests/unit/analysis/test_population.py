@@ -16,7 +16,7 @@ from faultload_analysis.population import Population
 
 Array = npt.NDArray[np.float64]
 TARGETS = (0.05, 0.1)
-QUICK = settings(max_examples=12, deadline=None, derandomize=True)
+QUICK = settings(max_examples=12)
 
 
 def latencies(n: int, seed: int = 0) -> Array:

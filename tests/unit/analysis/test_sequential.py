@@ -12,7 +12,7 @@ from faultload_analysis.sequential import EarlyStop, SequentialPlan, Stop
 PLAN = SequentialPlan(0.001, 0.002)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     bad=st.lists(st.integers(0, 3), min_size=1, max_size=80),
     cuts=st.lists(st.integers(0, 80), max_size=6),

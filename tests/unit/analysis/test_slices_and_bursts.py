@@ -95,7 +95,7 @@ def test_a_baseline_that_fails_in_bursts_expects_bursts() -> None:
     assert baseline_rule(rng.exponential(0.02, 6000), times_s=np.arange(6000) / 100).inflation == 1.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     levels=st.lists(st.floats(0.001, 10), min_size=3, max_size=80),
     scale=st.floats(0.1, 100),

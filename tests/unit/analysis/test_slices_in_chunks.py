@@ -40,7 +40,7 @@ def assert_same(one: Slices, other: Slices, limit_s: float) -> None:
     np.testing.assert_array_equal(one.over(limit_s), other.over(limit_s))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     arrivals=st.lists(st.floats(-1.0, 11.0), max_size=120),
     seed=st.integers(0, 2**16),

@@ -25,7 +25,7 @@ def noisy(alpha: float, beta: float, seed: int, noise: float = 20.0) -> Array:
     return np.maximum(curve(LEVELS, alpha, beta) + noise * rng.standard_normal(LEVELS.size), 1.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.floats(0.0, 0.9), st.floats(0.0, 0.05), st.floats(1e-3, 1e6))
 def test_a_curve_without_noise_gives_its_coefficients_back(alpha: float, beta: float, gamma: float) -> None:
     fit = usl_fit(LEVELS, curve(LEVELS, alpha, beta, gamma))
@@ -87,6 +87,16 @@ def test_a_peak_beyond_what_was_tested_is_called_an_extrapolation() -> None:
     assert peak.state is PeakState.EXTRAPOLATED
     assert peak.users.value == pytest.approx(math.sqrt(0.97 / 1e-4), rel=0.1)
     assert "at most 64 users were tested" in peak.users.why
+
+
+@pytest.mark.filterwarnings("error")
+def test_throughput_that_only_falls_is_highest_with_one_user() -> None:
+    fit = usl_fit(np.arange(1, 6), [932.8, 497.4, 201.9, 234.2, 70.3])
+    peak = fit.peak()
+    assert (fit.alpha, fit.beta) == (1.0, 1.0)
+    assert (peak.users.value, peak.state) == (0.0, PeakState.TESTED)
+    assert peak.throughput_per_s == pytest.approx(fit.gamma)
+    assert "falls from 1 user on" in peak.users.why
 
 
 def test_a_sweep_that_never_saturates_has_no_peak() -> None:

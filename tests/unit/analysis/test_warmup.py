@@ -26,7 +26,7 @@ def by_definition(values: npt.NDArray[np.float64], batch: int) -> tuple[int, lis
     return int(np.argmin(found)), found
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 50), min_size=50, max_size=160), st.sampled_from([1, 3, 5]))
 def test_the_truncation_point_is_the_argmin_of_the_definition(xs: list[int], batch: int) -> None:
     values = np.array(xs, dtype=np.float64)
