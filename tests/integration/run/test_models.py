@@ -30,7 +30,7 @@ def samples(run: Path) -> int:
 
 def test_two_workers_share_one_schedule(workspace: Workspace, target: StandIn) -> None:
     load = {"journeys": "journeys.py", "rate": [{"step": "60/s", "for": "4s"}], "arrivals": "even", "max_users": 40}
-    scenario = workspace.scenario(target, load=load, objectives=["throughput >= 10/s", "error_rate <= 5%"])
+    scenario = workspace.scenario(target, load=load, objectives=["error_rate <= 5%"])
     run = workspace.folder / "out"
     done = workspace.faultload("run", scenario, "--workers", "2", "--out", run)
     assert done.returncode == 0, done.stdout + done.stderr
