@@ -8,11 +8,11 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import psutil
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 TIMEOUT_S = 30
+_PRINTED_TRIES = 5
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 NUMBER = "com.docker.compose.container-number"
@@ -84,6 +85,20 @@ def asking(what: str) -> Iterator[None]:
         raise TargetError(f"the Docker engine could not {what}: {error.explanation or error}") from None
     except (DockerException, RequestException, OSError) as error:
         raise TargetError(_no_engine(error)) from None
+
+
+def printed_in(found: Container, argv: Sequence[str]) -> str:
+    """What a command in a container prints, one that always prints something and may be run again.
+
+    At times the engine loses what a command prints that ends at once (github.com/moby/moby/issues/27289). Raises
+    TargetError when nothing comes of several tries.
+    """
+    for _ in range(_PRINTED_TRIES):
+        with asking(f"run a command in {found.name}"):
+            output = cast(bytes, found.exec_run(list(argv)).output)
+        if text := output.decode(errors="replace").strip():
+            return text
+    raise TargetError(f"{found.name}: a command printed nothing, {_PRINTED_TRIES} times")
 
 
 def _no_engine(error: BaseException) -> str:

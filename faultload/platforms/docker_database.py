@@ -32,6 +32,7 @@ for d in /proc/[0-9]*; do {
 } 2> /dev/null; done
 """
 """Prints pid and start time (proc_pid_stat(5)) of each postmaster: a PostgreSQL that is no child of one."""
+_ALL = "these are all"
 _KILL = f"""
 wanted="$1 $2"
 for line in $(found=$({_POSTMASTERS}); echo "$found" | tr ' ' :); do
@@ -85,7 +86,10 @@ def _instance_of(target: TargetFile, service: str, leader: Member) -> Instance:
 
 
 def _run_in(instance: Instance, script: str, *arguments: str) -> tuple[int, str] | None:
-    """Run a shell script in a container, as the user that it runs as; None when it does not run since then."""
+    """Run a shell script in a container, as the user that it runs as; None when it does not run since then.
+
+    Its exit code is sure; what it says may be lost (see docker_client.printed_in).
+    """
     found = docker_client.container_of(instance)
     if found is None:
         return None
@@ -97,8 +101,13 @@ def _run_in(instance: Instance, script: str, *arguments: str) -> tuple[int, str]
 
 def _postmasters(instance: Instance) -> list[str]:
     """Pid and start time of each postmaster in a container; none when the container is gone."""
-    said = _run_in(instance, _POSTMASTERS)
-    return [] if said is None else said[1].splitlines()
+    found = docker_client.container_of(instance)
+    if found is None:
+        return []
+    lines = docker_client.printed_in(found, ["sh", "-c", f"{_POSTMASTERS}\necho {_ALL}"]).splitlines()
+    if lines[-1] != _ALL:
+        raise TargetError(f"the processes in {found.name} could not be listed: {lines[-1]}")
+    return lines[:-1]
 
 
 @makes("failover_database", "docker")

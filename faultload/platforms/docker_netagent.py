@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from faultload.errors import Refused, TargetError
-from faultload.platforms.docker_client import FAULT_LABEL, asking, client, container, runs, started_at
+from faultload.platforms.docker_client import FAULT_LABEL, asking, client, container, printed_in, runs, started_at
 from faultload.platforms.link_probes import together
 from faultload.platforms.netagent import SPEC_ENV
 from faultload.platforms.netagent_spec import Spec
@@ -198,9 +198,7 @@ def order(sites: Sequence[Site], do: str) -> list[dict[str, Any]]:
 
 
 def _ask(helper: Container, do: str, where: str) -> dict[str, Any]:
-    with asking(f"ask helper container {helper.name}"):
-        asked = helper.exec_run([*_PROGRAM, "ask", json.dumps({"do": do})])
-    answer = _answer(cast(bytes, asked.output).decode(errors="replace"), where)
+    answer = _answer(printed_in(helper, [*_PROGRAM, "ask", json.dumps({"do": do})]), where)
     if "error" in answer:
         raise TargetError(f"{where}: {answer['error']}")
     return answer

@@ -236,8 +236,11 @@ class Town:
         return str(done.output.decode())
 
     def rules(self, name: str) -> str:
-        """All rules and qdiscs of a container's network."""
-        return self.inside(name, "sh", "-c", "nft list tables; tc qdisc show; tc class show dev eth0")
+        """All rules and qdiscs of a container's network; there is a qdisc always, though the engine may lose it."""
+        for _ in range(5):
+            if said := self.inside(name, "sh", "-c", "nft list tables; tc qdisc show; tc class show dev eth0"):
+                return said
+        raise AssertionError(f"{name}: no rule and no qdisc at all")
 
     def bytes_per_s(self, name: str, way: str, size: int) -> float:
         """How fast an application's bytes go to `db` (`up`) or come from there (`down`)."""

@@ -181,12 +181,12 @@ def test_a_generator_that_cannot_keep_up_shows_slip_and_not_the_targets_waiting(
     slip = run.column("iterations", "slip_us")
     waited = run.column("iterations", "waited_us")
     print(f"slip P50 {quantile(slip, 0.5) / 1e3:.0f} ms, waited P50 {quantile(waited, 0.5) / 1e3:.0f} ms")
-    assert quantile(slip, 0.5) > 100_000
+    # once no user is free any more: 600 slots in 0.3 s are more than users
+    later = run.column("iterations", "intended_ns") > run.start_ns + 0.3e9
+    assert quantile(slip[later], 0.5) > 100_000
     assert waited.sum() < 0.2 * slip.sum()
     note = run.notes("slots")[0]
     assert note["offered"] == 3_000
     assert note["started"] == len(slip) and note["late"] == np.count_nonzero(slip >= 10_000)
-    # once no user is free any more: 600 slots in 0.3 s are more than users
-    later = run.column("iterations", "intended_ns") > run.start_ns + 0.3e9
     assert np.mean(slip[later] >= 10_000) > 0.9
     assert note["unsent"] > 0.9 * note["dropped"] > 0
