@@ -26,6 +26,7 @@ from faultload.platforms.local_processes import (
 from faultload.processes import wait_gone
 
 _RESTART_GRACE_S = 5.0
+_STOP_WITHIN_S = 2.0
 _OWN = "processes of your own user, or root for those of others"
 
 
@@ -132,6 +133,8 @@ class Pause(OnService):
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         for instance in instances:
             process_of(instance).signal(signal.SIGSTOP)
+        # one that waits for a processor stops when it gets one; one that never does is the witness's to tell
+        wait_until(lambda: all(stopped(process_of(instance)) for instance in instances), _STOP_WITHIN_S, 0.01)
 
     def witness(self, instances: Sequence[Instance]) -> Sight:
         """Frozen means: it uses no CPU time and, where it has a health path, it does not answer."""
