@@ -5,7 +5,12 @@ from __future__ import annotations
 import hypothesis
 import pytest
 
-LONGEST = ("test_kill_matrix", "test_kill_matrix_on_docker", "test_experiments")
+LONGEST = (
+    "test_kill_matrix",
+    "test_kill_matrix_on_docker",
+    "test_kill_matrix_sample_on_docker",
+    "test_experiments",
+)
 """Files that go first: one that began last would keep the other workers waiting."""
 
 for name, same_examples in (("same", True), ("others", False)):  # --hypothesis-profile others looks at new ones
