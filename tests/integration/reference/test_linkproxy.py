@@ -36,8 +36,7 @@ def nothing_left_open(links: Bench) -> Iterator[None]:
 def test_a_link_without_a_fault_just_passes(links: Bench) -> None:
     with links.connect() as connection:
         assert echo(connection, os.urandom(3_000_000), 5) < 2
-        # a busy machine makes echoes later, never sooner: the quicker ones are the proxy's
-        assert sorted(echo(connection) for _ in range(50))[5] < 0.005
+        assert sorted(echo(connection) for _ in range(50))[25] < 0.005
         pair = links.proxy.listeners(LINK)[0]
         assert (pair.host, pair.port, pair.protocol) == (*links.address, "tcp")
         assert links.proxy.links()[LINK]["connections"] == 1

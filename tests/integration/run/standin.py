@@ -182,6 +182,18 @@ def lying_proxy(listen: int) -> Iterator[int]:
         server.server_close()
 
 
+def short(rate: str = "20/s", seconds: int = 8, **more: Any) -> dict[str, Any]:
+    """A short load of a scenario: one level."""
+    return {
+        "journeys": "journeys.py",
+        "rate": [{"step": rate, "for": f"{seconds}s"}],
+        "arrivals": "even",
+        "max_users": 50,
+        "timeout": "2s",
+        **more,
+    }
+
+
 class Workspace:
     """A folder with a scenario, its experiments and journeys, and a state folder of its own."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import yaml
-from standin import StandIn, Workspace, experiment
+from standin import StandIn, Workspace, experiment, short
 
 from faultload.record import RunDirectory
 
@@ -19,13 +19,7 @@ def test_the_load_waits_for_the_process_of_a_fault_due_soon(workspace: Workspace
     file.write_text(yaml.safe_dump(content))
     scenario = workspace.scenario(
         target,
-        load={
-            "journeys": "journeys.py",
-            "rate": [{"step": "20/s", "for": "11s"}],
-            "arrivals": "even",
-            "max_users": 50,
-            "timeout": "2s",
-        },
+        load=short(seconds=11),
         faults=[{"name": "freeze", "experiment": "experiments/slow.yaml", "at": f"{AT_S:g}s"}],
         recovery={"slice": "1s", "hold": "2s"},
     )

@@ -29,12 +29,17 @@ def samples(run: Path) -> int:
 
 
 def test_two_workers_share_one_schedule(workspace: Workspace, target: StandIn) -> None:
-    load = {"journeys": "journeys.py", "rate": [{"step": "60/s", "for": "4s"}], "arrivals": "even", "max_users": 40}
-    scenario = workspace.scenario(target, load=load, objectives=["error_rate <= 5%"])
+    load = {
+        "journeys": "journeys.py",
+        "rate": [{"step": "60/s", "for": "10s"}],
+        "arrivals": "even",
+        "max_users": 40,
+    }
+    scenario = workspace.scenario(target, load=load, objectives=["throughput >= 10/s", "error_rate <= 5%"])
     run = workspace.folder / "out"
     done = workspace.faultload("run", scenario, "--workers", "2", "--out", run)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert samples(run) == 240
+    assert samples(run) == 600
     assert sorted(path.name for path in run.glob("samples-*")) == ["samples-0.parquet", "samples-1.parquet"]
     assert {event["worker"] for event in RunDirectory(run).events("health")} == {0, 1}
 

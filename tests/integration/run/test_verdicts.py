@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from standin import StandIn, Workspace, lying_proxy, states
+from standin import StandIn, Workspace, lying_proxy, short, states
 
 from faultload.processes import identify
 from faultload.record import RunDirectory
@@ -32,17 +32,6 @@ def verdict_of(run: Path) -> dict[str, Any]:
     verdict = RunDirectory(run).verdict()
     assert verdict is not None
     return verdict
-
-
-def short(rate: str = "20/s", seconds: int = 8, **more: Any) -> dict[str, Any]:
-    return {
-        "journeys": "journeys.py",
-        "rate": [{"step": rate, "for": f"{seconds}s"}],
-        "arrivals": "even",
-        "max_users": 50,
-        "timeout": "2s",
-        **more,
-    }
 
 
 def test_a_fault_that_no_witness_sees_makes_the_run_invalid(workspace: Workspace, target: StandIn) -> None:
