@@ -138,11 +138,6 @@ class Conductor:
         children.start_load(self.workers)
         self._wait_until_ready(self._declared)
         self._preflight(self._declared)
-        self._wait(
-            lambda: all(child.name in self._ready for child in children.load),
-            READY_TIMEOUT_S["local"],
-            "the load processes are not ready",
-        )
 
     def _describe_target(self, declared: TargetFile, url: str) -> None:
         info = self.run.info() or {}
@@ -200,7 +195,7 @@ class Conductor:
         from faultload.telemetry.sampler import sampler_of
 
         waiting = sorted(self.injections, key=lambda injection: injection.at_s)
-        self._start_first_faults(self._children, waiting)
+        self._start_processes(self._children, waiting)
         self._sampler = sampler_of(self.run, self._declared)
         if self._sampler is not None:
             self._sampler.start()
@@ -225,10 +220,15 @@ class Conductor:
                 raise Stopped("abort", reason)
         self._check_load()
 
-    def _start_first_faults(self, children: Children, waiting: list[Injection]) -> None:
-        """A fault due soon after the load begins needs its process ready by then; one that is not is late."""
+    def _start_processes(self, children: Children, waiting: list[Injection]) -> None:
+        """Of the load and of the faults due soon after it begins; a fault whose process is not ready is late."""
         while waiting and waiting[0].at_s <= LEAD_S:
             children.start_chaos(waiting.pop(0))
+        self._wait(
+            lambda: all(child.name in self._ready for child in children.load),
+            READY_TIMEOUT_S["local"],
+            "the load processes are not ready",
+        )
 
         def ready() -> bool:
             return all(child.name in self._ready or not child.running for child in children.chaos)

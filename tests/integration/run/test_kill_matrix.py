@@ -6,8 +6,8 @@ import pytest
 from kill_cell import Cell
 from kill_matrix import IN_FULL, cells_of, failures, run_cells, run_side_by_side, sample_of
 
-JOBS = 2
-"""Cells side by side, beside another test: most of a cell is waiting."""
+JOBS = 3
+"""Cells side by side, beside other tests: most of a cell is waiting."""
 
 
 @pytest.mark.long
