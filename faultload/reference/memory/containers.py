@@ -1,4 +1,4 @@
-"""The memory service as a compose project: its variables, when it is ready, and its target file."""
+"""The memory service as a compose project: its variables and its target file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from faultload.reference import patroni
-from faultload.reference.http import fetch_json
+from faultload.reference.memory import ready
+from faultload.reference.memory.ready import API_INSTANCES
 from faultload.reference.ports import free_ports
 
 HOST = "127.0.0.1"
-API_INSTANCES = 3
 COMPOSE_FILE = Path(__file__).parent / "docker" / "docker-compose.yml"
 PORTS = ("MEMORY_PORT", "MEMORY_PG1_PORT", "MEMORY_PG1_REST_PORT", "MEMORY_PG2_PORT", "MEMORY_PG2_REST_PORT")
 OBSERVED = {"MEMORY_PROMETHEUS_PORT": "9090", "MEMORY_GRAFANA_PORT": "3000"}
@@ -52,23 +52,12 @@ class Containers:
         return [f"http://{HOST}:{self.variables[f'MEMORY_{name}_REST_PORT']}" for name in ("PG1", "PG2")]
 
     async def not_ready(self) -> str | None:
-        """What is still missing, in words; None when the whole path works and the pair is whole."""
-        roles = sorted((await patroni.cluster_state(self.patroni_urls)).values())
-        standby = "replica" if "async-replication" in self.defects else "sync_standby"
-        if roles != sorted(["leader", standby]):
-            return f"the database members are {', '.join(roles) or 'not there'}"
-        gateway = await fetch_json(f"{self.url}/health")
-        if not isinstance(gateway, dict) or gateway.get("healthy_instances") != API_INSTANCES:
-            return f"the gateway says {gateway}"
-        deep = await fetch_json(f"{self.url}/health/deep", timeout_s=3.0)
-        if not isinstance(deep, dict) or deep.get("status") != "ok":
-            return f"the deep health check says {deep}"
-        return None
+        """What is still missing, in words; None when the whole system works."""
+        return await ready.not_ready(self.url, self.patroni_urls, self.defects)
 
     async def when_ready(self) -> None:
         """What a defect changes once everything is up."""
-        if "no-failover" in self.defects and not await patroni.pause_failover(self.patroni_urls):
-            raise RuntimeError("Patroni could not be paused")
+        await ready.when_ready(self.patroni_urls, self.defects)
 
     def target(self) -> dict[str, Any]:
         """The target file without `id`, `name` and `platform`."""

@@ -1,4 +1,4 @@
-"""The memory service on Kubernetes: its ports, when it is ready, and its target file."""
+"""The memory service on Kubernetes: its ports and its target file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from faultload.reference import patroni
-from faultload.reference.http import fetch_json
+from faultload.reference.memory import ready
+from faultload.reference.memory.ready import API_INSTANCES
 
 HOST = "127.0.0.1"
 MEMBERS = ("pg-0", "pg-1")
@@ -18,7 +19,7 @@ NODE_PORTS: Mapping[str, tuple[str, int]] = {
 """What is reached from outside: service and port, by a name for it."""
 _PORTS = {"gateway": 8080, "api": 8081, "cloud": 8082, "shortterm": 8083, "db": 5432}
 _CONTAINERS = {"gateway": "gateway", "api": "api", "cloud": "tier", "shortterm": "tier", "db": "postgres"}
-_COUNTS = {"api": 3}
+_COUNTS = {"api": API_INSTANCES}
 
 
 def target(namespace: str, ports: Mapping[str, int], password: str) -> dict[str, Any]:
@@ -50,18 +51,10 @@ def target(namespace: str, ports: Mapping[str, int], password: str) -> dict[str,
 
 
 async def not_ready(described: Mapping[str, Any], defects: tuple[str, ...]) -> str | None:
-    """What is still missing, in words; None when the whole path works and the pair is whole."""
-    roles = sorted((await patroni.cluster_state(described["services"]["db"]["patroni"])).values())
-    standby = "replica" if "async-replication" in defects else "sync_standby"
-    if roles != sorted(["leader", standby]):
-        return f"the database members are {', '.join(roles) or 'not there'}"
-    deep = await fetch_json(described["url"] + "/health/deep", timeout_s=3.0)
-    if not isinstance(deep, dict) or deep.get("status") != "ok":
-        return f"the deep health check says {deep}"
-    return None
+    """What is still missing, in words; None when the whole system works."""
+    return await ready.not_ready(described["url"], described["services"]["db"]["patroni"], defects)
 
 
 async def when_ready(described: Mapping[str, Any], defects: tuple[str, ...]) -> None:
     """What a defect changes once everything is up."""
-    if "no-failover" in defects and not await patroni.pause_failover(described["services"]["db"]["patroni"]):
-        raise RuntimeError("Patroni could not be paused")
+    await ready.when_ready(described["services"]["db"]["patroni"], defects)

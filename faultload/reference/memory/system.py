@@ -1,4 +1,4 @@
-"""The memory service as a whole: its processes, when it is ready, and its target file."""
+"""The memory service as a whole: its processes and its target file."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from faultload.reference import patroni
-from faultload.reference.http import fetch_json
+from faultload.reference.memory import ready
 from faultload.reference.memory.model import SCHEMA
+from faultload.reference.memory.ready import API_INSTANCES
 from faultload.reference.memory.settings import Settings
 from faultload.reference.ports import free_ports
 from faultload.reference.program import Program
 
 HOST = "127.0.0.1"
-API_INSTANCES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +71,12 @@ class System:
         return programs
 
     async def not_ready(self) -> str | None:
-        """What is still missing, in words; None when the whole path works and the pair is whole."""
-        roles = sorted((await patroni.cluster_state(self.cluster.urls)).values())
-        standby = "replica" if "async-replication" in self.defects else "sync_standby"
-        if roles != sorted(["leader", standby]):
-            return f"the database members are {', '.join(roles) or 'not there'}"
-        deep = await fetch_json(f"{self.url}/health/deep", timeout_s=3.0)
-        if not isinstance(deep, dict) or deep.get("status") != "ok":
-            return f"the deep health check says {deep}"
-        return None
+        """What is still missing, in words; None when the whole system works."""
+        return await ready.not_ready(self.url, self.cluster.urls, self.defects)
 
     async def when_ready(self) -> None:
         """What a defect changes once everything is up."""
-        if "no-failover" in self.defects and not await patroni.pause_failover(self.cluster.urls):
-            raise RuntimeError("Patroni could not be paused")
+        await ready.when_ready(self.cluster.urls, self.defects)
 
     @property
     def url(self) -> str:
