@@ -10,8 +10,14 @@ LONGEST = (
     "test_kill_matrix_on_docker",
     "test_kill_matrix_sample_on_docker",
     "test_experiments",
+    "test_guards",
+    "test_traps_of_chaos_toolkit",
+    "test_local_database",
+    "test_plan_preview",
+    "test_verdicts",
+    "test_killed_runs",
 )
-"""Files that go first: one that began last would keep the other workers waiting."""
+"""Files that go first, in this order: a long one that began last would keep the other workers waiting."""
 
 for name, same_examples in (("same", True), ("others", False)):  # --hypothesis-profile others looks at new ones
     hypothesis.settings.register_profile(
@@ -21,4 +27,5 @@ hypothesis.settings.load_profile("same")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
