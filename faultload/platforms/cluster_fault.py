@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ from faultload.platforms.patroni import (
     unfit,
 )
 from faultload.target import TargetFile
+
+_ASKED_AGAIN_S = 10.0
 
 
 class ClusterFault(PlatformFault):
@@ -142,20 +145,31 @@ class SwitchoverFault(ClusterFault):
         return {"timeline": cluster(self.urls).timeline, "member": leader.name}
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        body = {"leader": plan["member"]}
+        member = self._before = str(plan["member"])
+        body = {"leader": member}
         if self.request.argument("candidate"):
             body["candidate"] = self.request.argument("candidate")
+        deadline, doubtful = time.monotonic() + _ASKED_AGAIN_S, False
+        while True:
+            status, text = self._ask(body)
+            if status in (200, 202):
+                return
+            # 503: its store did not take the request just now, or took it and nothing is known of it
+            doubtful = doubtful or status == 503
+            if doubtful and self._leading() not in (None, member):
+                return
+            if status != 503 or time.monotonic() >= deadline:
+                raise TargetError(f"Patroni refused the switchover ({status}): {text.strip()}")
+            time.sleep(1.0)
+
+    def _ask(self, body: Mapping[str, Any]) -> tuple[int, str]:
+        """What the first member that answers says to the switchover: status and text."""
         problem = ""
-        for url in self._asked(str(plan["member"])):
+        for url in self._asked(str(body["leader"])):
             try:
-                status, text = call(f"{url}/switchover", body, timeout_s=30.0)
+                return call(f"{url}/switchover", body, timeout_s=30.0)
             except TargetError as error:
                 problem = str(error)
-                continue
-            if status in (200, 202):
-                self._before = str(plan["member"])
-                return
-            raise TargetError(f"Patroni refused the switchover ({status}): {text.strip()}")
         raise TargetError(problem)
 
     def _asked(self, leader: str) -> list[str]:
