@@ -133,9 +133,9 @@ class Conductor:
         if url is None:
             raise TargetError(f"target {self._declared.id} has no url: there is nothing to load")
         self._describe_target(self._declared, url)
-        children = self._children = Children(self.run, self._target_file, self.env)
+        self._children = Children(self.run, self._target_file, self.env)
         self.watch.status = "starting the load"
-        children.start_load(self.workers)
+        self._children.start_load(self.workers)
         self._wait_until_ready(self._declared)
         self._preflight(self._declared)
 
@@ -221,7 +221,7 @@ class Conductor:
         self._check_load()
 
     def _start_processes(self, children: Children, waiting: list[Injection]) -> None:
-        """Of the load and of the faults due soon after it begins; a fault whose process is not ready is late."""
+        """Wait for those of the load, then for those of the faults due soon; a fault that is not ready is late."""
         while waiting and waiting[0].at_s <= LEAD_S:
             children.start_chaos(waiting.pop(0))
         self._wait(
