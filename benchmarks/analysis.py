@@ -27,11 +27,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faultload.record import RunDirectory, append_line
-from faultload.record_sealed import parquet_writer
-from faultload.record_tables import SCHEMAS
-from faultload.scaling import scale
-from faultload.scenario import Scenario
+from faultload.record.directory import RunDirectory, append_line
+from faultload.record.sealed import parquet_writer
+from faultload.record.tables import SCHEMAS
+from faultload.spec.profile import scale
+from faultload.spec.scenario import Scenario
 
 RATE = 1000.0
 START_S = 2.0
@@ -165,7 +165,7 @@ def _write_fault(run: RunDirectory, k: int, start: float, end: float) -> None:
 def judge_here(path: Path) -> dict[str, Any]:
     """Judge a run in this process; seconds, and the peak of memory in bytes."""
     begun = time.perf_counter()
-    from faultload.judge import judge
+    from faultload.verdict.judge import judge
 
     judgement = judge(RunDirectory.existing(path))
     seconds = time.perf_counter() - begun

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from faultload.faults import PLATFORMS, cannot, faults_of, words
-from faultload.vocabulary import Argument
+from faultload.spec.vocabulary import Argument
 
 PAGE = Path(__file__).parent / "faults.md"
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

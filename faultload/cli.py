@@ -59,7 +59,7 @@ def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--out", type=_PATH, metavar="DIR", help="The run directory; new or empty.")
 def run(scenarios: tuple[str, ...], **options: Any) -> None:
     """Run scenarios: load, faults, verdict."""
-    from faultload.run import Wishes, run_scenarios
+    from faultload.run.scenarios import Wishes, run_scenarios
 
     command = ("faultload", *sys.argv[1:])
     sys.exit(run_scenarios(scenarios, Wishes(command=command, **options)))
@@ -69,7 +69,7 @@ def run(scenarios: tuple[str, ...], **options: Any) -> None:
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 def validate(paths: tuple[str, ...]) -> None:
     """Every mistake in scenario, target and experiment files, with line and hint."""
-    from faultload.validate import validate_files
+    from faultload.commands.validate import validate_files
 
     found = validate_files(paths, Path.cwd())
     for mistake in found.mistakes:
@@ -87,8 +87,8 @@ def validate(paths: tuple[str, ...]) -> None:
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Choose instances as this seed does.")
 def plan(scenario: str, seed: int | None, **options: Any) -> None:
     """The timeline, the instances it would touch, what each objective needs; touches nothing."""
-    from faultload.plan import print_plan
-    from faultload.run import Wishes
+    from faultload.commands.plan import print_plan
+    from faultload.run.scenarios import Wishes
 
     print_plan(scenario, Wishes(seed=seed, **options))
 
@@ -96,7 +96,7 @@ def plan(scenario: str, seed: int | None, **options: Any) -> None:
 @cli.command("list")
 def list_packs() -> None:
     """Packs, scenarios, profiles, and how long each takes."""
-    from faultload.plan import print_list
+    from faultload.commands.plan import print_list
 
     print_list(Path.cwd())
 
@@ -105,7 +105,7 @@ def list_packs() -> None:
 @click.argument("run_dir", metavar="RUN", type=_PATH)
 def report(run_dir: Path) -> None:
     """Judge and render a run again from its raw data."""
-    from faultload.run import report_again
+    from faultload.run.scenarios import report_again
 
     sys.exit(report_again(run_dir))
 
@@ -116,7 +116,7 @@ def report(run_dir: Path) -> None:
 @click.option("--list", "only_list", is_flag=True, help="Show what is open, undo nothing; of one named in full.")
 def undo(what: str | None, everything: bool, only_list: bool) -> None:
     """Undo what is still open, and stop what a dead run left."""
-    from faultload.leftovers import undo_leftovers
+    from faultload.commands.undo import undo_leftovers
 
     sys.exit(undo_leftovers(what, everything=everything, only_list=only_list))
 
@@ -133,7 +133,7 @@ def target() -> None:
 @click.option("--file", "copy", type=_PATH, metavar="target.yaml", help="Write a copy of the target file here.")
 def target_up(name: str, platform: str, defects: tuple[str, ...], copy: Path | None) -> None:
     """Start a reference system; print its URL and target file."""
-    from faultload.targets import bring_up
+    from faultload.commands.target import bring_up
 
     bring_up(name, platform, defects, copy)
 
@@ -143,7 +143,7 @@ def target_up(name: str, platform: str, defects: tuple[str, ...], copy: Path | N
 @_PLATFORM
 def target_down(name: str, platform: str) -> None:
     """Stop a reference system and remove what it left."""
-    from faultload.targets import bring_down
+    from faultload.commands.target import bring_down
 
     bring_down(name, platform)
 
@@ -153,7 +153,7 @@ def target_down(name: str, platform: str) -> None:
 @_PLATFORM
 def target_status(name: str, platform: str) -> None:
     """Whether a reference system is up, and which of its services are ready."""
-    from faultload.targets import print_status
+    from faultload.commands.target import print_status
 
     sys.exit(print_status(name, platform))
 
@@ -161,7 +161,7 @@ def target_status(name: str, platform: str) -> None:
 @cli.command()
 def doctor() -> None:
     """What this machine can and cannot do, and how to mend it."""
-    from faultload.doctor import print_findings
+    from faultload.commands.doctor import print_findings
 
     sys.exit(print_findings())
 
@@ -170,7 +170,7 @@ def doctor() -> None:
 @click.option("--target", "of_target", is_flag=True, help="Of the target file instead of the scenario.")
 def schema(of_target: bool) -> None:
     """JSON Schema of a scenario, or of a target file."""
-    from faultload.schemas import scenario_schema, target_schema
+    from faultload.spec.schema import scenario_schema, target_schema
 
     click.echo(json.dumps(target_schema() if of_target else scenario_schema(), indent=2))
 
@@ -192,7 +192,7 @@ def main() -> None:
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001 - the last resort: said plainly, with its trace in a file
-        from faultload.crash import write_crash
+        from faultload.commands.crash import write_crash
 
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", []))
         click.echo(f"faultload failed: {type(error).__name__}: {error}{notes}\n{write_crash(error)}", err=True)

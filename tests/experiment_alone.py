@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 from faultload.chaos.journal import readable_faults
-from faultload.experiment import read_experiment
 from faultload.faults import cannot
 from faultload.platforms import platform_of
-from faultload.record import RunDirectory
-from faultload.target import TargetFile, read_target
+from faultload.record.directory import RunDirectory
+from faultload.spec.experiment import read_experiment
+from faultload.spec.target import TargetFile, read_target
 
 # those on the database come last: its standby needs a while to be synchronous again, and the gate wants it
 EXPERIMENTS = sorted(

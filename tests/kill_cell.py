@@ -19,8 +19,8 @@ from standin import Workspace, processes_in
 
 from faultload.chaos.journal import PAUSE_AT_ENV, readable_faults
 from faultload.chaos.warden import processes_of
-from faultload.processes import ProcessId, state_of
-from faultload.record import RunDirectory
+from faultload.host.processes import ProcessId, state_of
+from faultload.record.directory import RunDirectory
 
 VICTIMS = (
     ("conductor",),

@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent / "docker"))
 
 from container_pair import ContainerPair
 
-from faultload.platforms import docker_client, helper_image
+from faultload.platforms.docker import client as docker_client
+from faultload.platforms.docker import image as helper_image
 
 PORT = 8080
 SERVER = """

@@ -26,9 +26,9 @@ from database_pair import RunningPair
 from standin import StandIn, Workspace, processes_in
 
 from faultload.errors import FaultloadError
-from faultload.platforms.links import LinkProxy
-from faultload.platforms.patroni import cluster_problems
-from faultload.processes import state_of
+from faultload.host.processes import state_of
+from faultload.platforms.databases.patroni import cluster_problems
+from faultload.platforms.local.links import LinkProxy
 
 _direct = build_opener(ProxyHandler({}))
 _SLOW_S = 0.2
@@ -237,7 +237,7 @@ def _stopped_process() -> subprocess.Popen[bytes]:
 
 def state_of_pid(pid: int) -> str | None:
     """The state letter of a process."""
-    from faultload.processes import identify
+    from faultload.host.processes import identify
 
     found = identify(pid)
     return None if found is None else state_of(found)

@@ -21,7 +21,7 @@ from faultload.chaos.undo import undo as undo_fault
 from faultload.errors import FaultloadError, NotUndone
 from faultload.faults import fault_for, words
 from faultload.platforms.base import FaultRequest, PlatformFault, Sight
-from faultload.vocabulary import Argument, FaultWord
+from faultload.spec.vocabulary import Argument, FaultWord
 
 Configuration = dict[str, Any] | None
 Result = dict[str, Any]

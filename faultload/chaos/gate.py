@@ -10,10 +10,10 @@ from faultload.errors import TargetError
 from faultload.faults import words
 from faultload.platforms import platform_of
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault, names
-from faultload.record import RunDirectory
-from faultload.scenario import Scenario, scenario_from_run
-from faultload.target import TargetFile
-from faultload.vocabulary import collide
+from faultload.record.directory import RunDirectory
+from faultload.spec.scenario import Scenario, scenario_from_run
+from faultload.spec.target import TargetFile
+from faultload.spec.vocabulary import collide
 
 WINDOW_S = 10.0
 
@@ -45,7 +45,7 @@ def problems(
     if "scenario" in info:
         scenario = scenario_from_run(info)
         found += _hold_problems(run, scenario)
-        from faultload.window import baseline_problems
+        from faultload.verdict.live_baseline import baseline_problems
 
         found += baseline_problems(run, scenario, WINDOW_S)
     return found

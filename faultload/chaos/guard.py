@@ -8,11 +8,11 @@ from pathlib import Path
 
 from faultload.errors import Refused
 from faultload.faults import words
+from faultload.host.state import state_home
 from faultload.platforms import is_here, platform_of
 from faultload.platforms.base import FaultRequest, Instance, Platform
-from faultload.record import RunDirectory
-from faultload.state import state_home
-from faultload.target import TargetFile
+from faultload.record.directory import RunDirectory
+from faultload.spec.target import TargetFile
 
 KILL_SWITCH_ENV = "FAULTLOAD_KILL_SWITCH"
 APPROVED_ENV = "FAULTLOAD_APPROVED"

@@ -18,11 +18,19 @@ from pydantic import ValidationError
 from faultload import __version__
 from faultload.errors import NotUndone
 from faultload.faults import fault_for
+from faultload.host.processes import ProcessId, myself
+from faultload.host.state import (
+    file_name,
+    locks_dir,
+    open_faults_dir,
+    read_json,
+    state_home,
+    sync_folder,
+    write_json,
+)
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault
-from faultload.processes import ProcessId, myself
-from faultload.record import RunDirectory, append_line, wall_time
-from faultload.state import file_name, locks_dir, open_faults_dir, read_json, state_home, sync_folder, write_json
-from faultload.target import TargetFile, target_from_json
+from faultload.record.directory import RunDirectory, append_line, wall_time
+from faultload.spec.target import TargetFile, target_from_json
 
 PAUSE_AT_ENV = "FAULTLOAD_PAUSE_AT"
 """For tests of dying processes: a chaos process stops itself (SIGSTOP) when it has `injected` or `witnessed`, or

@@ -19,11 +19,11 @@ from typing import Any, NoReturn
 from faultload.chaos.guard import APPROVED_ENV, kill_switch
 from faultload.chaos.journal import OpenFault
 from faultload.errors import InvalidInput
+from faultload.host.processes import ProcessId
+from faultload.host.state import file_name, locks_dir, read_json, state_home
 from faultload.platforms import identified
-from faultload.processes import ProcessId
-from faultload.record import RunDirectory
-from faultload.state import file_name, locks_dir, read_json, state_home
-from faultload.target import TargetFile, read_target
+from faultload.record.directory import RunDirectory
+from faultload.spec.target import TargetFile, read_target
 
 FAULT_ENV = "FAULTLOAD_FAULT"
 K_ENV = "FAULTLOAD_K"
@@ -244,7 +244,7 @@ def _import_gate(run: RunDirectory) -> None:
     before = os.getpriority(os.PRIO_PROCESS, 0)
     if polite:
         os.setpriority(os.PRIO_PROCESS, 0, 10)
-    importlib.import_module("faultload.window").preload(run)
+    importlib.import_module("faultload.verdict.live_baseline").preload(run)
     if polite:
         os.setpriority(os.PRIO_PROCESS, 0, before)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from faultload.chaos.journal import OpenFault
 from faultload.errors import FaultloadError
 from faultload.platforms.base import PlatformFault, Sight
-from faultload.record import RunDirectory
+from faultload.record.directory import RunDirectory
 
 _LOOK_EVERY_S = 0.2
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from faultload.chaos.journal import OpenFault, readable_faults
 from faultload.chaos.undo import undo, undo_all
-from faultload.processes import ProcessId, end, myself, spawn
-from faultload.record import RunDirectory
-from faultload.state import write_json
+from faultload.host.processes import ProcessId, end, myself, spawn
+from faultload.host.state import write_json
+from faultload.record.directory import RunDirectory
 
 BEAT = b"."
 GOODBYE = b"q"

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from faultload.errors import InvalidInput, Mistake
 from faultload.faults.refusals import refusal
-from faultload.vocabulary import WORDS, FaultWord
+from faultload.spec.vocabulary import WORDS, FaultWord
 
 if TYPE_CHECKING:
     from faultload.platforms.base import FaultRequest, PlatformFault
-    from faultload.target import TargetFile
+    from faultload.spec.target import TargetFile
 
 PLATFORMS = ("local", "docker", "kubernetes")
 GROUP = "faultload.faults"

@@ -12,7 +12,7 @@ from faultload.load.dispatcher import Counts
 from faultload.load.iteration import Iteration
 from faultload.load.recorder import Recorder
 from faultload.load.scheduled import Scheduled, plain_wait
-from faultload.stages import Stage, end_of, level_at
+from faultload.spec.stages import Stage, end_of, level_at
 
 _STEP_S = 0.05
 

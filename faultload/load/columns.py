@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from faultload.record_tables import SCHEMAS, TableWriter
+from faultload.record.tables import SCHEMAS, TableWriter
 
 _CODES = {pa.int64(): "q", pa.int32(): "i", pa.int16(): "h", pa.float64(): "d", pa.string(): "i"}
 _TYPES = {"q": "<i8", "i": "<i4", "h": "<i2", "d": "<f8"}

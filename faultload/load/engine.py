@@ -28,8 +28,8 @@ from faultload.load.recorder import Recorder
 from faultload.load.schedule import Schedule
 from faultload.load.scheduled import Scheduled
 from faultload.load.waiting import WaitClock
-from faultload.record import RunDirectory
-from faultload.stages import end_of
+from faultload.record.directory import RunDirectory
+from faultload.spec.stages import end_of
 
 _STARTING_AT_ONCE = 20
 _STOP_S = 5.0

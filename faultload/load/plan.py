@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from faultload.errors import InvalidInput
 from faultload.load.schedule import Arrivals
-from faultload.record import RunDirectory
-from faultload.stages import Stage
-from faultload.yamlfile import expand_secrets
+from faultload.record.directory import RunDirectory
+from faultload.spec.stages import Stage
+from faultload.spec.yamlfile import expand_secrets
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 import gevent
 
+from faultload.load.clients.outcomes import classify, status_of
 from faultload.load.columns import Batch, Columns
 from faultload.load.iteration import Call, Iteration, call_of
-from faultload.load.outcomes import classify, status_of
-from faultload.record import RunDirectory
+from faultload.record.directory import RunDirectory
 
 SETUP = "setup"
 """The variant of requests made outside an iteration: in `on_start` and `on_stop`."""

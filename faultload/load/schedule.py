@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from faultload.stages import Stage
+from faultload.spec.stages import Stage
 
 Arrivals = Literal["even", "poisson"]
 _CHUNK = 512

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 from locust import TaskSet, User
 from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST_STATE_WAITING
 
-from faultload.load.client import make_honest
+from faultload.load.clients.http import make_honest
 from faultload.load.iteration import KEY, Call, Iteration
 from faultload.load.recorder import Recorder
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from faultload.errors import FaultloadError
+from faultload.host.state import write_json
 from faultload.load import locustfile, words
 from faultload.load.plan import Plan
-from faultload.record import RunDirectory
-from faultload.record_tables import numbers, read
-from faultload.state import write_json
-from faultload.yamlfile import expand_secrets, load
+from faultload.record.directory import RunDirectory
+from faultload.record.tables import numbers, read
+from faultload.spec.yamlfile import expand_secrets, load
 
 TARGET_ENV = "FAULTLOAD_TARGET"
 _CHUNK = 200

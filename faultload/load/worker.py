@@ -20,7 +20,7 @@ from faultload.errors import FaultloadError, InvalidInput
 from faultload.load.engine import Engine
 from faultload.load.plan import Plan
 from faultload.load.quiet import quiet_logs
-from faultload.record import RunDirectory
+from faultload.record.directory import RunDirectory
 
 _NICE = -20
 

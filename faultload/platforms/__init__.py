@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     # the link proxy lives in this package and must not wait for pydantic
     from faultload.platforms.base import Platform
-    from faultload.target import TargetFile
+    from faultload.spec.target import TargetFile
 
 
 def platform_of(target: TargetFile) -> Platform:
@@ -17,14 +17,14 @@ def platform_of(target: TargetFile) -> Platform:
         from faultload.errors import Refused
 
         raise Refused(f"{target.name} is known by its URL only: it can be loaded, but no fault can touch it")
-    module = importlib.import_module(f"faultload.platforms.{target.platform}_platform")
+    module = importlib.import_module(f"faultload.platforms.{target.platform}.platform")
     platform: Platform = module.PLATFORM(target)
     return platform
 
 
 def is_here(target: TargetFile) -> bool:
     """Whether load and faults stay on this machine: its URL is loopback or absent, and so is its engine."""
-    from faultload.target import is_loopback
+    from faultload.spec.target import is_loopback
 
     if target.url is not None and not is_loopback(target.url):
         return False

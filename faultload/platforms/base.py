@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 from faultload.errors import Refused
-from faultload.target import TargetFile
+from faultload.spec.target import TargetFile
 
 
 @dataclass(frozen=True, slots=True)

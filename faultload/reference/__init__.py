@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from faultload.reference.catalogue import PLATFORMS, REFERENCES, Reference, of_id, target_id
 
 if TYPE_CHECKING:
-    from faultload.reference.lifecycle import Started, Status, check, everywhere, start, status, stop
+    from faultload.reference.host.lifecycle import Started, Status, check, everywhere, start, status, stop
 
 __all__ = [
     "PLATFORMS",
@@ -29,5 +29,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """The rest on demand: every process of a reference system imports this package as well."""
     if name in __all__:
-        return getattr(importlib.import_module("faultload.reference.lifecycle"), name)
+        return getattr(importlib.import_module("faultload.reference.host.lifecycle"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

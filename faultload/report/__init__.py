@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faultload.record import RunDirectory
+from faultload.record.directory import RunDirectory
 from faultload.report.junit import render_junit
 from faultload.report.markdown import render_summary
 
 if TYPE_CHECKING:
-    from faultload.judge import Judgement
+    from faultload.verdict.judge import Judgement
 
 
 def write_reports(run: RunDirectory, judgement: Judgement) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from faultload.judge import Judgement
-from faultload.measured import Measured
-from faultload.record import RunDirectory
+from faultload.record.directory import RunDirectory
+from faultload.record.measured import Measured
 from faultload.report import values
+from faultload.verdict.judge import Judgement
 from faultload_analysis.latency import rank
 
 LOG_LINES = 30

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faultload.judge import Judgement
-from faultload.limits import declared_limits
-from faultload.measured import Measured
-from faultload.objective import Objective
-from faultload.phases import Phases
-from faultload.rows import joined_times
-from faultload.scenario import scenario_from_run
-from faultload.units import Quantity, parse
+from faultload.record.measured import Measured
+from faultload.record.rows import joined_times
+from faultload.spec.baseline import declared_limits
+from faultload.spec.objective import Objective
+from faultload.spec.scenario import scenario_from_run
+from faultload.spec.units import Quantity, parse
+from faultload.verdict.judge import Judgement
+from faultload.verdict.phases import Phases
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,10 +8,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from faultload.judge import Judgement
-from faultload.record import Redactor, RunDirectory
+from faultload.record.directory import Redactor, RunDirectory
 from faultload.report import aside, values, wording
 from faultload.report.drawings import drawings
+from faultload.verdict.judge import Judgement
 
 
 def render_html(run: RunDirectory, judgement: Judgement) -> str:

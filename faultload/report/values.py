@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from faultload.units import format_number, format_percent, format_seconds
+from faultload.spec.units import format_number, format_percent, format_seconds
 
 MISSING = "–"
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from faultload.platforms.base import Instance
-from faultload.platforms.docker_platform import Docker
-from faultload.platforms.docker_stats import Usage, usage
-from faultload.record import RunDirectory
-from faultload.target import TargetFile
+from faultload.platforms.docker.platform import Docker
+from faultload.platforms.docker.stats import Usage, usage
+from faultload.record.directory import RunDirectory
+from faultload.spec.target import TargetFile
 from faultload.telemetry.sampler import Row, Sampler
 
 _FIND_EVERY_S = 2.0

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from faultload.platforms.base import Instance
-from faultload.platforms.local_processes import instances_of
+from faultload.platforms.local.processes import instances_of
 from faultload.telemetry.sampler import Row, Sampler
 
 

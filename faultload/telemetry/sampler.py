@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from faultload.errors import FaultloadError
-from faultload.record import RunDirectory
-from faultload.record_tables import TableWriter
-from faultload.target import TargetFile
+from faultload.record.directory import RunDirectory
+from faultload.record.tables import TableWriter
+from faultload.spec.target import TargetFile
 
 Row = tuple[str, str, float]
 """Instance, name of the metric, value."""

@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "report"))
 
 from synthetic_run import write_run
 
-from faultload.judge import judge
 from faultload.report import write_reports
+from faultload.verdict.judge import judge
 
 pytestmark = pytest.mark.browser
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -11,7 +11,7 @@ import pytest
 from standin_project import Project
 
 from faultload.errors import FaultloadError
-from faultload.platforms import docker_client
+from faultload.platforms.docker import client as docker_client
 
 # a workspace with a scenario in it, as whole runs on local processes have it
 sys.path.append(str(Path(__file__).parents[1] / "integration" / "run"))

@@ -10,11 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from faultload.platforms.patroni import cluster_problems
-from faultload.reference import docker_image, docker_project
-from faultload.reference.patroni import read_write_dsn
-from faultload.reference.ports import free_ports
-from faultload.target import TargetFile, target_from_json
+from faultload.platforms.databases.patroni import cluster_problems
+from faultload.reference.host import docker_image, docker_project
+from faultload.reference.kit.patroni import read_write_dsn
+from faultload.reference.kit.ports import free_ports
+from faultload.spec.target import TargetFile, target_from_json
 
 # what tests of local databases check as well
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration" / "faults"))
@@ -59,7 +59,7 @@ class ContainerPair(Pair):
     ) -> None:
         self.containers[name] = self.client.containers.create(
             image,
-            ["python", "-m", "faultload.reference.memory.member", *words],
+            ["python", "-m", "faultload.reference.kit.member", *words],
             name=f"{self.name}-{name}",
             hostname=name,
             environment={"MEMORY_RAFT": RAFT, **env},

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from faultload.errors import InvalidInput, TargetError
-from faultload.reference import docker as on_docker
-from faultload.reference import docker_image, docker_project
+from faultload.reference.host import docker as on_docker
+from faultload.reference.host import docker_image, docker_project
 
 NAME = "memory"
 

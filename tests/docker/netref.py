@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from faultload.faults import fault_for
-from faultload.platforms import helper_image
+from faultload.faults.network.docker_agents import SITE_LABEL
 from faultload.platforms.base import FaultRequest, PlatformFault
-from faultload.platforms.docker_netagent import SITE_LABEL
-from faultload.target import TargetFile, target_from_json
+from faultload.platforms.docker import image as helper_image
+from faultload.spec.target import TargetFile, target_from_json
 
 PORT = 8080
 _LINES_PER_S = 100

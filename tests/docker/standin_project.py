@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faultload.faults import fault_for
-from faultload.platforms import docker_client, helper_image, platform_of
+from faultload.platforms import platform_of
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
-from faultload.target import TargetFile, target_from_json
+from faultload.platforms.docker import client as docker_client
+from faultload.platforms.docker import image as helper_image
+from faultload.spec.target import TargetFile, target_from_json
 
 if TYPE_CHECKING:
     from docker.models.containers import Container

@@ -11,9 +11,10 @@ from database_checks import PAUSED, ROWS, WRITE, injected, request_of, stands, w
 
 from faultload.errors import Refused
 from faultload.faults import fault_for
-from faultload.platforms import docker_database, docker_helper
-from faultload.platforms.patroni import cluster, nodes
-from faultload.platforms.postgres_holder import holders
+from faultload.faults.database import docker as docker_database
+from faultload.faults.database.postgres_holder import holders
+from faultload.platforms.databases.patroni import cluster, nodes
+from faultload.platforms.docker import helper as docker_helper
 
 pytestmark = pytest.mark.docker
 ORDINARY = "memory"

@@ -9,8 +9,8 @@ import pytest
 from netref import Made, Town, made, of, oks
 
 from faultload.errors import Refused, TargetError
-from faultload.platforms.docker_client import client
-from faultload.target import target_from_json
+from faultload.platforms.docker.client import client
+from faultload.spec.target import target_from_json
 
 pytestmark = pytest.mark.docker
 

@@ -18,8 +18,9 @@ from standin_project import PORT, Project, born, life, now, processes_in, wait_u
 
 from faultload.chaos.guard import check_fault
 from faultload.errors import Refused
-from faultload.platforms import docker_client, platform_of
-from faultload.target import TargetFile, read_target
+from faultload.platforms import platform_of
+from faultload.platforms.docker import client as docker_client
+from faultload.spec.target import TargetFile, read_target
 
 pytestmark = pytest.mark.docker
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from standin_project import Project, born, life, now, processes_in, wait_until
 
+from faultload.agents.stress.stressor import available_memory
 from faultload.errors import Refused, TargetError
-from faultload.platforms import docker_helper
-from faultload.platforms.stressor import available_memory
-from faultload.processes import identify
+from faultload.host.processes import identify
+from faultload.platforms.docker import helper as docker_helper
 
 pytestmark = pytest.mark.docker
 MIB = 1024**2
@@ -94,7 +94,7 @@ def test_cpu_stress_that_does_not_run_is_not_witnessed(project: Project) -> None
 
 
 def test_stress_ends_by_itself_where_nobody_undoes_it(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faultload.platforms.docker_fault.EXPIRY_MARGIN_S", 0.5)
+    monkeypatch.setattr("faultload.platforms.docker.fault.EXPIRY_MARGIN_S", 0.5)
     api = project.start("api", nano_cpus=500_000_000)
     pids = set(processes_in(api))
     fault = project.fault(project.target("api"), "cpu_stress", duration_s=2.0, service="api", workers=1).inject()

@@ -19,9 +19,9 @@ import yaml
 from dockerref import NAME, Up, built, needed, wait_for
 
 from faultload import reference
-from faultload.reference import docker_image, docker_project, docker_up
-from faultload.reference.memory import containers
-from faultload.reference.ports import free_ports
+from faultload.reference.host import docker_image, docker_project, docker_up
+from faultload.reference.kit.ports import free_ports
+from faultload.reference.systems.memory import containers
 
 pytestmark = pytest.mark.docker
 FOLDER = containers.COMPOSE_FILE.parent

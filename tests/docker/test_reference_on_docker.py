@@ -18,16 +18,17 @@ import psycopg
 import pytest
 from dockerref import NAME, Up, built, needed, wait_for
 
-from faultload import reference, state
+from faultload import reference
 from faultload.errors import InvalidInput, Refused, TargetError
-from faultload.platforms import docker_client
-from faultload.processes import identify, wait_gone
-from faultload.reference import docker as on_docker
-from faultload.reference import docker_image, docker_project, docker_up
+from faultload.host import state
+from faultload.host.processes import identify, wait_gone
+from faultload.platforms.docker import client as docker_client
 from faultload.reference.catalogue import REFERENCES
-from faultload.reference.memory.containers import COMPOSE_FILE, PORTS
-from faultload.reference.ports import free_ports
-from faultload.target import read_target
+from faultload.reference.host import docker as on_docker
+from faultload.reference.host import docker_image, docker_project, docker_up
+from faultload.reference.kit.ports import free_ports
+from faultload.reference.systems.memory.containers import COMPOSE_FILE, PORTS
+from faultload.spec.target import read_target
 
 pytestmark = pytest.mark.docker
 READY_S = 60.0

@@ -19,8 +19,8 @@ from dockerref import NAME, built, needed, wait_for
 from faultload import reference
 from faultload.chaos.journal import open_faults
 from faultload.chaos.warden import processes_of
-from faultload.record import RunDirectory
-from faultload.reference import docker_project
+from faultload.record.directory import RunDirectory
+from faultload.reference.host import docker_project
 
 pytestmark = pytest.mark.docker
 SCENARIO = Path(__file__).parents[2] / "scenarios" / "memory" / "database_failover.yaml"

@@ -59,7 +59,7 @@ def test_templates_and_type_marks_are_inside(unpacked: Path) -> None:
 
 def test_the_reference_system_for_docker_is_inside(unpacked: Path, tmp_path: Path) -> None:
     code = (
-        "from faultload.reference.docker_image import Recipe; from faultload.reference.memory import containers; "
+        "from faultload.reference.host.docker_image import Recipe; from faultload.reference.systems.memory import containers; "
         "print(len(Recipe('memory', 'debian:12').context()), containers.COMPOSE_FILE)"
     )
     done = subprocess.run(

@@ -20,13 +20,13 @@ import yaml
 
 from faultload.errors import FaultloadError
 from faultload.faults import fault_for
+from faultload.faults.process.kubernetes_scale import apps
 from faultload.platforms import platform_of
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault
-from faultload.platforms.kubernetes_client import core, pods_in
-from faultload.platforms.kubernetes_helper import refused
-from faultload.platforms.kubernetes_scale import apps
-from faultload.record import RunDirectory
-from faultload.target import TargetFile
+from faultload.platforms.kubernetes.client import core, pods_in
+from faultload.platforms.kubernetes.helper import refused
+from faultload.record.directory import RunDirectory
+from faultload.spec.target import TargetFile
 
 WEB_IMAGE = os.environ.get("FAULTLOAD_TEST_WEB_IMAGE", "busybox:local")
 PYTHON_IMAGE = os.environ.get("FAULTLOAD_TEST_PYTHON_IMAGE", "faultload-base:bookworm")
@@ -61,7 +61,7 @@ def helper_image() -> None:
     if no_cluster() is None and "FAULTLOAD_HELPER_IMAGE" not in os.environ:
         import docker
 
-        from faultload.platforms import helper_image
+        from faultload.platforms.docker import image as helper_image
 
         helper_image.ensure(docker.from_env())
 

@@ -16,12 +16,12 @@ import pytest
 from conftest import no_cluster
 
 from faultload import reference
-from faultload.platforms import patroni
+from faultload.host.processes import identify
 from faultload.platforms.base import FaultRequest
-from faultload.platforms.kubernetes_client import pods_of
-from faultload.processes import identify
-from faultload.reference.kubernetes import NAMESPACE_ENV
-from faultload.target import TargetFile, read_target
+from faultload.platforms.databases import patroni
+from faultload.platforms.kubernetes.client import pods_of
+from faultload.reference.host.kubernetes import NAMESPACE_ENV
+from faultload.spec.target import TargetFile, read_target
 
 NAME = "memory"
 READY_S = 240.0

@@ -12,7 +12,7 @@ from memoryref import Up, up
 from faultload.errors import Refused
 from faultload.faults import fault_for
 from faultload.platforms.base import FaultRequest
-from faultload.target import TargetFile, target_from_json
+from faultload.spec.target import TargetFile, target_from_json
 
 pytestmark = pytest.mark.kubernetes
 __all__ = ["up"]

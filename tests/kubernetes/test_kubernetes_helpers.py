@@ -10,7 +10,7 @@ from conftest import Space, core, wait_until
 
 from faultload.errors import TargetError
 from faultload.platforms import platform_of
-from faultload.platforms.kubernetes_helper import (
+from faultload.platforms.kubernetes.helper import (
     execute_in,
     helpers_of,
     refused,

@@ -11,9 +11,9 @@ import pytest
 from conftest import PYTHON_IMAGE, Space, wait_until
 
 from faultload.errors import Refused
-from faultload.platforms.kubernetes_client import core, execute, running_container
-from faultload.platforms.kubernetes_helper import helpers_of
-from faultload.platforms.kubernetes_scale import apps
+from faultload.faults.process.kubernetes_scale import apps
+from faultload.platforms.kubernetes.client import core, execute, running_container
+from faultload.platforms.kubernetes.helper import helpers_of
 
 pytestmark = pytest.mark.kubernetes
 
@@ -106,7 +106,7 @@ def shop(space: Space) -> Iterator[Shop]:
 
 
 def test_partition_silences_new_and_established_connections_to_pods_and_their_service(shop: Shop) -> None:
-    from faultload.platforms.kubernetes_client import open_exec
+    from faultload.platforms.kubernetes.client import open_exec
 
     fault = shop.space.fault(shop.target, "partition", duration_s=60.0, link="client -> server")
     server = next(iter(shop.space.pods("server").values()))

@@ -10,10 +10,10 @@ from conftest import WEB, Space, http_status, wait_until
 
 from faultload.chaos.guard import check_fault
 from faultload.errors import Refused, TargetError
+from faultload.faults.process.kubernetes_scale import apps, read_owner
 from faultload.platforms import platform_of
-from faultload.platforms.kubernetes_client import core
-from faultload.platforms.kubernetes_helper import helpers_of
-from faultload.platforms.kubernetes_scale import apps, read_owner
+from faultload.platforms.kubernetes.client import core
+from faultload.platforms.kubernetes.helper import helpers_of
 
 pytestmark = pytest.mark.kubernetes
 

@@ -15,10 +15,10 @@ from conftest import Space, core, wait_until
 
 from faultload.errors import TargetError
 from faultload.platforms import identified, platform_of
-from faultload.platforms.kubernetes_client import api_client
-from faultload.platforms.kubernetes_rbac import demands, objects
-from faultload.platforms.kubernetes_rights import Demands, Right
-from faultload.target import TargetFile
+from faultload.platforms.kubernetes.client import api_client
+from faultload.platforms.kubernetes.rbac import demands, objects
+from faultload.platforms.kubernetes.rights import Demands, Right
+from faultload.spec.target import TargetFile
 
 pytestmark = pytest.mark.kubernetes
 

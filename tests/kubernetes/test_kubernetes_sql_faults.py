@@ -11,9 +11,9 @@ import pytest
 
 from faultload import reference
 from faultload.errors import InvalidInput
-from faultload.platforms.kubernetes_client import core
-from faultload.platforms.postgres_holder import holders
-from faultload.target import read_target
+from faultload.faults.database.postgres_holder import holders
+from faultload.platforms.kubernetes.client import core
+from faultload.spec.target import read_target
 
 # what tests of local databases check as well
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration" / "faults"))

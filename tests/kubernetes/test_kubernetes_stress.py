@@ -9,10 +9,10 @@ import pytest
 from conftest import Space, wait_until
 
 from faultload.errors import Refused
+from faultload.faults.process.kubernetes_scale import apps
 from faultload.platforms.base import Instance
-from faultload.platforms.kubernetes_client import execute
-from faultload.platforms.kubernetes_helper import helpers_of
-from faultload.platforms.kubernetes_scale import apps
+from faultload.platforms.kubernetes.client import execute
+from faultload.platforms.kubernetes.helper import helpers_of
 
 pytestmark = pytest.mark.kubernetes
 

@@ -13,14 +13,15 @@ import pytest
 from conftest import wait_until
 from memoryref import NAME, READY_S, Up, up
 
-from faultload import reference, state
+from faultload import reference
 from faultload.errors import Refused, TargetError
+from faultload.host import state
 from faultload.platforms import platform_of
-from faultload.platforms.kubernetes_client import core, pods_of
-from faultload.reference import kubernetes_ways
-from faultload.reference.kubernetes import IMAGE_ENV, NAMESPACE_ENV
-from faultload.reference.kubernetes_namespace import Namespace
-from faultload.target import is_loopback, read_target
+from faultload.platforms.kubernetes.client import core, pods_of
+from faultload.reference.host import kubernetes_ways
+from faultload.reference.host.kubernetes import IMAGE_ENV, NAMESPACE_ENV
+from faultload.reference.host.kubernetes_namespace import Namespace
+from faultload.spec.target import is_loopback, read_target
 
 pytestmark = pytest.mark.kubernetes
 __all__ = ["up"]
@@ -104,7 +105,7 @@ def test_a_namespace_that_was_not_started_from_here_is_never_taken_or_removed(
 
 def test_a_forwarder_leads_to_it_where_node_ports_do_not_answer_on_loopback(up: Up, tmp_path: Path) -> None:
     """As with a cluster whose nodes are other machines; the process is one to record and to end."""
-    from faultload.processes import end
+    from faultload.host.processes import end
 
     namespace = Namespace(str(up.target.namespace), up.target.context)
     node = namespace.a_node()

@@ -12,7 +12,7 @@ import pytest
 from folder import Folder
 
 from faultload.chaos.warden import processes_of
-from faultload.record import RunDirectory
+from faultload.record.directory import RunDirectory
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
 SCENARIO = Path(__file__).parents[2] / "scenarios" / "memory" / "steady.yaml"

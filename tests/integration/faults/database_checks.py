@@ -15,9 +15,9 @@ import psycopg
 from faultload.faults import fault_for
 from faultload.platforms import platform_of
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
-from faultload.platforms.patroni import cluster_problems, configuration, nodes
-from faultload.platforms.postgres import addresses
-from faultload.target import TargetFile, target_from_json
+from faultload.platforms.databases.patroni import cluster_problems, configuration, nodes
+from faultload.platforms.databases.postgres import addresses
+from faultload.spec.target import TargetFile, target_from_json
 
 PASSWORD_MARK = "postgres:"
 

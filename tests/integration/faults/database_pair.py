@@ -14,11 +14,12 @@ from typing import Any
 
 from database_checks import Pair
 
-from faultload.reference import patroni, sweep
-from faultload.reference.ports import free_ports
-from faultload.reference.program import Program
-from faultload.reference.supervisor import Supervisor
-from faultload.target import read_target
+from faultload.reference.host import sweep
+from faultload.reference.host.supervisor import Supervisor
+from faultload.reference.kit import patroni
+from faultload.reference.kit.ports import free_ports
+from faultload.reference.kit.program import Program
+from faultload.spec.target import read_target
 
 ORDINARY = "ordinary"
 

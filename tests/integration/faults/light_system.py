@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from faultload.faults import fault_for
+from faultload.host.processes import ProcessId, end, identify, spawn
 from faultload.platforms.base import FaultRequest, Instance, Sight
-from faultload.platforms.local_processes import all_argv, instances_of
-from faultload.processes import ProcessId, end, identify, spawn
-from faultload.reference.ports import free_ports
-from faultload.target import TargetFile
+from faultload.platforms.local.processes import all_argv, instances_of
+from faultload.reference.kit.ports import free_ports
+from faultload.spec.target import TargetFile
 
 HERE = Path(__file__).parent
 SERVER = str(HERE / "light_server.py")
@@ -47,13 +47,13 @@ class LightSystem:
             self.start(port)
         config = folder / "links.json"
         config.write_text(json.dumps({"control": self.control, "links": self._links()}))
-        argv = [sys.executable, "-m", "faultload.platforms.linkproxy", "--config", str(config)]
+        argv = [sys.executable, "-m", "faultload.agents.link.proxy", "--config", str(config)]
         proxy = spawn(argv, log=folder / "links.log")
         found = identify(proxy.pid)
         assert found is not None
         self.proxy: ProcessId = found
         self.target = TargetFile.model_validate(self._target())
-        from faultload.platforms.local_links import listens
+        from faultload.faults.network.local import listens
 
         wait_for(lambda: listens(f"http://127.0.0.1:{self.control}"), 20, "the link proxy listens")
         wait_for(lambda: len(self.running()) == 4 and all(map(_answers, self.ports)), 20, "every server answers")
@@ -114,7 +114,7 @@ class LightSystem:
 
 
 def _answers(port: int) -> bool:
-    from faultload.platforms.local_processes import http_status
+    from faultload.platforms.local.processes import http_status
 
     return http_status(f"http://127.0.0.1:{port}/health", 2.0) == 200
 

@@ -15,11 +15,11 @@ from database_pair import ORDINARY, RunningPair
 
 from faultload.errors import Refused
 from faultload.faults import fault_for
-from faultload.faults.pause_replication import MARK
-from faultload.platforms.local_processes import listeners, process_of
-from faultload.platforms.patroni import cluster, configuration, configure, nodes, slowest_failover_s
-from faultload.platforms.postgres_holder import holders
-from faultload.target import Service
+from faultload.faults.database.pause_replication import MARK
+from faultload.faults.database.postgres_holder import holders
+from faultload.platforms.databases.patroni import cluster, configuration, configure, nodes, slowest_failover_s
+from faultload.platforms.local.processes import listeners, process_of
+from faultload.spec.target import Service
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
 

@@ -15,9 +15,9 @@ import psutil
 import pytest
 from light_system import Fault, LightSystem, injected, prepared, wait_for
 
+from faultload.agents.stress.stressor import file_system, free_bytes
 from faultload.errors import Refused
-from faultload.platforms import stressors
-from faultload.platforms.stressor import file_system, free_bytes
+from faultload.faults.stress import stressors
 
 MIB = 1024**2
 

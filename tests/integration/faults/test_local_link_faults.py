@@ -16,9 +16,9 @@ import pytest
 from light_system import Fault, LightSystem, injected, prepared, wait_for
 
 from faultload.errors import Refused
-from faultload.platforms.links import LinkProxy
-from faultload.platforms.local_processes import http_status
-from faultload.target import Service
+from faultload.platforms.local.links import LinkProxy
+from faultload.platforms.local.processes import http_status
+from faultload.spec.target import Service
 
 pytestmark = pytest.mark.long
 

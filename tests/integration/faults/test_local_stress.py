@@ -15,12 +15,13 @@ import psutil
 import pytest
 from light_system import Fault, LightSystem, injected, prepared, wait_for
 
+from faultload.agents.stress import cgroups
+from faultload.agents.stress.stressor import MEMORY_FLOOR, available_memory
 from faultload.errors import Refused, TargetError
-from faultload.platforms import cgroups, stressors
-from faultload.platforms.local_processes import instances_of
-from faultload.platforms.local_stress import EXPIRY_MARGIN_S
-from faultload.platforms.stressor import MEMORY_FLOOR, available_memory
-from faultload.processes import wait_gone
+from faultload.faults.stress import stressors
+from faultload.faults.stress.local import EXPIRY_MARGIN_S
+from faultload.host.processes import wait_gone
+from faultload.platforms.local.processes import instances_of
 
 pytestmark = pytest.mark.long
 

@@ -8,7 +8,7 @@ import time
 
 from faultload.faults import fault_for
 from faultload.platforms.base import FaultRequest, Instance
-from faultload.target import target_from_json
+from faultload.spec.target import target_from_json
 
 
 def main() -> None:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from faultload import record_tables
-from faultload.record import Clock, RunDirectory
-from faultload.stages import Stage
+from faultload.record import tables as record_tables
+from faultload.record.directory import Clock, RunDirectory
+from faultload.spec.stages import Stage
 
 HERE = Path(__file__).parent
 

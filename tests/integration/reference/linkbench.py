@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faultload.errors import TargetError
-from faultload.platforms.links import LinkProxy
-from faultload.processes import identify, spawn
-from faultload.reference.ports import free_ports
+from faultload.host.processes import identify, spawn
+from faultload.platforms.local.links import LinkProxy
+from faultload.reference.kit.ports import free_ports
 
 LINK = "api -> db"
 
@@ -69,7 +69,7 @@ def bench(folder: Path) -> Iterator[Bench]:
     other = {"name": "api-2 -> pg1", "listen": spare, "upstream": upstream, "protocol": "tcp"}
     config = folder / "links.json"
     config.write_text(json.dumps({"control": control, "links": {LINK: [pair], "other": [other]}}))
-    argv = [sys.executable, "-m", "faultload.platforms.linkproxy", "--config", str(config)]
+    argv = [sys.executable, "-m", "faultload.agents.link.proxy", "--config", str(config)]
     process = spawn(argv, log=folder / "links.log")
     try:
         proxy = LinkProxy(f"http://127.0.0.1:{control}")

@@ -16,7 +16,7 @@ import pytest
 from linkbench import LINK, Bench, bench, echo
 
 from faultload.errors import TargetError
-from faultload.processes import identify, wait_gone
+from faultload.host.processes import identify, wait_gone
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,7 @@ def test_wrong_requests_are_refused_in_words(links: Bench) -> None:
 def test_the_proxy_dies_with_its_parent(links: Bench, tmp_path: Path) -> None:
     config = tmp_path / "c.json"
     config.write_text('{"control": 0, "links": {}}')
-    argv = [sys.executable, "-m", "faultload.platforms.linkproxy", "--config", str(config)]
+    argv = [sys.executable, "-m", "faultload.agents.link.proxy", "--config", str(config)]
     code = (
         f"import subprocess, time\np = subprocess.Popen({argv!r})\n"
         "time.sleep(1.5); print(p.pid, p.poll(), flush=True); time.sleep(60)"

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from linkbench import LINK, _echo_server, echo
 
+from faultload.agents.link.pair import _outgoing
 from faultload.errors import TargetError
-from faultload.platforms.linkpair import _outgoing
-from faultload.platforms.links import LinkProxy
-from faultload.processes import end, identify, spawn
-from faultload.reference.ports import free_ports
+from faultload.host.processes import end, identify, spawn
+from faultload.platforms.local.links import LinkProxy
+from faultload.reference.kit.ports import free_ports
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="SO_MARK needs NET_ADMIN")
@@ -42,7 +42,7 @@ def test_a_pair_listens_where_it_is_told_and_is_silent_there(tmp_path: Path, lis
     }
     config = tmp_path / "links.json"
     config.write_text(json.dumps({"control": control, "links": {LINK: [pair]}}))
-    argv = [sys.executable, "-m", "faultload.platforms.linkproxy", "--config", str(config)]
+    argv = [sys.executable, "-m", "faultload.agents.link.proxy", "--config", str(config)]
     process = spawn(argv, log=tmp_path / "links.log")
     found = identify(process.pid)
     assert found is not None

@@ -17,11 +17,12 @@ import psutil
 import pytest
 import yaml
 
-from faultload import reference, state
+from faultload import reference
 from faultload.errors import InvalidInput, Refused
-from faultload.platforms.links import LinkProxy
-from faultload.processes import ProcessId, identify, wait_gone
-from faultload.reference import sweep
+from faultload.host import state
+from faultload.host.processes import ProcessId, identify, wait_gone
+from faultload.platforms.local.links import LinkProxy
+from faultload.reference.host import sweep
 
 pytestmark = pytest.mark.system
 NAME = "memory"

@@ -18,9 +18,9 @@ from typing import Any
 import psutil
 import yaml
 
-from faultload.processes import ProcessId, identify
-from faultload.record import RunDirectory
-from faultload.reference.ports import free_ports
+from faultload.host.processes import ProcessId, identify
+from faultload.record.directory import RunDirectory
+from faultload.reference.kit.ports import free_ports
 
 HERE = Path(__file__).parent
 SERVER = str(HERE / "plain_server.py")
@@ -93,7 +93,7 @@ class StandIn:
                 }
             ]
         config.write_text(json.dumps({"control": self.control, "links": links}))
-        self.proxy = self._start([sys.executable, "-m", "faultload.platforms.linkproxy", "--config", str(config)])
+        self.proxy = self._start([sys.executable, "-m", "faultload.agents.link.proxy", "--config", str(config)])
         for port in (*self.servers, self.control):
             wait_for(lambda port=port: listens(port), 20, f"port {port} listens")
         self.target_file = folder / "target.yaml"

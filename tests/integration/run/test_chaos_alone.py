@@ -9,8 +9,8 @@ import pytest
 import yaml
 from standin import StandIn, Workspace, experiment, start_chaos, wait_for
 
-from faultload.processes import state_of
-from faultload.record import RunDirectory
+from faultload.host.processes import state_of
+from faultload.record.directory import RunDirectory
 
 TWO = [("pause", {"service": "store"}), ("pause", {"service": "cache"})]
 

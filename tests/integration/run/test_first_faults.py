@@ -5,7 +5,7 @@ from __future__ import annotations
 import yaml
 from standin import StandIn, Workspace, experiment, short
 
-from faultload.record import RunDirectory
+from faultload.record.directory import RunDirectory
 
 SLOW_S = 6.0
 AT_S = 5.0

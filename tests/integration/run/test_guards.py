@@ -16,9 +16,9 @@ import yaml
 from standin import StandIn, Workspace, experiment, start_chaos, states, wait_for
 
 from faultload.chaos.journal import open_faults
-from faultload.platforms.links import LinkProxy
-from faultload.processes import state_of
-from faultload.record import RunDirectory
+from faultload.host.processes import state_of
+from faultload.platforms.local.links import LinkProxy
+from faultload.record.directory import RunDirectory
 
 pytestmark = pytest.mark.long
 

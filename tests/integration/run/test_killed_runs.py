@@ -11,9 +11,9 @@ import pytest
 from standin import StandIn, Workspace, processes_of_run, states, wait_for
 
 from faultload.chaos.warden import processes_of
-from faultload.platforms.links import LinkProxy
-from faultload.processes import state_of
-from faultload.record import RunDirectory
+from faultload.host.processes import state_of
+from faultload.platforms.local.links import LinkProxy
+from faultload.record.directory import RunDirectory
 
 THREE = {"partition", "pause", "latency"}
 

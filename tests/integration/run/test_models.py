@@ -9,8 +9,8 @@ import pytest
 import yaml
 from standin import StandIn, Workspace
 
-from faultload import record_tables
-from faultload.record import RunDirectory
+from faultload.record import tables as record_tables
+from faultload.record.directory import RunDirectory
 
 CLOSED = """
 from locust import HttpUser, constant, task

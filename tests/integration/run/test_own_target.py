@@ -12,9 +12,9 @@ import psutil
 import pytest
 from standin import Workspace, listens, states, wait_for
 
-from faultload.processes import identify, state_of
-from faultload.record import RunDirectory
-from faultload.reference.ports import free_ports
+from faultload.host.processes import identify, state_of
+from faultload.record.directory import RunDirectory
+from faultload.reference.kit.ports import free_ports
 
 
 class Own:

@@ -9,8 +9,8 @@ import pytest
 from standin import StandIn, Workspace, states
 from test_guards import untouched
 
-from faultload.processes import state_of
-from faultload.record import RunDirectory
+from faultload.host.processes import state_of
+from faultload.record.directory import RunDirectory
 
 pytestmark = pytest.mark.long
 

@@ -15,9 +15,9 @@ import yaml
 from standin import StandIn, Workspace, experiment, lying_proxy, start_chaos, states, wait_for
 
 from faultload.chaos.journal import PAUSE_AT_ENV
-from faultload.processes import state_of
-from faultload.record import RunDirectory
-from faultload.reference.ports import free_ports
+from faultload.host.processes import state_of
+from faultload.record.directory import RunDirectory
+from faultload.reference.kit.ports import free_ports
 
 pytestmark = pytest.mark.long
 PAUSE_STORE = ("pause", {"service": "store"})

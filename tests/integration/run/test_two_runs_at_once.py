@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from standin import StandIn, Workspace, states, wait_for
 
-from faultload.platforms import stressors
-from faultload.record import RunDirectory
+from faultload.faults.stress import stressors
+from faultload.record.directory import RunDirectory
 
 pytestmark = pytest.mark.long
 

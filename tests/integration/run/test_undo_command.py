@@ -10,9 +10,9 @@ import pytest
 from standin import StandIn, Workspace, states, wait_for
 
 from faultload.chaos.warden import processes_of
-from faultload.platforms.links import LinkProxy
-from faultload.processes import ProcessId, identify, state_of
-from faultload.record import RunDirectory
+from faultload.host.processes import ProcessId, identify, state_of
+from faultload.platforms.local.links import LinkProxy
+from faultload.record.directory import RunDirectory
 
 pytestmark = pytest.mark.long
 

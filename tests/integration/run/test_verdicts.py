@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from standin import StandIn, Workspace, lying_proxy, short, states
 
-from faultload.processes import identify
-from faultload.record import RunDirectory
+from faultload.host.processes import identify
+from faultload.record.directory import RunDirectory
 
 WORKS_5_MS = """
 import time

@@ -14,7 +14,7 @@ from small_workspace import SmallWorkspace, line_of
 
 from faultload.cli import main
 from faultload.errors import ExitCode
-from faultload.run import Wishes, prepare
+from faultload.run.scenarios import Wishes, prepare
 
 
 @dataclass(frozen=True)

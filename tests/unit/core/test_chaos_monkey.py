@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from small_workspace import SmallWorkspace, experiment
 
+from faultload.commands.plan import plan_lines
 from faultload.errors import ExitCode, InvalidInput
-from faultload.injections import injections_of, strikes_of
-from faultload.judge import _exit_code
-from faultload.measured import fault_times, read_measured
-from faultload.monkey import name_of
-from faultload.plan import plan_lines
-from faultload.record import RunDirectory
-from faultload.run import Prepared, Wishes, prepare
-from faultload.scaling import scale
-from faultload.scenario import Scenario
-from faultload.scenario_checks import ttr_bound
+from faultload.record.directory import RunDirectory
+from faultload.record.measured import fault_times, read_measured
+from faultload.run.injections import injections_of, strikes_of
+from faultload.run.scenarios import Prepared, Wishes, prepare
+from faultload.spec.chance import name_of
+from faultload.spec.checks import ttr_bound
+from faultload.spec.profile import scale
+from faultload.spec.scenario import Scenario
+from faultload.verdict.judge import _exit_code
 from faultload_analysis.verdict import Verdict
 
 CHANCE = """\

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from faultload import doctor
-from faultload.doctor import Finding, findings, print_findings
+from faultload.commands import doctor
+from faultload.commands.doctor import Finding, findings, print_findings
 from faultload.errors import ExitCode
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from faultload.chaos import session as module
 from faultload.chaos.session import AT_ENV, FAULT_ENV, Session
-from faultload.record import RunDirectory
+from faultload.record.directory import RunDirectory
 
 LOAD_START_S = 7.0
 AT_S = 5.0

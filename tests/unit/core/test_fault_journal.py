@@ -20,12 +20,12 @@ from faultload.chaos import journal
 from faultload.chaos.journal import OpenFault, open_faults, plan_fault, readable_faults
 from faultload.chaos.undo import undo, undo_all
 from faultload.chaos.warden import Warden
+from faultload.commands.undo import undo_leftovers
 from faultload.errors import ExitCode, InvalidInput, NotUndone, TargetError
-from faultload.leftovers import undo_leftovers
+from faultload.host.state import file_name
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
-from faultload.record import RunDirectory, read_lines
-from faultload.state import file_name
-from faultload.target import TargetFile
+from faultload.record.directory import RunDirectory, read_lines
+from faultload.spec.target import TargetFile
 
 SERVICES = {"web": {"port": 80, "count": 3}, "prod-db": {"port": 90}}
 TARGET = TargetFile.model_validate({"id": "shop", "name": "shop", "platform": "local", "services": SERVICES})

@@ -11,7 +11,7 @@ import pytest
 
 from faultload.faults import declare, faults_of, makes, words
 from faultload.platforms.base import PlatformFault
-from faultload.vocabulary import FaultWord
+from faultload.spec.vocabulary import FaultWord
 
 
 def test_a_package_that_cannot_be_imported_is_named_and_harms_no_other_fault(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from faultload.chaos.guard import KILL_SWITCH_ENV, check_fault, check_target, kill_switch
 from faultload.errors import Refused
-from faultload.platforms import local_platform
 from faultload.platforms.base import FaultRequest, Instance, choose
-from faultload.record import RunDirectory
-from faultload.target import TargetFile
+from faultload.platforms.local import platform as local_platform
+from faultload.record.directory import RunDirectory
+from faultload.spec.target import TargetFile
 
 SERVICES = {"web": {"port": 80, "count": 3}, "prod-db": {"port": 90}}
 TARGET = TargetFile.model_validate({"id": "shop", "name": "shop", "platform": "local", "services": SERVICES})

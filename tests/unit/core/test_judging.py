@@ -14,22 +14,22 @@ import numpy as np
 import pytest
 from synthetic_run import HOLD_S, INJECTED_S, OUTAGE_S, RAMP_S, RATE, REQUESTS, SCENARIO, START_S, write_run
 
-from faultload import record_tables as tables
 from faultload.errors import ExitCode
-from faultload.evaluate import estimate
-from faultload.evidence import Evidence
-from faultload.judge import invalid_reasons, judge, worst_exit
-from faultload.limits import declared_limits, declared_slo
-from faultload.measured import FaultTimes, Measured, fault_times, read_measured
-from faultload.objective import parse_objective
-from faultload.overview import OverviewBuilder
-from faultload.phases import phases_of
-from faultload.record import RunDirectory, append_line
-from faultload.recoveries import by_fault, recoveries_of, slice_rule
-from faultload.rows import InMemory, Labels, Samples, joined
-from faultload.scenario import Scenario, scenario_from_run
-from faultload.spoilage import spoilage
-from faultload.writes import write_counts
+from faultload.record import tables
+from faultload.record.directory import RunDirectory, append_line
+from faultload.record.measured import FaultTimes, Measured, fault_times, read_measured
+from faultload.record.rows import InMemory, Labels, Samples, joined
+from faultload.spec.baseline import declared_limits, declared_slo
+from faultload.spec.objective import parse_objective
+from faultload.spec.scenario import Scenario, scenario_from_run
+from faultload.verdict.evaluate import estimate
+from faultload.verdict.evidence import Evidence
+from faultload.verdict.judge import invalid_reasons, judge, worst_exit
+from faultload.verdict.overview import OverviewBuilder
+from faultload.verdict.phases import phases_of
+from faultload.verdict.recoveries import by_fault, recoveries_of, slice_rule
+from faultload.verdict.spoilage import spoilage
+from faultload.verdict.writes import write_counts
 from faultload_analysis.generator import Slips
 from faultload_analysis.recovery import Recovery
 from faultload_analysis.verdict import Estimate

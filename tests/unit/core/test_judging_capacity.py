@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faultload import record_tables as tables
-from faultload.judge import judge
-from faultload.record import RunDirectory, append_line
-from faultload.record_sealed import seal
-from faultload.scaling import scale
-from faultload.scenario import Scenario
+from faultload.record import tables
+from faultload.record.directory import RunDirectory, append_line
+from faultload.record.sealed import seal
+from faultload.spec.profile import scale
+from faultload.spec.scenario import Scenario
+from faultload.verdict.judge import judge
 
 START_S = 2.0
 SERVED_PER_S = 400.0

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from synthetic_run import INJECTED_S, write_run
 
-from faultload import record_tables as tables
 from faultload.errors import ExitCode, InvalidInput
-from faultload.evaluate import estimate
-from faultload.evidence import Evidence
-from faultload.judge import judge
-from faultload.measured import read_measured
-from faultload.objective import parse_objective
-from faultload.phases import phases_of
-from faultload.record import RunDirectory
-from faultload.recoveries import recoveries_of
-from faultload.scenario import scenario_from_run
-from faultload.yamlfile import expand_secrets
+from faultload.record import tables
+from faultload.record.directory import RunDirectory
+from faultload.record.measured import read_measured
+from faultload.spec.objective import parse_objective
+from faultload.spec.scenario import scenario_from_run
+from faultload.spec.yamlfile import expand_secrets
+from faultload.verdict.evaluate import estimate
+from faultload.verdict.evidence import Evidence
+from faultload.verdict.judge import judge
+from faultload.verdict.phases import phases_of
+from faultload.verdict.recoveries import recoveries_of
 from faultload_analysis.slo import proportion_estimate
 from faultload_analysis.verdict import Verdict, decide
 
@@ -104,8 +104,8 @@ def test_secrets_are_expanded_for_use_only_where_they_are_named(monkeypatch: pyt
 
 def test_a_run_too_long_to_keep_gets_the_same_verdict(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = judge(run)
-    monkeypatch.setattr("faultload.rows.KEPT_ROWS", 0)
-    monkeypatch.setattr("faultload.record_sealed.CHUNK_ROWS", 137)
+    monkeypatch.setattr("faultload.record.rows.KEPT_ROWS", 0)
+    monkeypatch.setattr("faultload.record.sealed.CHUNK_ROWS", 137)
     chunked = judge(run)
     assert chunked.verdict == whole.verdict
     assert chunked.overview.timeline.total.tolist() == whole.overview.timeline.total.tolist()
@@ -117,8 +117,8 @@ def test_a_run_too_long_for_exact_quantiles_differs_by_a_thousandth_at_most(
 ) -> None:
     whole = judge(run)
     monkeypatch.setattr("faultload_analysis.population.KEEP", 100)
-    monkeypatch.setattr("faultload.overview.MOST_KEPT", 100)
-    monkeypatch.setattr("faultload.evidence.KEEP", 100)
+    monkeypatch.setattr("faultload.verdict.overview.MOST_KEPT", 100)
+    monkeypatch.setattr("faultload.verdict.evidence.KEEP", 100)
     folded = judge(run)
     for exact, near in zip(whole.verdict["objectives"], folded.verdict["objectives"], strict=True):
         assert near["verdict"] == exact["verdict"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from faultload.objective import ObjectiveError, dimension_of, parse_abort, parse_objective
+from faultload.spec.objective import ObjectiveError, dimension_of, parse_abort, parse_objective
 
 MUST_PARSE = [
     "p99(latency) <= 500ms",

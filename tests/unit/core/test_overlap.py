@@ -20,10 +20,10 @@ from faultload.chaos.session import Session
 from faultload.errors import InvalidInput
 from faultload.faults import words
 from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
-from faultload.record import RunDirectory
-from faultload.run import Wishes, prepare
-from faultload.target import TargetFile
-from faultload.vocabulary import collide
+from faultload.record.directory import RunDirectory
+from faultload.run.scenarios import Wishes, prepare
+from faultload.spec.target import TargetFile
+from faultload.spec.vocabulary import collide
 
 WEB = {"service": "web"}
 TO_STORE, TO_CACHE = {"link": "web -> store"}, {"link": "web -> cache"}

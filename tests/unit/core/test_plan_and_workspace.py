@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from small_workspace import SmallWorkspace
 
-from faultload.objective import parse_objective
-from faultload.plan import plan_lines, planned_requests, requests_needed, undecidable
-from faultload.run import Prepared, Wishes, find_scenarios, prepare
-from faultload.workspace import find, packs, packs_root, runs_folder, scenario_files, workspace_of
+from faultload.commands.plan import plan_lines, planned_requests, requests_needed, undecidable
+from faultload.run.scenarios import Prepared, Wishes, find_scenarios, prepare
+from faultload.spec.objective import parse_objective
+from faultload.spec.workspace import find, packs, packs_root, runs_folder, scenario_files, workspace_of
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from faultload import crash, record
-from faultload import record_tables as tables
+from faultload.commands import crash
 from faultload.errors import InvalidInput
-from faultload.record import LineTail, Redactor, RunDirectory, append_line, read_lines
-from faultload.record_sealed import seal
+from faultload.record import directory as record
+from faultload.record import tables
+from faultload.record.directory import LineTail, Redactor, RunDirectory, append_line, read_lines
+from faultload.record.sealed import seal
 
 SECRET = 'pa"ss\\wörd'
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from faultload import record_tables as tables
 from faultload.errors import InvalidInput
-from faultload.record import RunDirectory
-from faultload.record_sealed import Vocabulary, chunks, row_count, seal
-from faultload.record_tables import TableTail, TableWriter
+from faultload.record import tables
+from faultload.record.directory import RunDirectory
+from faultload.record.sealed import Vocabulary, chunks, row_count, seal
+from faultload.record.tables import TableTail, TableWriter
 
 
 def rows(first: int, count: int) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def test_sealing_sorts_by_time_however_little_it_holds_at_once(
     tmp_path: Path, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = shuffled(tmp_path, 0, seed=limit)
-    monkeypatch.setattr("faultload.record_sealed.CHUNK_ROWS", limit)
+    monkeypatch.setattr("faultload.record.sealed.CHUNK_ROWS", limit)
     seal(tmp_path)
     intended = tables.numbers(tables.read(tmp_path, "samples")["intended_ns"])
     assert intended.tolist() == np.sort(written).tolist()

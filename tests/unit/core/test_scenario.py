@@ -10,10 +10,10 @@ import pytest
 from small_workspace import SmallWorkspace
 
 from faultload.errors import InvalidInput
-from faultload.scaling import scale
-from faultload.scenario import Load, Scenario, read_scenario, scenario_from_run
-from faultload.stages import area_between, cooldown_start, end_of, level_at, warmup_end
-from faultload.workspace import packs_root
+from faultload.spec.profile import scale
+from faultload.spec.scenario import Load, Scenario, read_scenario, scenario_from_run
+from faultload.spec.stages import area_between, cooldown_start, end_of, level_at, warmup_end
+from faultload.spec.workspace import packs_root
 
 OPEN: dict[str, Any] = {
     "name": "shop",

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from small_workspace import SCENARIO, TARGET
 
-from faultload.schemas import scenario_schema, target_schema
-from faultload.workspace import packs_root
+from faultload.spec.schema import scenario_schema, target_schema
+from faultload.spec.workspace import packs_root
 
 
 def problems(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], path: str = "") -> list[str]:

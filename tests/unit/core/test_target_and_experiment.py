@@ -10,12 +10,12 @@ import pytest
 from small_workspace import SmallWorkspace, experiment
 
 from faultload.errors import InvalidInput
-from faultload.experiment import read_experiment
 from faultload.faults import words
-from faultload.journeyfile import read_journeys
 from faultload.platforms import is_here
-from faultload.target import TargetFile, external, id_of_url, is_loopback, read_target, target_from_json
-from faultload.workspace import packs_root
+from faultload.spec.experiment import read_experiment
+from faultload.spec.journeys import read_journeys
+from faultload.spec.target import TargetFile, external, id_of_url, is_loopback, read_target, target_from_json
+from faultload.spec.workspace import packs_root
 
 
 def target(**changes: Any) -> TargetFile:

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from faultload import units
-from faultload.units import UnitError
+from faultload.spec import units
+from faultload.spec.units import UnitError
 
 
 @pytest.mark.parametrize(

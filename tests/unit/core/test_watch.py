@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from faultload.record import RunDirectory
-from faultload.scenario import Scenario
-from faultload.watch import Watch
+from faultload.record.directory import RunDirectory
+from faultload.run.watch import Watch
+from faultload.spec.scenario import Scenario
 
 START_S = 2.0
 

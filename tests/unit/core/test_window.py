@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from synthetic_run import INJECTED_S, OUTAGE_S, write_run
 
-from faultload.record import Clock, RunDirectory
-from faultload.scenario import scenario_from_run
-from faultload.window import baseline_problems, live_objectives
+from faultload.record.directory import Clock, RunDirectory
+from faultload.spec.scenario import scenario_from_run
+from faultload.verdict.live_baseline import baseline_problems, live_objectives
 
 END_S = INJECTED_S + OUTAGE_S + 5.0
 
@@ -61,8 +61,8 @@ def test_statistics_are_imported_before_a_fault_is_due_and_only_where_they_are_n
 ) -> None:
     run.update({"scenario": {**(run.info() or {})["scenario"], "objectives": [objective]}})
     code = (
-        "import pathlib, sys; from faultload.window import preload; from faultload.record import RunDirectory; "
-        f"preload(RunDirectory(pathlib.Path({str(run.path)!r}))); print('faultload.evaluate' in sys.modules)"
+        "import pathlib, sys; from faultload.verdict.live_baseline import preload; from faultload.record.directory import RunDirectory; "
+        f"preload(RunDirectory(pathlib.Path({str(run.path)!r}))); print('faultload.verdict.evaluate' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(imported)
@@ -70,6 +70,6 @@ def test_statistics_are_imported_before_a_fault_is_due_and_only_where_they_are_n
 
 def test_the_judge_imports_neither_scipy_stats_nor_scipy_optimize() -> None:
     """Two seconds of processor time that every run would pay at its end, and the gate before its first fault."""
-    code = "import sys, faultload.judge; print({'scipy.stats', 'scipy.optimize'} & set(sys.modules))"
+    code = "import sys, faultload.verdict.judge; print({'scipy.stats', 'scipy.optimize'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from faultload.errors import InvalidInput
-from faultload.yamlfile import Document, dotted, load
+from faultload.spec.yamlfile import Document, dotted, load
 
 Read = Callable[..., Document]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from faultload.processes import identify
-from faultload.record import RunDirectory
+from faultload.host.processes import identify
+from faultload.record.directory import RunDirectory
 
 GUIDE = Path(__file__).parents[3] / "docs" / "adding-a-fault.md"
 FAULT, TEST, EXPERIMENT = (

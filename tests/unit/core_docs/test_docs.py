@@ -12,15 +12,15 @@ import click
 import pytest
 from pydantic import BaseModel
 
-from faultload import scenario, target
 from faultload.cli import cli
+from faultload.commands.validate import validate_files
 from faultload.errors import ExitCode, InvalidInput
-from faultload.experiment import read_experiment
 from faultload.faults import PLATFORMS, cannot, faults_of, words
-from faultload.journeyfile import read_journeys
-from faultload.objective import parse_objective
 from faultload.reference import REFERENCES
-from faultload.validate import validate_files
+from faultload.spec import scenario, target
+from faultload.spec.experiment import read_experiment
+from faultload.spec.journeys import read_journeys
+from faultload.spec.objective import parse_objective
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])

@@ -17,7 +17,7 @@ from geventhttpclient.useragent import RetriesExceeded
 from locust.contrib.fasthttp import LocustBadStatusCode
 from locust.exception import CatchResponseError
 
-from faultload.load.outcomes import classify
+from faultload.load.clients.outcomes import classify
 
 
 def answer(status: int, error: BaseException | None = None) -> object:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from faultload.load.schedule import Schedule, integer_mix
-from faultload.stages import Stage, area_between
+from faultload.spec.stages import Stage, area_between
 
 RAMP_AND_HOLD = (Stage("ramp", 0, 10, 0, 100), Stage("hold", 10, 30, 100, 100), Stage("ramp", 30, 35, 100, 0))
 MIX = {"Remember": 8.0, "Insights": 2.0}

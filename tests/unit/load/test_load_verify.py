@@ -10,8 +10,8 @@ import pytest
 
 from faultload.load import acknowledge, attempt, observe, verify, words
 from faultload.load.columns import Columns
-from faultload.record import RunDirectory
-from faultload.record_tables import read
+from faultload.record.directory import RunDirectory
+from faultload.record.tables import read
 
 JOURNEYS = """
 from locust import task

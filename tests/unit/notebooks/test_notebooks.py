@@ -21,8 +21,8 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
-from faultload.judge import judge
-from faultload.record import RunDirectory
+from faultload.record.directory import RunDirectory
+from faultload.verdict.judge import judge
 
 FOLDER = Path(__file__).parents[3] / "notebooks"
 DATA = FOLDER / "data"

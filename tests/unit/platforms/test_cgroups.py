@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faultload.platforms import cgroups
+from faultload.agents.stress import cgroups
 
 Mount = tuple[str, Path, str, set[str]]
 

@@ -11,11 +11,11 @@ from recorded_api import Answer, RecordedApi, _merged, recorded, status
 
 from faultload.errors import Refused, TargetError
 from faultload.faults import fault_for
-from faultload.platforms import kubernetes_primary
+from faultload.faults.database import kubernetes_primary
+from faultload.faults.database.kubernetes import Failover, Switchover, keeper_of
 from faultload.platforms.base import FaultRequest, PlatformFault
-from faultload.platforms.kubernetes_client import Executed
-from faultload.platforms.kubernetes_database import Failover, Switchover, keeper_of
-from faultload.target import TargetFile
+from faultload.platforms.kubernetes.client import Executed
+from faultload.spec.target import TargetFile
 
 PODS = "/api/v1/namespaces/shop/pods"
 CLUSTERS = "/apis/postgresql.cnpg.io/v1/namespaces/shop/clusters"
@@ -223,7 +223,7 @@ def test_without_a_candidate_the_first_ready_standby_takes_over(operator: Operat
 def test_a_switchover_that_the_operator_does_not_do_is_not_witnessed(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faultload.platforms.cloudnativepg._MOVED_S", 0.3)
+    monkeypatch.setattr("faultload.faults.database.cloudnativepg._MOVED_S", 0.3)
     operator.obeys = False
     one = fault("switchover_database")
     instances = one.resolve()

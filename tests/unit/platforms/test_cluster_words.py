@@ -9,11 +9,11 @@ import pytest
 
 from faultload.errors import Refused, TargetError
 from faultload.faults import fault_for
-from faultload.platforms import patroni
 from faultload.platforms.base import FaultRequest
-from faultload.platforms.patroni import ClusterState, Member, slowest_failover_s, unfit
-from faultload.platforms.postgres import addresses, application_name, need_client, too_many
-from faultload.target import Service, TargetFile
+from faultload.platforms.databases import patroni
+from faultload.platforms.databases.patroni import ClusterState, Member, slowest_failover_s, unfit
+from faultload.platforms.databases.postgres import addresses, application_name, need_client, too_many
+from faultload.spec.target import Service, TargetFile
 
 
 def member(name: str, role: str = "replica", state: str = "running", barred: bool = False) -> Member:

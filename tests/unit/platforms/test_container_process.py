@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from faultload.platforms import container_process
-from faultload.platforms.container_process import end, main, main_process
-from faultload.platforms.kubernetes_helper import source
+from faultload.agents.container import process as container_process
+from faultload.agents.container.process import end, main, main_process
+from faultload.platforms.kubernetes.helper import source
 
 ID = "3f1c0d2a9b7e" * 5 + "abcd"
 OTHER = "77aa0d2a9b7e" * 5 + "abcd"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from faultload.platforms.docker_database import _container_of
-from faultload.platforms.patroni import Member
+from faultload.faults.database.docker import _container_of
+from faultload.platforms.databases.patroni import Member
 
 
 def container(name: str, host: str, service: str = "", address: str = "", aliases: tuple[str, ...] = ()) -> Any:

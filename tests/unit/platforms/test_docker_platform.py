@@ -9,13 +9,13 @@ import pytest
 from faultload.chaos.guard import check_target
 from faultload.errors import Refused, TargetError
 from faultload.faults import cannot, faults_of
-from faultload.platforms import docker_client
+from faultload.faults.process.docker import Kill
+from faultload.faults.stress.docker import cpu_limit
 from faultload.platforms.base import FaultRequest, Instance
-from faultload.platforms.docker_platform import needs_helper
-from faultload.platforms.docker_processes import Kill
-from faultload.platforms.docker_stats import usage_from
-from faultload.platforms.docker_stress import cpu_limit
-from faultload.target import TargetFile
+from faultload.platforms.docker import client as docker_client
+from faultload.platforms.docker.platform import needs_helper
+from faultload.platforms.docker.stats import usage_from
+from faultload.spec.target import TargetFile
 
 ENGINE = "docker:ABCD:EFGH:shop"
 

@@ -11,9 +11,9 @@ import pytest
 from recorded_api import Answer, RecordedApi, recorded, status
 
 from faultload.errors import Refused, TargetError
+from faultload.faults.node.kubernetes import DrainNode
 from faultload.platforms.base import FaultRequest
-from faultload.platforms.kubernetes_node import DrainNode
-from faultload.target import TargetFile
+from faultload.spec.target import TargetFile
 
 PODS = "/api/v1/namespaces/shop/pods"
 NODES = "/api/v1/nodes"
@@ -210,7 +210,7 @@ def test_a_pod_of_the_same_name_that_took_the_place_is_not_evicted(cluster: Clus
 def test_evictions_of_another_version_are_named_before_anything(
     cluster: Cluster, version: str, missing: bool
 ) -> None:
-    from faultload.platforms.kubernetes_platform import Kubernetes
+    from faultload.platforms.kubernetes.platform import Kubernetes
 
     def discovery(method: str, path: str, body: Any) -> Answer | None:
         if path.rstrip("/") == "/api/v1":

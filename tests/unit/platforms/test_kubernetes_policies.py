@@ -10,11 +10,11 @@ import pytest
 from recorded_api import Answer, RecordedApi, recorded
 
 from faultload.errors import Refused
-from faultload.platforms import kubernetes_policy
+from faultload.faults.network import kubernetes_policy
+from faultload.faults.network.kubernetes_policy import PolicyPartition
 from faultload.platforms.base import FaultRequest, Sight
-from faultload.platforms.kubernetes_client import Executed
-from faultload.platforms.kubernetes_policy import PolicyPartition
-from faultload.target import TargetFile
+from faultload.platforms.kubernetes.client import Executed
+from faultload.spec.target import TargetFile
 
 PODS = "/api/v1/namespaces/shop/pods"
 POLICIES = "/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies"

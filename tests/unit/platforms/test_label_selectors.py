@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from faultload.platforms.label_selectors import negated, requirements, text
+from faultload.platforms.kubernetes.selectors import negated, requirements, text
 
 
 @pytest.mark.parametrize(

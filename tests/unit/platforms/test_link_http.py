@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from faultload.platforms.linkhttp import Errors, Exchange
+from faultload.agents.link.http1 import Errors, Exchange
 
 OURS = b"x-faultload: http_error"
 

@@ -11,15 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from faultload.platforms.link_probes import (
-    close_all,
-    more_than,
-    opened,
-    reachable,
-    round_trips,
-    silence_of,
-    status,
-)
+from faultload.agents.probes import close_all, more_than, opened, reachable, round_trips, silence_of, status
 
 ANSWER = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
 HOST = "127.83.7.1"

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from faultload.errors import TargetError
-from faultload.platforms import docker_client, docker_database, docker_netagent
+from faultload.faults.database import docker as docker_database
+from faultload.faults.network import docker_agents as docker_netagent
 from faultload.platforms.base import Instance
+from faultload.platforms.docker import client as docker_client
 
 ONE = Instance("db", "0a1b2c", 0.0, "pg1", 5432)
 RUNS = b"71 1234\nthese are all\n"

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from faultload.platforms.netagent_spec import Flow, Spec
+from faultload.agents.network.spec import Flow, Spec
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or any(shutil.which(name) is None for name in ("unshare", "nsenter", "ip", "tc", "nft")),
@@ -82,7 +82,7 @@ class Cable:
         made: list[Any] = []
 
         def within() -> None:
-            from faultload.platforms.netagent_namespace import enter
+            from faultload.agents.network.namespace import enter
 
             enter(self.pids[0])
             try:
@@ -103,7 +103,7 @@ class Cable:
         return json.loads(done.stdout)
 
     def argv(self, spec: Spec, do: str, *more: str, index: int = 0) -> list[str]:
-        module = [sys.executable, "-m", "faultload.platforms.netagent"]
+        module = [sys.executable, "-m", "faultload.agents.network.agent"]
         return [*module, "--netns", str(self.pids[index]), "--spec", spec.text(), do, *more]
 
     def order(self, spec: Spec, do: str) -> dict[str, Any]:

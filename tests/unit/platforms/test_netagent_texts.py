@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from faultload.platforms import helper_image, nftables, shaping
-from faultload.platforms.netagent_faults import parts
-from faultload.platforms.netagent_segments import Connection, _checksum, _end, _segment
-from faultload.platforms.netagent_spec import AgentError, Flow, Spec
-from faultload.platforms.netagent_weather import make
+from faultload.agents.network import nftables, shaping
+from faultload.agents.network.faults import parts
+from faultload.agents.network.segments import Connection, _checksum, _end, _segment
+from faultload.agents.network.shaped import make
+from faultload.agents.network.spec import AgentError, Flow, Spec
+from faultload.platforms.docker import image as helper_image
 
 FLOW = Flow("client", 5432, "postgres", ("10.0.0.2", "fd00::2"))
 
@@ -85,8 +86,8 @@ def test_a_loss_too_small_to_be_seen_is_refused_before_anything_is_touched() -> 
 
 def test_the_image_holds_only_modules_that_need_nothing_but_the_standard_library() -> None:
     contents = helper_image.contents()
-    assert "faultload/platforms/netagent_weather.py" in contents
-    assert "faultload/platforms/linkpair.py" in contents, "what a program imports comes with it"
+    assert "faultload/agents/network/shaped.py" in contents
+    assert "faultload/agents/link/pair.py" in contents, "what a program imports comes with it"
     for path, text in contents.items():
         for node in ast.parse(text).body:
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -100,7 +101,7 @@ def test_the_image_holds_only_modules_that_need_nothing_but_the_standard_library
 
 def test_an_image_of_another_version_has_another_name() -> None:
     contents = helper_image.contents()
-    changed = {**contents, "faultload/lifeline.py": contents["faultload/lifeline.py"] + b"\n"}
+    changed = {**contents, "faultload/agents/lifeline.py": contents["faultload/agents/lifeline.py"] + b"\n"}
     assert helper_image._digest(changed) != helper_image._digest(contents)
     assert helper_image.name().startswith("faultload-helper:")
 
@@ -117,7 +118,7 @@ def test_the_build_context_is_made_in_memory_and_always_the_same() -> None:
     with tarfile.open(fileobj=io.BytesIO(context)) as archive:
         names = archive.getnames()
     assert names[0] == "Dockerfile"
-    assert "faultload/platforms/netagent.py" in names
+    assert "faultload/agents/network/agent.py" in names
 
 
 def test_images_of_other_versions_are_told_from_our_own() -> None:

@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
-from faultload.platforms import local_signals
+from faultload.faults.process import local as local_signals
+from faultload.faults.process.local import Pause
 from faultload.platforms.base import Instance
-from faultload.platforms.local_signals import Pause
 
 ONE = Instance("store", "4711", 0.0, "store:8081", 8081)
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from faultload.platforms import pod_probe
-from faultload.platforms.kubernetes_helper import source
+from faultload.agents.container import pod_probe
+from faultload.platforms.kubernetes.helper import source
 
 
 class Server:

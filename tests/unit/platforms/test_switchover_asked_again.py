@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from faultload.errors import TargetError
-from faultload.platforms import cluster_fault
+from faultload.faults.database import cluster_fault
+from faultload.faults.database.local import Switchover
 from faultload.platforms.base import FaultRequest
-from faultload.platforms.local_database import Switchover
-from faultload.platforms.patroni import Node
-from faultload.target import Service, TargetFile
+from faultload.platforms.databases.patroni import Node
+from faultload.spec.target import Service, TargetFile
 
 A, B = "http://127.0.0.1:8008", "http://127.0.0.1:8009"
 NOT_TAKEN = (503, "failed to write failover key into DCS")

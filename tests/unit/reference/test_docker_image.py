@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from faultload.errors import TargetError
-from faultload.reference import docker_image
-from faultload.reference.docker_image import PACKAGE, Recipe
+from faultload.reference.host import docker_image
+from faultload.reference.host.docker_image import PACKAGE, Recipe
 
 ROOT = Path(__file__).parents[3]
 DOCKER = PACKAGE / "reference" / "memory" / "docker"

@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 import pytest
 
 from faultload.reference.forwarder import forward
-from faultload.reference.ports import free_ports
+from faultload.reference.kit.ports import free_ports
 
 HOST = "127.0.0.1"
 

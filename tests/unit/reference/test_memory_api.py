@@ -13,12 +13,12 @@ import pytest
 psycopg = pytest.importorskip("psycopg")
 pytest.importorskip("starlette")
 
-from faultload.reference.memory import writing  # noqa: E402
-from faultload.reference.memory.api import Api, one_in_fifty_fails  # noqa: E402
-from faultload.reference.memory.cache import Cache  # noqa: E402
-from faultload.reference.memory.database import Database, UnavailableError  # noqa: E402
-from faultload.reference.memory.model import Memory  # noqa: E402
-from faultload.reference.memory.reading import Reader, Tier, TierDownError  # noqa: E402
+from faultload.reference.kit.cache import Cache
+from faultload.reference.kit.database import Database, UnavailableError
+from faultload.reference.systems.memory import writing
+from faultload.reference.systems.memory.api import Api, one_in_fifty_fails
+from faultload.reference.systems.memory.model import Memory
+from faultload.reference.systems.memory.reading import Reader, Tier, TierDownError
 
 
 class FakeDatabase(Database):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from faultload.reference.memory.breaker import Breaker
-from faultload.reference.memory.cache import Cache
-from faultload.reference.memory.model import Memory, rank
+from faultload.reference.kit.breaker import Breaker
+from faultload.reference.kit.cache import Cache
+from faultload.reference.systems.memory.model import Memory, rank
 
 pytest.importorskip("psycopg")
 
-from faultload.reference.memory.store import Store
+from faultload.reference.systems.memory.store import Store
 
 
 def memory(number: int, text: str = "tea", user: str = "ann") -> Memory:
@@ -60,7 +60,7 @@ def test_a_store_drops_what_was_pushed_and_never_confirmed(monkeypatch: pytest.M
     store = Store(per_user=10)
     store.push([memory(1), memory(2)])
     store.confirm([memory(2)])
-    monkeypatch.setattr("faultload.reference.memory.store.UNCONFIRMED_S", -1.0)
+    monkeypatch.setattr("faultload.reference.systems.memory.store.UNCONFIRMED_S", -1.0)
     assert store.doubtful() == ["k1"]
     store.drop("k1")
     assert [found["key"] for found in store.search("ann", "tea")] == ["k2"]

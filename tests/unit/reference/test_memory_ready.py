@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from faultload.reference.memory import ready
+from faultload.reference.systems.memory import ready
 
 URL, PATRONI = "http://127.0.0.1:1", ["http://127.0.0.1:2", "http://127.0.0.1:3"]
 WHOLE: dict[str, Any] = {"/health": {"healthy_instances": 3}, "/health/deep": {"status": "ok"}}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from faultload.reference import ports
-from faultload.reference.ports import free_ports
+from faultload.reference.kit import ports
+from faultload.reference.kit.ports import free_ports
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ import pytest
 from judged import Judged
 from synthetic_run import write_run
 
-from faultload.judge import judge
-from faultload.record import RunDirectory
+from faultload.record.directory import RunDirectory
+from faultload.verdict.judge import judge
 
 
 def _judged(run: RunDirectory) -> Judged:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from faultload.judge import Judgement
-from faultload.record import RunDirectory
+from faultload.record.directory import RunDirectory
+from faultload.verdict.judge import Judgement
 
 Judged = tuple[RunDirectory, Judgement]

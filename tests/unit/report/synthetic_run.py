@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from faultload import record_tables as tables
-from faultload.record import RunDirectory, append_line
-from faultload.record_sealed import seal
-from faultload.scaling import scale
-from faultload.scenario import Scenario
+from faultload.record import tables
+from faultload.record.directory import RunDirectory, append_line
+from faultload.record.sealed import seal
+from faultload.spec.profile import scale
+from faultload.spec.scenario import Scenario
 
 START_S, RAMP_S, HOLD_S, RATE = 2.0, 5.0, 60.0, 100.0
 INJECTED_S, OUTAGE_S = 32.0, 3.0

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from judged import Judged
 
-from faultload.judge import judge
-from faultload.record import RunDirectory
+from faultload.record.directory import RunDirectory
 from faultload.report import write_reports
 from faultload.report.html import render_html
+from faultload.verdict.judge import judge
 
 HEADINGS = (
     "Objectives",

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 from judged import Judged
 
-from faultload.record import RunDirectory
+from faultload.record.directory import RunDirectory
 from faultload.report.junit import render_junit
 
 # the attributes and children of Jenkins' junit-10.xsd that its parser knows

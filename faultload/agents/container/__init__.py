@@ -1,0 +1,1 @@
+"""Small programs that work in or beside a container."""

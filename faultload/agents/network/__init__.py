@@ -1,0 +1,1 @@
+"""The network agent: faults inside a network namespace."""

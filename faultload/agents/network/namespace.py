@@ -1,0 +1,46 @@
+"""A network namespace from inside: going in, and the name servers that its processes ask."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import socket
+import struct
+from pathlib import Path
+
+from faultload.agents.probes import PROBE_S
+
+
+def resolvers(file: Path = Path("/etc/resolv.conf")) -> list[str]:
+    """The name servers that this namespace's processes ask (resolv.conf(5))."""
+    lines = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+    return [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
+
+
+def resolver_answers(server: str, name: str, timeout_s: float = PROBE_S) -> bool:
+    """Whether a name server answers a question at all, be it with an error (RFC 1035, section 4)."""
+    number = random.randrange(1 << 16)
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.rstrip(".").split(".") if label)
+    question = struct.pack("!HHHHHH", number, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", 1, 1)
+    family = socket.AF_INET6 if ":" in server else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as asked:
+        asked.settimeout(timeout_s)
+        try:
+            asked.connect((server, 53))
+            asked.send(question)
+            return asked.recv(512)[:2] == struct.pack("!H", number)
+        except OSError:
+            return False
+
+
+def enter(pid: int) -> None:
+    """Go into the network namespace of a process; before any thread is started. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if libc.setns(descriptor, 0x40000000) != 0:  # CLONE_NEWNET
+            number = ctypes.get_errno()
+            raise OSError(number, f"setns: {os.strerror(number)}")
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""One file a command: the command line parses, these do the work."""

@@ -1,0 +1,21 @@
+"""An error of faultload's own: its trace goes into a file that can be sent, not onto the screen."""
+
+from __future__ import annotations
+
+import traceback
+from datetime import datetime
+
+from faultload.host.state import state_home
+from faultload.record.directory import Redactor
+
+
+def write_crash(error: BaseException) -> str:
+    """Write the trace of an unexpected error; returns a sentence that says where."""
+    trace = Redactor.from_environment().text("".join(traceback.format_exception(error)))
+    path = state_home() / "crashes" / f"{datetime.now().strftime('%Y%m%d-%H%M%S')}.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(trace)
+    except OSError:
+        return trace
+    return f"this is a mistake of faultload's own; the trace is in {path}"

@@ -1,0 +1,144 @@
+"""`faultload undo`: find what is still open on this machine, undo it, stop what a dead run left."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from faultload import reference
+from faultload.chaos.journal import OpenFault, readable_faults
+from faultload.chaos.undo import undo_all
+from faultload.chaos.warden import conductor_lives, end_processes, stop_injecting
+from faultload.errors import ExitCode, FaultloadError, InvalidInput, Mistake
+from faultload.host.state import read_json
+from faultload.platforms.base import names
+from faultload.record.directory import RunDirectory
+from faultload.spec.units import format_seconds
+
+
+def undo_leftovers(what: str | None, *, everything: bool, only_list: bool) -> ExitCode:
+    """Undo the open faults of a run, of a target, or of this machine; exit code 6 when something stays."""
+    if what is None and not everything and not only_list:
+        raise InvalidInput(
+            Mistake("name a run, a target id or a fault, or say --all", hint="--list shows what is open")
+        )
+    known, unreadable = readable_faults()
+    faults = _selected(known, what)
+    orphans = _orphans(what)
+    if only_list:
+        _print_list(faults, orphans, unreadable, details=what is not None)
+        return ExitCode.PASS
+    runs = {_run_of(fault) for fault in faults} | {run.path for run in _dead_runs(what)}
+    dead = [run for run in (RunDirectory(path) for path in sorted(runs)) if not conductor_lives(run)]
+    for run in dead:
+        stop_injecting(run)
+    left = undo_all(faults, "undo")
+    for fault in faults:
+        result = f"NOT undone: {_problem_of(fault)}" if fault in left else "undone"
+        click.echo(f"{fault.label} on {fault.target_id}: {result}")
+    stayed = [f"process {process.pid} did not end" for run in dead for process in end_processes(run)]
+    for target_id in orphans:
+        owner = reference.of_id(target_id)
+        stayed += [f"{one} did not end" for one in reference.stop(*owner)] if owner is not None else []
+        click.echo(f"{target_id}: stopped")
+    if not faults and not orphans:
+        click.echo("nothing is open")
+    if what is None or (not faults and not orphans):
+        stayed += unreadable
+    for one in stayed:
+        click.echo(one, err=True)
+    return ExitCode.NOT_UNDONE if left or stayed else ExitCode.PASS
+
+
+def _selected(known: Sequence[OpenFault], what: str | None) -> list[OpenFault]:
+    """The faults of a run, else of a target, else those that are called so: pause-web, pause-web#2."""
+    if what is None:
+        return list(known)
+    ways = (
+        [fault for fault in known if _run_of(fault) == Path(what).resolve()],
+        [fault for fault in known if fault.target_id == what],
+        [fault for fault in known if what in (fault.label, fault.entry["fault"], fault.fault_id)],
+    )
+    return next((found for found in ways if found), [])
+
+
+def _run_of(fault: OpenFault) -> Path:
+    """A fault's run directory, without symbolic links: `runs/latest` is one."""
+    return Path(fault.entry["run"]).resolve()
+
+
+def _problem_of(fault: OpenFault) -> str:
+    """What kept a fault from being undone, as undo wrote it."""
+    entry = read_json(fault.path) or {}
+    return str(entry.get("problem") or "it is still there") + "; `faultload undo` tries again"
+
+
+def _orphans(what: str | None) -> list[str]:
+    """Ids of reference systems that a run which died left up, or whose supervisor died."""
+    found = []
+    for name, platform in reference.everywhere():
+        state = reference.status(name, platform)
+        if state is None or (state.running and state.owner_alive is not False):
+            continue
+        path = Path(what) if what is not None else None
+        of_run = path is not None and (path / "run.json").is_file() and _started(path) == state.target_id
+        if what is None or what == state.target_id or of_run:
+            found.append(state.target_id)
+    return found
+
+
+def _started(path: Path) -> str | None:
+    info = RunDirectory(path).info() or {}
+    name = info.get("started_target")
+    return None if name is None else str(name)
+
+
+def _dead_runs(what: str | None) -> list[RunDirectory]:
+    if what is not None and (Path(what) / "run.json").is_file():
+        return [RunDirectory(Path(what).resolve())]
+    return []
+
+
+def _print_list(
+    faults: Sequence[OpenFault], orphans: Sequence[str], unreadable: Sequence[str], *, details: bool
+) -> None:
+    for fault in faults:
+        kind = fault.entry["request"]["kind"]
+        click.echo(f"{fault.label}  {kind}  {fault.state}  {names(fault.instances)}")
+        click.echo(f"    target {fault.target_id}\n    run    {fault.entry['run']}")
+        for name, text in _details(fault) if details else ():
+            click.echo(f"    {name:6} {text}")
+    for target_id in orphans:
+        click.echo(f"{target_id}  reference system left behind by a run that died")
+    for text in unreadable:
+        click.echo(text)
+    if not faults and not orphans and not unreadable:
+        click.echo("nothing is open")
+
+
+def _details(fault: OpenFault) -> Iterator[tuple[str, str]]:
+    """One fault in full: what was asked for, what undo would do, and what is seen of it now."""
+    request = fault.entry["request"]
+    asked = ", ".join(f"{name} {value}" for name, value in request["arguments"].items())
+    yield "asked", f"{asked}; {request['duration_s']:g} s, seed {request['seed']}"
+    yield "since", f"{_ago(fault)}, for {float(fault.entry['max_duration_s']):g} s at most"
+    for key, value in fault.plan.items():
+        if key != "private" and value not in (None, [], {}):
+            yield "before", f"{key}: {json.dumps(value)}"
+    try:
+        handler = fault.handler()
+        yield "undo", handler.undone_by or (type(handler).undo.__doc__ or "").strip() or "restores what was before"
+        sight = handler.gone(fault.instances, fault.plan)
+        yield "now", f"{'gone' if sight.seen else 'still there'}: {sight.what}"
+    except (FaultloadError, OSError) as error:
+        yield "now", f"cannot be looked at: {error}"
+
+
+def _ago(fault: OpenFault) -> str:
+    if math.isinf(fault.overdue_s):
+        return "before this machine was started again"
+    return f"{format_seconds(fault.overdue_s + float(fault.entry['max_duration_s']))} ago"

@@ -1,0 +1,1 @@
+"""Faults on databases: failover, switchover, replication, connections."""

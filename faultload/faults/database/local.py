@@ -1,0 +1,106 @@
+"""Faults on a local PostgreSQL cluster under Patroni: failover and switchover."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from faultload.errors import Refused
+from faultload.faults import makes
+from faultload.faults.database.cluster_fault import FailoverFault, SwitchoverFault
+from faultload.host.processes import ProcessId
+from faultload.platforms.base import Instance, Sight
+from faultload.platforms.databases.patroni import Member, api_port, members_of
+from faultload.platforms.local.processes import (
+    kill_all,
+    listeners,
+    process_of,
+    restart_plan,
+    sight_of_death,
+    start_again,
+)
+from faultload.spec.target import TargetFile
+
+_PATRONI = "patroni"
+
+
+def members(target: TargetFile, service: str) -> dict[str, Instance]:
+    """The postmasters of a declared cluster by the names of its members."""
+    return {instance.name: instance for instance in members_of(service, target.services[service].patroni or [])}
+
+
+@makes("failover_database", "local")
+class Failover(FailoverFault):
+    """SIGKILL for the leader's postmaster, with its Patroni when the mode is `member`."""
+
+    made_by = "SIGKILL for the leader's postmaster; mode `member`: for its Patroni first"
+    needs = "`patroni` URLs in the target file; the same user as the database, or root"
+    witnessed_by = "the very processes are gone"
+    undone_by = "what no supervisor brought back is started again; without a leader, the old one leads again"
+
+    def resolve(self) -> list[Instance]:
+        leader = self._leader()
+        ports = {leader.port: leader.name}
+        if self.mode == "member":
+            ports[api_port(leader)] = f"{leader.name} {_PATRONI}"
+        found = listeners(set(ports))
+        missing = [f"{name} (port {port})" for port, name in ports.items() if port not in found]
+        if missing:
+            raise Refused(f"no process of this machine was found for {', '.join(missing)}")
+        # the one that would start the other again goes first
+        order = sorted(ports, key=lambda port: port == leader.port)
+        return [
+            Instance(self.service, str(found[port].pid), found[port].started, ports[port], port) for port in order
+        ]
+
+    def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
+        plan = super().undo_plan(instances)
+        for instance in instances:
+            if instance.name.endswith(_PATRONI):
+                plan["restore"] = _as_started(process_of(instance))
+                plan["private"] = plan["restore"].pop("private")
+        return plan
+
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        kill_all(instances)
+
+    def witness(self, instances: Sequence[Instance]) -> Sight:
+        return sight_of_death(instances, "the leader is gone")
+
+    def _bring_back(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        port = next(one.port for one in instances if one.name.endswith(_PATRONI) and one.port is not None)
+        if not listeners({port}):
+            start_again({**plan["restore"], "private": plan["private"]})
+
+
+@makes("switchover_database", "local")
+class Switchover(SwitchoverFault):
+    """The leader hands over through Patroni's own API."""
+
+    def _instance(self, leader: Member) -> Instance:
+        found = listeners({leader.port}).get(leader.port)
+        if found is None:
+            raise Refused(f"no process of this machine was found for {leader.name} (port {leader.port})")
+        return Instance(self.service, str(found.pid), found.started, leader.name, leader.port)
+
+
+def _as_started(process: ProcessId) -> dict[str, Any]:
+    """A restart plan that also makes the user namespace again in which a process of ours runs unprivileged.
+
+    PostgreSQL refuses to run as root, and root can give it such a namespace instead of another user
+    (user_namespaces(7)). The namespace ends with its last process.
+    """
+    plan = restart_plan(process)
+    theirs = Path(f"/proc/{process.pid}/ns/user").readlink()
+    if theirs == Path("/proc/self/ns/user").readlink():
+        return plan
+    users = Path(f"/proc/{process.pid}/uid_map").read_text().split()
+    groups = Path(f"/proc/{process.pid}/gid_map").read_text().split()
+    unshare = shutil.which("unshare")
+    if len(users) != 3 or len(groups) != 3 or int(users[1]) != os.geteuid() or unshare is None:
+        raise Refused(f"process {process.pid} lives in a user namespace that could not be made again for undo")
+    prefix = [unshare, "--user", f"--map-user={users[0]}", f"--map-group={groups[0]}"]
+    return {**plan, "argv": [*prefix, plan["executable"], *plan["argv"][1:]], "executable": unshare}

@@ -1,0 +1,1 @@
+"""Faults that take disk bandwidth and space."""

@@ -1,0 +1,274 @@
+"""Faults on the links of a local target, through its link proxy: partition, latency, bandwidth, resets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from faultload.agents.probes import (
+    ASKABLE,
+    Probe,
+    close_all,
+    connects,
+    established,
+    more_than,
+    reachable,
+    round_trips,
+    silence_of,
+    together,
+    transfer_s,
+)
+from faultload.errors import Refused, TargetError
+from faultload.faults import makes, words
+from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
+from faultload.platforms.local.links import LinkProxy, Pair
+from faultload.spec import units
+from faultload.spec.target import TargetFile
+
+EXPIRY_MARGIN_S = 5.0
+NEEDS_PROXY = "a link proxy between the two services"
+
+
+class OnLink(PlatformFault):
+    """A fault that a link proxy makes on all pairs of one link, and ends by itself when its time is over."""
+
+    kind: ClassVar[str] = ""
+    needs = NEEDS_PROXY
+    undone_by = "the link proxy, which also ends it by itself 5 s after its duration"
+
+    def __init__(self, target: TargetFile, request: FaultRequest) -> None:
+        super().__init__(target, request)
+        self.link = str(request.arguments["link"])
+        declared = target.links.get(self.link)
+        if declared is None or declared.proxy is None:
+            raise Refused(f"link '{self.link}' has no link proxy in the target file")
+        self.proxy = LinkProxy(declared.proxy)
+        self._probes: list[Probe] = []
+
+    def gate(self) -> list[str]:
+        return open_faults_of(self.proxy, self.link, self.request.kind)
+
+    def resolve(self) -> list[Instance]:
+        pairs = self.proxy.listeners(self.link)
+        if not pairs:
+            raise Refused(f"link '{self.link}' has no instance pairs")
+        return [Instance(self.link, pair.name, 0.0, pair.name, pair.port) for pair in pairs]
+
+    def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
+        return {"proxy": self.proxy.url, "link": self.link, "id": self.request.fault_id}
+
+    def _pairs(self) -> list[Pair]:
+        return self.proxy.listeners(self.link)
+
+    def prepare(self, instances: Sequence[Instance]) -> None:
+        """Open a connection a pair before the fault: what is established must feel it too."""
+        self._probes = established(self._pairs())
+
+    def _parameters(self) -> dict[str, Any]:
+        return {}
+
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        expires_s = self.request.duration_s + EXPIRY_MARGIN_S
+        self.proxy.add(self.link, self.request.fault_id, self.kind, self._parameters(), expires_s)
+
+    def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        remove(str(plan["proxy"]), str(plan["link"]), str(plan["id"]))
+
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+        close_all(self._probes)
+        if not listens(self.proxy.url):
+            return Sight(True, "the link proxy has ended, and its faults with it")
+        return self._gone(self._pairs())
+
+    def _gone(self, pairs: list[Pair]) -> Sight:
+        closed = closed_of(pairs)
+        if closed:
+            return Sight(False, f"{self.link} does not answer: {', '.join(closed)}")
+        return Sight(True, f"{self.link} answers again ({len(pairs)} pairs)")
+
+
+@makes("partition", "local")
+class Partition(OnLink):
+    """Silent both ways; new connections do not complete and established ones stall."""
+
+    kind = "partition"
+    made_by = "the link proxy holds all bytes, FIN and RST, and keeps its accept queue full"
+    witnessed_by = "on every pair an older connection is silent for 1 s, and a new one does not complete in 1 s"
+
+    def _parameters(self) -> dict[str, Any]:
+        return {"mode": "drop", "on_heal": self.request.argument("on_heal", "deliver")}
+
+    def witness(self, instances: Sequence[Instance]) -> Sight:
+        pairs = self._pairs()
+        problems, older = silence_of(self._probes, pairs), len(self._probes)
+        close_all(self._probes)
+        if problems:
+            return Sight(False, problems[0])
+        what = f"{len(pairs)} pairs let no new connection complete"
+        return Sight(True, f"{what}, {older} established ones are silent")
+
+
+@makes("latency", "local")
+class Latency(OnLink):
+    """More time for each round trip."""
+
+    kind = "latency"
+    made_by = "a delay line in the link proxy, on the way from client to server"
+    witnessed_by = "to every pair a round trip takes at least half of `delay_ms` more than before"
+    _before: Mapping[str, float] = MappingProxyType({})
+
+    @property
+    def delay_s(self) -> float:
+        return float(self.request.arguments["delay_ms"]) / 1000
+
+    def _parameters(self) -> dict[str, Any]:
+        jitter_ms = float(self.request.argument("jitter_ms", 0.0))
+        return {"delay_ms": self.delay_s * 1000, "jitter_ms": jitter_ms}
+
+    def prepare(self, instances: Sequence[Instance]) -> None:
+        self._before = round_trips(self._pairs(), self.delay_s * 1000)
+
+    def witness(self, instances: Sequence[Instance]) -> Sight:
+        after = round_trips(self._pairs(), **self._parameters())
+        added = more_than(after, self._before)
+        if not added:
+            return Sight(False, "no round trip could be measured on the link")
+        what = f"a round trip takes {min(after.values()) * 1000:.1f} ms, {added[0] * 1000:.1f} ms more than before"
+        return Sight(added[0] >= self.delay_s / 2, what)
+
+    def _gone(self, pairs: list[Pair]) -> Sight:
+        """No more than half the delay longer than past the proxy."""
+        through = round_trips(pairs, **self._parameters())
+        direct = round_trips([_past(pair) for pair in pairs], self.delay_s * 1000)
+        added = more_than(through, direct)
+        if not added:
+            return super()._gone(pairs)
+        longest_ms = max(through.values()) * 1000
+        what = f"a round trip takes {longest_ms:.1f} ms, {added[-1] * 1000:.1f} ms more than past the proxy"
+        return Sight(added[-1] < max(self.delay_s / 2, 0.001), what)
+
+
+@makes("bandwidth", "local")
+class Bandwidth(OnLink):
+    """So many bytes a second, for all connections of a pair together, each way."""
+
+    kind = "bandwidth"
+    made_by = "the link proxy sends no faster, counted over all connections of a pair, each way"
+    witnessed_by = (
+        "a transfer of known size to each server takes at least half as much longer as the limit says "
+        "(HTTP and PostgreSQL, up to some MB a second)"
+    )
+    _before: Mapping[str, float | None]
+
+    @property
+    def bytes_per_s(self) -> int:
+        return units.size(self.request.arguments["bytes_per_s"])
+
+    @property
+    def _size(self) -> int:
+        """What the limit makes last 0.8 s, as far as it can be sent."""
+        return max(400, min(500_000, int(self.bytes_per_s * 0.8)))
+
+    def resolve(self) -> list[Instance]:
+        if self.bytes_per_s < 1:
+            raise Refused("bytes_per_s is at least 1: for none at all there is partition")
+        return super().resolve()
+
+    def _parameters(self) -> dict[str, Any]:
+        return {"bytes_per_s": self.bytes_per_s}
+
+    def _measure(self, pairs: list[Pair]) -> dict[str, float | None]:
+        timeout_s = 5.0 + 4 * self._size / self.bytes_per_s
+        times = together(lambda pair: transfer_s(pair, self._size, timeout_s), pairs)
+        return {pair.name: seconds for pair, seconds in zip(pairs, times, strict=True)}
+
+    def prepare(self, instances: Sequence[Instance]) -> None:
+        self._before = self._measure(self._pairs())
+
+    def witness(self, instances: Sequence[Instance]) -> Sight:
+        wanted, after = self._size / self.bytes_per_s, self._measure(self._pairs())
+        added = []
+        for name, seconds in after.items():
+            before = self._before.get(name)
+            if before is None or seconds is None:
+                return Sight(False, f"no transfer could be measured on {name}")
+            if wanted < max(0.05, before / 2):
+                return Sight(False, f"{self.bytes_per_s} bytes/s is more than a probe can fill on {name}")
+            added.append(seconds - before)
+        what = f"{self._size} bytes take at least {min(added):.2f} s more than before on each pair"
+        return Sight(min(added) >= wanted / 2, what)
+
+    def _gone(self, pairs: list[Pair]) -> Sight:
+        wanted, through = self._size / self.bytes_per_s, self._measure(pairs)
+        direct = self._measure([_past(pair) for pair in pairs])
+        compared = [(t, d) for name, t in through.items() if t is not None and (d := direct[name]) is not None]
+        if not compared:
+            return super()._gone(pairs)
+        longest = max(t - d for t, d in compared)
+        what = f"{self._size} bytes take at most {longest:.2f} s more than past the proxy"
+        return Sight(longest < max(wanted / 2, 0.05), what)
+
+
+@makes("reset_connections", "local")
+class ResetConnections(OnLink):
+    """Established connections are reset, once."""
+
+    kind = "reset_connections"
+    made_by = "the link proxy closes both ends of every established connection with RST"
+    witnessed_by = "every connection opened before was reset"
+    undone_by = "nothing to undo"
+
+    def witness(self, instances: Sequence[Instance]) -> Sight:
+        if not self._probes:
+            return Sight(False, "no connection could be opened before the fault")
+        alive = [probe.place.name for probe in self._probes if not probe.was_reset()]
+        count = len(self._probes)
+        close_all(self._probes)
+        if alive:
+            return Sight(False, f"still established: {', '.join(alive)}")
+        return Sight(True, f"{count} connections opened before were reset")
+
+
+def open_faults_of(proxy: LinkProxy, link: str, kind: str) -> list[str]:
+    """What is open on a link on the same layer as a fault of this kind."""
+    known = words()
+    for fault in proxy.links().get(link, {}).get("faults") or []:
+        other = known.get(str(fault.get("kind")))
+        if other is not None and other.one_shot:
+            continue  # it happened, and is over
+        if other is None or other.layer == known[kind].layer:
+            return [f"link '{link}' has an open fault already"]
+    return []
+
+
+def remove(proxy_url: str, link: str, fault_id: str) -> None:
+    """Undo a fault of a link; with the proxy process gone, its faults are gone, and a new one knows none."""
+    try:
+        LinkProxy(proxy_url).remove(link, fault_id)
+    except TargetError:
+        if listens(proxy_url):
+            raise
+
+
+def listens(proxy_url: str) -> bool:
+    """Whether a link proxy's control interface is there."""
+    host, _, port = proxy_url.removeprefix("http://").rstrip("/").partition(":")
+    return connects(Pair("control", host, int(port), "tcp", (host, int(port))))
+
+
+def closed_of(pairs: list[Pair]) -> list[str]:
+    """The pairs that are not as reachable as their servers are past the proxy."""
+    as_open = together(_as_open_as_past, pairs)
+    return [pair.name for pair, open_again in zip(pairs, as_open, strict=True) if not open_again]
+
+
+def _past(pair: Pair) -> Pair:
+    """The same question asked past the proxy."""
+    return replace(pair, host=pair.upstream[0], port=pair.upstream[1])
+
+
+def _as_open_as_past(pair: Pair) -> bool:
+    """Whether a pair is as reachable as its server is past the proxy: a dead server is nobody's partition."""
+    return reachable(pair) or (pair.protocol in ASKABLE and not reachable(_past(pair)) and connects(pair))

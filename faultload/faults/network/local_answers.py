@@ -1,0 +1,88 @@
+"""HTTP errors on a local link, answered by its link proxy in place of the server."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from faultload.agents.probes import Statuses, close_all, statuses, together
+from faultload.errors import Refused
+from faultload.faults import makes
+from faultload.faults.network.local import NEEDS_PROXY, OnLink
+from faultload.platforms.base import Instance, Sight
+from faultload.platforms.local.links import Pair
+
+_WITHIN_S = 5.0
+_UNLIKELY = 1e-4
+"""How improbable it may be that a share strikes none of the witness's requests."""
+
+
+@makes("http_error", "local")
+class HttpError(OnLink):
+    """A share of the requests, drawn by seed, gets an error from the proxy; the rest passes."""
+
+    kind = "http_error"
+    made_by = "the link proxy answers a share of the requests itself, drawn by seed, and passes the rest"
+    needs = f"{NEEDS_PROXY} that speak HTTP/1 in the clear"
+    witnessed_by = (
+        "of enough HEAD requests to each server, over older and new connections, `share` have the status, within "
+        "four standard deviations, and none had it before"
+    )
+    _before: Sequence[Statuses] = ()
+
+    @property
+    def share(self) -> float:
+        return float(self.request.argument("share", 1.0))
+
+    @property
+    def status(self) -> int:
+        return int(self.request.argument("status", 503))
+
+    @property
+    def _enough(self) -> int:
+        if self.share >= 1:
+            return 20
+        return min(2000, max(20, math.ceil(math.log(_UNLIKELY) / math.log(1 - self.share))))
+
+    def resolve(self) -> list[Instance]:
+        if not 400 <= self.status <= 599:
+            raise Refused(f"status {self.status} is no HTTP error: 400 to 599")
+        deaf = [pair.name for pair in self._pairs() if pair.protocol != "http"]
+        if deaf:
+            raise Refused(f"link '{self.link}' does not speak HTTP ({', '.join(deaf)})")
+        return super().resolve()
+
+    def _parameters(self) -> dict[str, Any]:
+        return {"share": self.share, "status": self.status, "seed": self.request.seed}
+
+    def prepare(self, instances: Sequence[Instance]) -> None:
+        super().prepare(instances)
+        self._before = together(lambda pair: statuses(pair, self.status, 5, _WITHIN_S), self._pairs())
+
+    def witness(self, instances: Sequence[Instance]) -> Sight:
+        pairs = self._pairs()
+        older = {probe.place.name: probe for probe in self._probes}
+
+        def ask(pair: Pair) -> Statuses:
+            return statuses(pair, self.status, self._enough, _WITHIN_S, older.get(pair.name))
+
+        seen = together(ask, pairs)
+        close_all(self._probes)
+        if any(one.with_status for one in self._before):
+            return Sight(False, f"{self.link} answered {self.status} before the fault too")
+        for pair, one in zip(pairs, seen, strict=True):
+            wanted = self.share * one.asked
+            spread = 4 * math.sqrt(wanted * (1 - self.share)) + (1 if self.share < 1 else 0)
+            if one.asked < min(20, self._enough) or not one.with_status or abs(one.with_status - wanted) > spread:
+                what = f"{one.with_status} of {one.asked} requests to {pair.name} were answered {self.status}"
+                return Sight(False, f"{what}, {wanted:.0f} would be its share")
+        struck, asked = sum(one.with_status for one in seen), sum(one.asked for one in seen)
+        return Sight(True, f"{struck} of {asked} requests over {len(pairs)} pairs were answered {self.status}")
+
+    def _gone(self, pairs: list[Pair]) -> Sight:
+        seen = together(lambda pair: statuses(pair, self.status, min(200, self._enough), _WITHIN_S / 2), pairs)
+        ours, asked = sum(one.by_proxy for one in seen), sum(one.asked for one in seen)
+        if not asked:
+            return super()._gone(pairs)
+        return Sight(ours == 0, f"{ours} of {asked} requests were answered by the link proxy")

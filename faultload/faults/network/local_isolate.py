@@ -1,0 +1,126 @@
+"""An instance cut off from all others: every pair of every declared link that it is an end of is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from faultload.agents.probes import Probe, close_all, established, reachable, silence_of, together
+from faultload.errors import Refused
+from faultload.faults import makes
+from faultload.faults.network.local import EXPIRY_MARGIN_S, NEEDS_PROXY, closed_of, listens, open_faults_of, remove
+from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight, choose, names
+from faultload.platforms.local.links import LinkProxy, Pair
+from faultload.platforms.local.processes import instances_of
+from faultload.spec.target import TargetFile
+
+_KIND = "partition"
+
+
+@makes("isolate", "local")
+class Isolate(PlatformFault):
+    """The pairs of an instance, both where it is the client and where it is the server."""
+
+    made_by = "the link proxies hold all bytes of the pairs that the instance is an end of"
+    needs = f"{NEEDS_PROXY}, for every link of the service, whose pairs name their `client` and `server`"
+    witnessed_by = "every pair of the instance is silent as in a partition, and every other pair answers as before"
+    undone_by = "the link proxies, which also end it by themselves 5 s after its duration"
+
+    def __init__(self, target: TargetFile, request: FaultRequest) -> None:
+        super().__init__(target, request)
+        self.service = str(request.arguments["service"])
+        self.links = {
+            name: LinkProxy(link.proxy)
+            for name, link in target.links.items()
+            if self.service in name.split(" -> ") and link.proxy is not None
+        }
+        if not self.links:
+            raise Refused(f"service '{self.service}' is an end of no link with a link proxy")
+        self._probes: list[Probe] = []
+        self._others: list[Pair] = []
+
+    def gate(self) -> list[str]:
+        return [one for link, proxy in self.links.items() for one in open_faults_of(proxy, link, _KIND)]
+
+    def resolve(self) -> list[Instance]:
+        chosen = choose(self.request, self.service, instances_of(self.target, self.service))
+        pairs = [pair for found in self._pairs(chosen).values() for pair in found]
+        for instance in chosen:
+            name = self._end(instance)
+            if not any(name in self._ends(pair) for pair in pairs):
+                raise Refused(
+                    f"no pair of {', '.join(map(repr, self.links))} is known to be of {instance.label}: name it "
+                    f"as `client` or `server` ('{name}') in the link proxy's configuration"
+                )
+        return chosen
+
+    def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
+        cut = [
+            {"proxy": self.links[link].url, "link": link, "pairs": [pair.name for pair in pairs]}
+            for link, pairs in self._pairs(instances).items()
+        ]
+        return {"id": self.request.fault_id, "cut": cut}
+
+    def prepare(self, instances: Sequence[Instance]) -> None:
+        """A connection a pair that is to be cut; and which of the others answer now."""
+        mine = self._pairs(instances)
+        self._probes = established([pair for pairs in mine.values() for pair in pairs])
+        cut = {(link, pair.name) for link, pairs in mine.items() for pair in pairs}
+        others = [
+            pair
+            for link, proxy in self.links.items()
+            for pair in proxy.listeners(link)
+            if (link, pair.name) not in cut
+        ]
+        reached = together(reachable, others)
+        self._others = [pair for pair, open_now in zip(others, reached, strict=True) if open_now]
+
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        expires_s = self.request.duration_s + EXPIRY_MARGIN_S
+        for cut in plan["cut"]:
+            proxy = LinkProxy(str(cut["proxy"]))
+            proxy.add(str(cut["link"]), str(plan["id"]), _KIND, {"mode": "drop"}, expires_s, cut["pairs"])
+
+    def witness(self, instances: Sequence[Instance]) -> Sight:
+        pairs = [pair for found in self._pairs(instances).values() for pair in found]
+        problems, older = silence_of(self._probes, pairs), len(self._probes)
+        close_all(self._probes)
+        reached = together(reachable, self._others)
+        harmed = [pair.name for pair, well in zip(self._others, reached, strict=True) if not well]
+        if problems or harmed:
+            return Sight(False, problems[0] if problems else f"others are cut off too: {', '.join(harmed)}")
+        silent = f"{names(instances)}: {len(pairs)} pairs let no new connection complete, {older} established"
+        return Sight(True, f"{silent} ones are silent; {len(self._others)} other pairs answer")
+
+    def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        for cut in plan["cut"]:
+            remove(str(cut["proxy"]), str(cut["link"]), str(plan["id"]))
+
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+        close_all(self._probes)
+        pairs = [
+            pair
+            for cut in plan["cut"]
+            if listens(str(cut["proxy"]))
+            for pair in LinkProxy(str(cut["proxy"])).listeners(str(cut["link"]))
+            if pair.name in cut["pairs"]
+        ]
+        closed = closed_of(pairs)
+        if closed:
+            return Sight(False, f"still cut off: {', '.join(closed)}")
+        return Sight(True, f"{len(pairs)} pairs of {names(instances)} answer again")
+
+    def _end(self, instance: Instance) -> str:
+        return f"{self.service}:{instance.port or instance.id}"
+
+    def _ends(self, pair: Pair) -> set[str | None]:
+        return {pair.client, pair.server}
+
+    def _pairs(self, instances: Sequence[Instance]) -> dict[str, list[Pair]]:
+        """The pairs of instances by link; links without any are left out."""
+        wanted = {self._end(instance) for instance in instances}
+        found = {
+            link: [pair for pair in proxy.listeners(link) if wanted & self._ends(pair)]
+            for link, proxy in self.links.items()
+        }
+        return {link: pairs for link, pairs in found.items() if pairs}

@@ -1,0 +1,1 @@
+"""Faults on processes: kill, terminate, restart, pause, scale."""

@@ -1,0 +1,1 @@
+"""Faults that take processor time and memory."""

@@ -1,0 +1,177 @@
+"""Stress beside local instances: processor time and memory, taken by processes with a time-out of their own."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from faultload.agents.stress import cgroups
+from faultload.agents.stress.stressor import MEMORY_FLOOR, available_memory
+from faultload.errors import Refused
+from faultload.faults import makes
+from faultload.faults.network.local import EXPIRY_MARGIN_S
+from faultload.faults.process.local import OnService
+from faultload.faults.stress import stressors
+from faultload.host.processes import ProcessId
+from faultload.platforms.base import Instance, Sight, names
+from faultload.platforms.local.processes import process_of
+from faultload.spec import units
+
+_LOOK_S = 1.0
+_ROOM_IN_CGROUP = 16 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where instances share processors: those that they may use, and their control group where it is joined."""
+
+    cpus: frozenset[int]
+    cgroup_of: int | None
+    limit: float | None
+
+
+class Stress(OnService):
+    """A fault made by stressor processes that are found again by the id of their fault."""
+
+    undone_by = "ending the stressors of this very fault, which also end by themselves 5 s after its duration"
+
+    @property
+    def mark(self) -> str:
+        return stressors.mark_of(self.request.fault_id)
+
+    def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
+        return {"mark": self.mark}
+
+    def _start(self, what: str, arguments: Sequence[str], cgroup: int | None = None) -> None:
+        stressors.start(what, self.mark, self.request.duration_s + EXPIRY_MARGIN_S, arguments, cgroup)
+
+    def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        stressors.stop(str(plan["mark"]))
+
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+        left = stressors.running(str(plan["mark"]))
+        if left:
+            return Sight(False, f"{len(left)} stressor processes still run")
+        return Sight(True, "no stressor of this fault runs any more")
+
+
+@makes("cpu_stress", "local")
+class CpuStress(Stress):
+    """Busy processes on the processors that the instances may use."""
+
+    made_by = "busy processes on the processors that the instances may use, in their control groups where joined"
+    needs = "nothing; root puts the stressors into the instances' control groups, where their limits count too"
+    witnessed_by = "over 1 s the stressors run, or wait for a processor that others have, half as long as asked for"
+
+    @property
+    def load(self) -> float:
+        return float(self.request.argument("load", 1.0))
+
+    def _workers(self, place: _Place) -> int:
+        return int(self.request.argument("workers", len(place.cpus)))
+
+    def _places(self, instances: Sequence[Instance]) -> list[_Place]:
+        """One for all instances that share processors and control group: they are stressed together."""
+        found: dict[Any, _Place] = {}
+        for instance in instances:
+            pid = int(instance.id)
+            try:
+                cpus = frozenset(os.sched_getaffinity(pid))
+            except ProcessLookupError:
+                raise Refused(f"{instance.label} has ended meanwhile") from None
+            if stressors.joinable(pid, "cpu"):
+                key: Any = (cpus, *cgroups.folders(pid, "cpu"))
+                found.setdefault(key, _Place(cpus, pid, cgroups.cpu_limit(pid)))
+            else:
+                found.setdefault(cpus, _Place(cpus, None, None))
+        return list(found.values())
+
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        for place in self._places(instances):
+            cpus = ",".join(str(cpu) for cpu in sorted(place.cpus))
+            wanted = ["--workers", str(self._workers(place)), "--load", str(self.load), "--cpus", cpus]
+            self._start("cpu", wanted, place.cgroup_of)
+
+    def witness(self, instances: Sequence[Instance]) -> Sight:
+        places = self._places(instances)
+        processes = stressors.running(self.mark)
+        if not processes:
+            return Sight(False, "no stressor runs")
+        before, started = _spent_s(processes), time.monotonic()
+        time.sleep(_LOOK_S)
+        used, waited = (now - then for now, then in zip(_spent_s(processes), before, strict=True))
+        lasted = time.monotonic() - started
+        wanted = sum(self._share_of(place) for place in places)
+        got, asked = used / lasted, (used + waited) / lasted
+        what = f"the stressors use {got:.2f} and compete for {asked:.2f} of {wanted:.2f} processors"
+        return Sight(asked >= wanted / 2 and got >= wanted / 50, what)
+
+    def _share_of(self, place: _Place) -> float:
+        """Processors' worth of time that the stressors of a place can have, next to nothing else."""
+        most = min(self._workers(place) * self.load, float(len(place.cpus)))
+        # a limit is shared with the instances that it was made for
+        return most if place.limit is None else min(most, place.limit / 2)
+
+
+def _spent_s(processes: Sequence[ProcessId]) -> tuple[float, float]:
+    """Seconds that processes ran, and that they waited for a processor: the kernel counts both in schedstat."""
+    ran = waited = 0
+    for process in processes:
+        with suppress(OSError):
+            fields = Path(f"/proc/{process.pid}/schedstat").read_text().split()
+            ran, waited = ran + int(fields[0]), waited + int(fields[1])
+    return ran / 1e9, waited / 1e9
+
+
+@makes("memory_stress", "local")
+class MemoryStress(Stress):
+    """Memory taken and touched, a process for each instance; never so much that the machine runs short."""
+
+    made_by = "a process for each instance that takes memory and touches it each second"
+    needs = (
+        "512 MiB of memory that stay available; root puts the stressors into the instances' control groups, where "
+        "their limits count too"
+    )
+    witnessed_by = "nine tenths of the memory are resident in the stressors"
+
+    @property
+    def size(self) -> int:
+        return units.size(self.request.arguments["bytes"])
+
+    def resolve(self) -> list[Instance]:
+        if self.size < 1:
+            raise Refused("bytes is above 0")
+        return super().resolve()
+
+    def prepare(self, instances: Sequence[Instance]) -> None:
+        """Refuse what the machine or a control group cannot spare."""
+        wanted, free = self.size * len(instances), available_memory()
+        if free - wanted < MEMORY_FLOOR:
+            raise Refused(
+                f"memory_stress of {wanted >> 20} MiB in all would leave {max(0, free - wanted) >> 20} MiB "
+                f"available, {MEMORY_FLOOR >> 20} MiB must stay"
+            )
+        for instance in instances:
+            room = cgroups.memory_room(int(instance.id)) if self._joins(instance) else None
+            if room is not None and room - self.size < _ROOM_IN_CGROUP:
+                raise Refused(f"the control group of {instance.label} has room for {room >> 20} MiB only")
+        self._free_before = free
+
+    def _joins(self, instance: Instance) -> bool:
+        return stressors.joinable(int(process_of(instance).pid), "memory")
+
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        for instance in instances:
+            cgroup = int(instance.id) if self._joins(instance) else None
+            self._start("memory", ["--bytes", str(self.size)], cgroup)
+
+    def witness(self, instances: Sequence[Instance]) -> Sight:
+        held, wanted = stressors.resident_bytes(stressors.running(self.mark)), self.size * len(instances)
+        dropped = self._free_before - available_memory()
+        what = f"{held >> 20} of {wanted >> 20} MiB are resident beside {names(instances)}"
+        return Sight(held >= 0.9 * wanted, f"{what}; {dropped >> 20} MiB less are available than before")

@@ -1,0 +1,1 @@
+"""Recording clients, one file a protocol."""

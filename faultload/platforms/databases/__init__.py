@@ -1,0 +1,1 @@
+"""PostgreSQL and Patroni, wherever they run."""

@@ -1,0 +1,1 @@
+"""Targets that are processes of this machine."""

@@ -1,0 +1,1 @@
+"""The run directory: the one package that knows its files."""

@@ -1,0 +1,196 @@
+"""The tables of a run directory: live Arrow streams that survive a crash, and what they hold."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from faultload.record.directory import Redactor
+
+_INT64, _FLOAT, _TEXT = pa.int64(), pa.float64(), pa.string()
+
+SCHEMAS: Mapping[str, pa.Schema] = {
+    "samples": pa.schema(
+        [
+            ("intended_ns", _INT64),
+            ("started_ns", _INT64),
+            ("service_us", _INT64),
+            ("request", _TEXT),
+            ("journey", _TEXT),
+            ("variant", _TEXT),
+            ("outcome", _TEXT),
+            ("status", pa.int16()),
+            ("bytes", pa.int32()),
+        ]
+    ),
+    "iterations": pa.schema(
+        [
+            ("intended_ns", _INT64),
+            ("ended_ns", _INT64),
+            ("waited_us", _INT64),
+            ("slip_us", _INT64),
+            ("journey", _TEXT),
+            ("variant", _TEXT),
+            ("outcome", _TEXT),
+        ]
+    ),
+    "observations": pa.schema(
+        [("t_ns", _INT64), ("name", _TEXT), ("value", _FLOAT), ("journey", _TEXT), ("variant", _TEXT)]
+    ),
+    "writes": pa.schema([("t_ns", _INT64), ("key", _TEXT), ("state", _TEXT)]),
+    "metrics": pa.schema(
+        [("t_ns", _INT64), ("service", _TEXT), ("instance", _TEXT), ("name", _TEXT), ("value", _FLOAT)]
+    ),
+}
+"""Columns by table. `writes` is the write ledger: state `attempted` or `acknowledged`, at `t_ns`."""
+
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+
+
+def stem(table: str, worker: int | None) -> str:
+    """The file name of a table without its ending; `metrics` has one writer, the others one a worker."""
+    return table if worker is None else f"{table}-{worker}"
+
+
+class TableWriter:
+    """Appends batches to one live table; every batch is whole on disk or, after a crash, left out."""
+
+    def __init__(self, folder: Path, table: str, worker: int | None = 0) -> None:
+        self.schema = SCHEMAS[table]
+        self.path = folder / f"{stem(table, worker)}.arrows"
+        self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 - closed by close()
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        self._buffer = io.BytesIO()
+        self._writer = pa.ipc.new_stream(self._buffer, self.schema, options=options)
+        # keys of the write ledger are looked up again: they stay as they are
+        self._redactor = Redactor(()) if table == "writes" else Redactor.from_environment()
+        self._flush()
+
+    def write(self, columns: Mapping[str, Any]) -> None:
+        """Append rows, given as a sequence or array a column; a text column may be (codes, names)."""
+        arrays = [self._array(columns[field.name], field.type) for field in self.schema]
+        if len(arrays[0]):
+            self._writer.write_batch(pa.record_batch(arrays, schema=self.schema))
+            self._flush()
+
+    def _array(self, values: Any, kind: pa.DataType) -> pa.Array:
+        if isinstance(values, tuple):
+            codes, names = values
+            return pa.array(self._clean(names), kind).take(pa.array(codes, pa.int32()))
+        return pa.array(self._clean(values) if kind == _TEXT else values, kind)
+
+    def _clean(self, texts: Sequence[str | None]) -> Sequence[str | None]:
+        if not self._redactor.knows_secrets:
+            return texts
+        return [None if text is None else self._redactor.text(text) for text in texts]
+
+    def _flush(self) -> None:
+        data = self._buffer.getvalue()
+        self._buffer.seek(0)
+        self._buffer.truncate()
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) :]
+
+    def close(self) -> None:
+        if not self._file.closed:
+            self._writer.close()
+            self._flush()
+            self._file.close()
+
+
+class TableTail:
+    """Reads what was appended to a live table since the last look; a torn last batch waits for the next."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+        self._schema: pa.Schema | None = None
+
+    def read(self) -> pa.Table | None:
+        """New rows since the last call, or None while there is none (or no file)."""
+        batches = list(self.batches())
+        return pa.Table.from_batches(batches, self._schema) if batches else None
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """New batches since the last call, one at a time."""
+        try:
+            size = self.path.stat().st_size
+            if size <= self._offset:
+                return
+            with open(self.path, "rb") as file:
+                file.seek(self._offset)
+                while (message := self._message(file, size)) is not None:
+                    batch = None
+                    try:
+                        if self._schema is None:
+                            self._schema = pa.ipc.read_schema(message)
+                        else:
+                            batch = pa.ipc.read_record_batch(message, self._schema)
+                    except (OSError, pa.ArrowInvalid):
+                        return
+                    self._offset = file.tell()
+                    if batch is not None:
+                        yield batch
+        except FileNotFoundError:
+            return
+
+    @staticmethod
+    def _message(file: io.BufferedReader, size: int) -> pa.Message | None:
+        start = file.tell()
+        head = file.read(8)
+        file.seek(start)
+        if len(head) < 8 or head == _END_OF_STREAM:
+            return None
+        if start + 8 + int.from_bytes(head[4:8], "little") > size:
+            return None
+        try:
+            return pa.ipc.read_message(file)
+        except (OSError, EOFError, pa.ArrowInvalid):
+            return None
+
+
+def _live(path: Path) -> pa.Table | None:
+    return TableTail(path).read()
+
+
+def files(folder: Path, table: str) -> list[Path]:
+    """The files of a table, sealed and live, in order of worker."""
+    found = [folder / f"{table}.parquet", folder / f"{table}.arrows"]
+    found += sorted(folder.glob(f"{table}-*.parquet")) + sorted(folder.glob(f"{table}-*.arrows"))
+    sealed = {path.stem for path in found if path.suffix == ".parquet" and path.exists()}
+    return [path for path in found if path.exists() and (path.suffix == ".parquet" or path.stem not in sealed)]
+
+
+def read(folder: Path, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows of a table over its workers, from Parquet or live streams; empty when there is none.
+
+    Raises OSError or pyarrow.ArrowInvalid when a sealed file is damaged.
+    """
+    schema = SCHEMAS[table]
+    if columns is not None:
+        schema = pa.schema([schema.field(name) for name in columns])
+    parts = []
+    for path in files(folder, table):
+        part = pq.read_table(path) if path.suffix == ".parquet" else _live(path)
+        if part is not None:
+            parts.append(part.select(schema.names).cast(schema))
+    return pa.concat_tables(parts) if parts else schema.empty_table()
+
+
+def texts(column: pa.ChunkedArray) -> tuple[np.ndarray[Any, np.dtype[np.int32]], list[str | None]]:
+    """A text column as codes and names; a missing text has code -1."""
+    encoded = column.unify_dictionaries().combine_chunks().dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+    return codes, encoded.dictionary.to_pylist()
+
+
+def numbers(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    """A numeric column as one array."""
+    return np.asarray(column.combine_chunks().to_numpy(zero_copy_only=False))

@@ -1,0 +1,1 @@
+"""Starts, watches and stops a reference system on any platform."""

@@ -1,0 +1,1 @@
+"""What reference systems are made of."""

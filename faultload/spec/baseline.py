@@ -1,0 +1,38 @@
+"""What a scenario declares of a healthy baseline: its latency limit, its error share, its availability target."""
+
+from __future__ import annotations
+
+from faultload.spec.objective import Objective
+from faultload.spec.scenario import Scenario
+
+DEFAULT_SLO = 0.999
+
+
+def declared_limits(scenario: Scenario, profile: str) -> tuple[float | None, float, float | None]:
+    """Latency limit in seconds with its quantile, and the error share, that the objectives declare for baseline.
+
+    Only objectives over all requests count; the tightest of several.
+    """
+    limits: list[tuple[float, float]] = []
+    shares: list[float] = []
+    for objective in _baseline_objectives(scenario, profile):
+        term, target = objective.term, objective.target.value
+        if term.quantile is not None and term.subject == "latency" and float(term.quantile) >= 0.9:
+            limits.append((target, float(term.quantile)))
+        elif term.name == "availability":
+            shares.append(1.0 - target)
+        elif term.name == "error_rate":
+            shares.append(target)
+    limit, quantile = min(limits, default=(None, 0.99))
+    return limit, quantile, min(shares, default=None)
+
+
+def _baseline_objectives(scenario: Scenario, profile: str) -> list[Objective]:
+    found = [spec.parsed for spec in scenario.objectives_in(profile)]
+    return [one for one in found if one.phase in ("baseline", None, "all") and not one.term.filters]
+
+
+def declared_slo(scenario: Scenario, profile: str) -> float:
+    """The availability target for alerts and budgets: the declared one, else 99.9 %."""
+    share = declared_limits(scenario, profile)[2]
+    return DEFAULT_SLO if share is None or not 0 < share < 1 else 1.0 - share

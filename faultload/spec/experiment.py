@@ -1,0 +1,196 @@
+"""An experiment file as far as faultload reads it: which fault, on what, with which configuration."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from faultload.errors import InvalidInput, Mistake
+from faultload.faults import words
+from faultload.spec.vocabulary import FaultWord
+from faultload.spec.yamlfile import Document, load
+
+ACTIONS_MODULE = "faultload.chaos.actions"
+_VARIABLE = re.compile(r"\$\{([^}]+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One experiment: a fault word with its arguments after the configuration was filled in."""
+
+    file: Path
+    title: str
+    word: FaultWord
+    arguments: Mapping[str, Any]
+    duration_s: float
+
+    @property
+    def service(self) -> str | None:
+        value = self.arguments.get("service", self.word.default_service)
+        return None if value is None else str(value)
+
+    @property
+    def link(self) -> str | None:
+        value = self.arguments.get("link")
+        return None if value is None else str(value)
+
+
+Place = tuple[Document, Sequence[str | int]]
+"""Where a scenario's `with:` stands: mistakes in its values are reported there."""
+
+
+def read_experiment(
+    file: Path, variables: Mapping[str, Any] | None = None, given_at: Place | None = None
+) -> Experiment:
+    """Read an experiment file, with a scenario's `with:` (at `given_at`) laid over its configuration.
+
+    Raises InvalidInput with every mistake that `chaos run` would find too late.
+    """
+    document = load(file, expand=False)
+    return _Reader(document, dict(variables or {}), given_at).experiment()
+
+
+class _Reader:
+    def __init__(self, document: Document, variables: Mapping[str, Any], given_at: Place | None) -> None:
+        self.document = document
+        self.data: Mapping[str, Any] = document.data
+        self.variables = variables
+        self.given_at = given_at
+        self.mistakes: list[Mistake] = []
+        self.own = self._own_configuration()
+        self.values = {**self.own, **variables}
+
+    def experiment(self) -> Experiment:
+        self._check_variables()
+        injected = self._inject()
+        self._check_undone(injected)
+        duration = self._duration()
+        if self.mistakes:
+            raise InvalidInput(self.mistakes)
+        assert injected is not None
+        title = str(self.data.get("title", self.document.file.stem))
+        return Experiment(self.document.file, title, *injected, duration)
+
+    def _wrong(self, path: Sequence[str | int], message: str, hint: str | None = None) -> None:
+        self.mistakes.append(self.document.mistake(path, message, hint))
+
+    def _wrong_variable(self, name: str | None, message: str, hint: str | None = None) -> None:
+        """A mistake in `with:`, reported where it was written."""
+        document, path = self.given_at or (self.document, ("configuration",))
+        path = path if name is None else (*path, name)
+        self.mistakes.append(document.mistake(path, message, hint))
+
+    def _own_configuration(self) -> dict[str, Any]:
+        configuration = self.data.get("configuration") or {}
+        if not isinstance(configuration, dict):
+            self._wrong(("configuration",), "must be a mapping")
+            return {}
+        return {name: value for name, value in configuration.items() if not isinstance(value, dict)}
+
+    def _check_variables(self) -> None:
+        configuration = self.data.get("configuration") or {}
+        for name in self.variables:
+            if name not in configuration:
+                hint = f"it has: {', '.join(map(str, configuration))}" if configuration else None
+                self._wrong_variable(name, f"the configuration of {self.document.file.name} has no '{name}'", hint)
+
+    def _duration(self) -> float:
+        duration = self.values.get("duration_s")
+        number = isinstance(duration, int | float) and not isinstance(duration, bool)
+        if number and 0 < float(str(duration)) < math.inf:
+            return float(str(duration))
+        message = "duration_s must be a number of seconds above 0"
+        if "duration_s" in self.variables:
+            self._wrong_variable("duration_s", message)
+        else:
+            self._wrong(("configuration", "duration_s"), message)
+        return 0.0
+
+    def _inject(self) -> tuple[FaultWord, dict[str, Any]] | None:
+        method = self.data.get("method")
+        if not isinstance(method, list) or not method:
+            self._wrong(("method",), "an experiment needs a method with one inject action")
+            return None
+        found = None
+        held = False
+        before = len(self.mistakes)
+        for index, activity in enumerate(method):
+            module, name = _function(activity)
+            if module != ACTIONS_MODULE:
+                continue
+            path: tuple[str | int, ...] = ("method", index, "provider")
+            if name == "hold":
+                held = True
+            elif name not in words():
+                self._wrong((*path, "func"), f"unknown fault '{name}'", f"known: {', '.join(words())}")
+            elif found is not None:
+                self._wrong((*path, "func"), "an experiment injects one fault")
+            else:
+                found = words()[name], self._arguments(activity, words()[name], path)
+        if found is None and len(self.mistakes) == before:
+            hint = f"an action with module {ACTIONS_MODULE} and func: {', '.join(words())}"
+            self._wrong(("method",), "this method injects no fault", hint)
+        if not held:
+            hint = f"add an action with module {ACTIONS_MODULE}, func hold"
+            self._wrong(("method",), "the method does not hold the fault", hint)
+        return found
+
+    def _arguments(self, activity: Any, word: FaultWord, path: Sequence[str | int]) -> dict[str, Any]:
+        """An inject action's arguments with all values filled in; mistakes that `with:` made are reported there."""
+        written = _written(activity)
+        own = word.mistakes({key: _filled(value, self.own) for key, value in written.items()})
+        arguments = {key: _filled(value, self.values) for key, value in written.items()}
+        for text in word.mistakes(arguments):
+            if text in own:
+                self._wrong((*path, "arguments"), text)
+            else:
+                self._wrong_variable(None, text)
+        return arguments
+
+    def _check_undone(self, injected: tuple[FaultWord, dict[str, Any]] | None) -> None:
+        runtime = self.data.get("runtime")
+        rollbacks = runtime.get("rollbacks") if isinstance(runtime, dict) else None
+        if not isinstance(rollbacks, dict) or rollbacks.get("strategy") != "always":
+            hint = "add: runtime: {rollbacks: {strategy: always}}"
+            self._wrong(("runtime",), "rollbacks must always run", hint)
+        activities = self.data.get("rollbacks")
+        undone = [
+            _written(activity).get("fault")
+            for activity in (activities if isinstance(activities, list) else [])
+            if _function(activity) == (ACTIONS_MODULE, "undo")
+        ]
+        if not undone:
+            hint = f"add a rollback with module {ACTIONS_MODULE}, func undo"
+            self._wrong(("rollbacks",), "nothing undoes the fault", hint)
+        elif injected is not None:
+            name = injected[1].get("fault", injected[0].name)
+            if name not in [_filled(value, self.values) for value in undone]:
+                self._wrong(("rollbacks",), f"nothing undoes '{name}'", f"func undo, arguments: {{fault: {name}}}")
+
+
+def _function(activity: Any) -> tuple[str, str]:
+    """Module and function of an action of Python; empty where there is none."""
+    provider = activity.get("provider") if isinstance(activity, dict) else None
+    if not isinstance(provider, dict):
+        return "", ""
+    return str(provider.get("module", "")), str(provider.get("func", ""))
+
+
+def _written(activity: Any) -> Mapping[str, Any]:
+    """The arguments of an action as written; none where they are no mapping."""
+    arguments = activity["provider"].get("arguments")
+    return arguments if isinstance(arguments, dict) else {}
+
+
+def _filled(value: Any, values: Mapping[str, Any]) -> Any:
+    """Configuration values put in place, as Chaos Toolkit does it: a lone `${x}` keeps its type."""
+    if not isinstance(value, str):
+        return value
+    whole = _VARIABLE.fullmatch(value)
+    if whole is not None:
+        return values.get(whole.group(1), value)
+    return _VARIABLE.sub(lambda match: str(values.get(match.group(1), match.group(0))), value)

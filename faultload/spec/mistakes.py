@@ -1,0 +1,79 @@
+"""pydantic's errors as mistakes in a file, with line, key and a hint."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from faultload.errors import InvalidInput, Mistake
+from faultload.spec.yamlfile import Document
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class MistakeAt(ValueError):
+    """A mistake that a validator of a model found in one of its parts."""
+
+    def __init__(self, path: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def mistakes_of(model: type[M], document: Document) -> M:
+    """Validate a document against a model. Raises InvalidInput with all its mistakes."""
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        raise InvalidInput([_mistake(model, document, item) for item in error.errors()]) from None
+
+
+def _mistake(model: type[BaseModel], document: Document, item: Any) -> Mistake:
+    cause = item.get("ctx", {}).get("error")
+    path = (*_path_in(document, item["loc"]), *(cause.path if isinstance(cause, MistakeAt) else ()))
+    message = str(item["msg"]).removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    hint = None
+    if item["type"] == "extra_forbidden":
+        known = _fields_at(model, item["loc"][:-1])
+        close = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
+        message = "unknown key"
+        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}" if known else None
+    elif item["type"] == "missing":
+        message = "this key is missing"
+        path = (*path, str(item["loc"][-1])) if path[-1:] != (item["loc"][-1],) else path
+    elif item["type"] == "string_pattern_mismatch":
+        message = f"{item['input']!r} is not allowed here (it must match {item['ctx']['pattern']})"
+    return document.mistake(path, message, hint)
+
+
+def _path_in(document: Document, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """The part of pydantic's location that exists in the file (unions add steps of their own)."""
+    path: tuple[str | int, ...] = ()
+    place: Any = document.data
+    for part in loc:
+        if (isinstance(place, dict) and part in place) or (isinstance(place, list) and isinstance(part, int)):
+            place = place[part]  # type: ignore[index]
+        else:
+            continue
+        path = (*path, part)
+    return path
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
+    """The keys that a model knows at a location."""
+    current: type[BaseModel] | None = model
+    for part in loc:
+        if current is None or isinstance(part, int):
+            continue
+        field = next((f for n, f in current.model_fields.items() if part in (n, f.alias)), None)
+        if field is not None:
+            current = _model_in(field.annotation)
+    return [] if current is None else [f.alias or n for n, f in current.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for arg in get_args(annotation) if (found := _model_in(arg)) is not None), None)

@@ -1,0 +1,238 @@
+"""The target file: the system under test, its services and links, and what may be done to them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from faultload.errors import InvalidInput, Mistake
+from faultload.spec import units
+from faultload.spec.mistakes import MistakeAt, mistakes_of
+from faultload.spec.yamlfile import Document, load
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+PROTECTED_BY_DEFAULT = ("kube-system", "prod*")
+
+
+class Model(BaseModel):
+    """A part of a target file: frozen, and an unknown key is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _share(value: object) -> float:
+    found = units.share(value)
+    if not 0 < found <= 1:
+        raise ValueError(f"{value!r} is not a share such as 50%")
+    return found
+
+
+Share = Annotated[float, BeforeValidator(_share), WithJsonSchema({"type": "string", "examples": ["50%"]})]
+
+
+class Service(Model):
+    """Where a service's instances are found, by platform, and how one is known to be ready.
+
+    local: `command` (exact argv; `{port}` stands for the instance's port), `port` and `count` or `ports`,
+    `pids`, or `patroni` URLs for a database. docker: `compose` (a service of the target's `project`) or
+    `labels`. kubernetes: `selector`, in `namespace` or the target's; `container` where a pod has several.
+    `port` is then the port inside the container or pod. `health` is a path that an instance with a port answers
+    with 200 when it is ready; without it a container's own health check or a pod's readiness counts.
+    """
+
+    command: list[str] | None = None
+    port: Port | None = None
+    ports: list[Port] | None = None
+    count: Annotated[int, Field(ge=1)] | None = None
+    pids: list[int] | None = None
+    patroni: list[str] | None = None
+    dsn: str | None = None
+    health: str | None = None
+    min_ready: Annotated[int, Field(ge=0)] | None = None
+    compose: str | None = None
+    labels: dict[str, str] | None = None
+    namespace: str | None = None
+    selector: str | None = None
+    container: str | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Service:
+        if self.port is not None and self.ports is not None:
+            raise MistakeAt(("ports",), "give port and count, or ports, not both")
+        if self.ports is not None and self.count not in (None, len(self.ports)):
+            raise MistakeAt(("count",), f"count is {self.count}, but there are {len(self.ports)} ports")
+        if self.pids is not None and self.command is not None:
+            raise MistakeAt(("pids",), "give command or pids, not both")
+        return self
+
+    @property
+    def declared(self) -> int:
+        """How many instances there should be."""
+        if self.pids is not None:
+            return len(self.pids)
+        if self.patroni is not None:
+            return len(self.patroni)
+        return self.count or len(self.ports or [0])
+
+    @property
+    def instance_ports(self) -> list[int | None]:
+        """The port of each declared instance, None where none is declared."""
+        if self.ports is not None:
+            return list(self.ports)
+        if self.port is not None:
+            return [self.port + index for index in range(self.declared)]
+        return [None] * self.declared
+
+
+class Link(Model):
+    """A link between two services.
+
+    local: the control URL of a link proxy. docker and kubernetes: the server's `port` inside its containers
+    (that of the service when left out), and what it speaks, so that a probe can ask it something.
+    """
+
+    proxy: str | None = None
+    port: Port | None = None
+    protocol: Literal["http", "postgres", "tcp"] | None = None
+
+
+class Guard(Model):
+    """How much of a service a fault may touch at once."""
+
+    max_instances: Annotated[int, Field(ge=1)] | None = None
+    max_share: Share | None = None
+
+
+class TargetFile(Model):
+    """A target as declared; see `read_target`.
+
+    A docker or kubernetes target without an `id` gets that of the engine or cluster when it is used.
+    """
+
+    id: str = ""
+    name: str
+    platform: Literal["local", "docker", "kubernetes", "external"]
+    url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    project: str | None = None
+    """docker: the compose project."""
+    context: str | None = None
+    """kubernetes: the context of the kubeconfig; its current one when left out."""
+    namespace: str | None = None
+    """kubernetes: of every service that names none."""
+    helper_namespace: str | None = None
+    """kubernetes: where privileged helper pods may run; beside the service when left out."""
+    network: Literal["helper", "policy"] = "helper"
+    """kubernetes: partitions by a helper in the pod's network, or by a NetworkPolicy that the cluster enforces."""
+    services: dict[str, Service] = {}
+    links: dict[str, Link] = {}
+    allow: list[str] = []
+    protected: list[str] = []
+    guard: Guard = Guard()
+
+    @model_validator(mode="after")
+    def _whole(self) -> TargetFile:
+        if not self.id and self.platform in ("local", "external"):
+            if self.url is None:
+                raise MistakeAt(("id",), "a target without a url needs an id")
+            object.__setattr__(self, "id", id_of_url(self.url))
+        for name in self.links:
+            ends = name.split(" -> ")
+            if len(ends) != 2:
+                raise MistakeAt(("links", name), "a link is written as 'client -> server'")
+            missing = [end for end in ends if end not in self.services]
+            if missing:
+                raise MistakeAt(("links", name), f"there is no service '{missing[0]}' in this file")
+        return self
+
+    def namespace_of(self, service: str) -> str | None:
+        """The Kubernetes namespace of a service."""
+        return self.services[service].namespace or self.namespace
+
+    def is_protected(self, name: str) -> bool:
+        """Whether a service or namespace must never be touched."""
+        return any(fnmatch(name, pattern) for pattern in (*PROTECTED_BY_DEFAULT, *self.protected))
+
+    def to_json(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude_none=True, exclude={"guard"}) | {
+            "guard": {
+                key: value if key != "max_share" else f"{value * 100!r}%"
+                for key, value in self.guard.model_dump(exclude_none=True).items()
+            }
+        }
+
+
+def id_of_url(url: str) -> str:
+    """The target id of a plain URL: scheme, host and port."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{parts.hostname}:{port}"
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL's host is this machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_target(file: Path) -> TargetFile:
+    """Read a target file. Raises InvalidInput with every mistake."""
+    document = load(file)
+    target = mistakes_of(TargetFile, document)
+    mistakes = list(_platform_mistakes(target, document))
+    if mistakes:
+        raise InvalidInput(mistakes)
+    return target
+
+
+def _platform_mistakes(target: TargetFile, document: Document) -> list[Mistake]:
+    mistakes = []
+    for name, service in target.services.items():
+        path = ("services", name)
+        ways = (service.command, service.pids, service.patroni, service.port, service.ports)
+        if target.platform == "local" and all(way is None for way in ways):
+            hint = "give command, port, ports, pids or patroni"
+            mistakes.append(document.mistake(path, "nothing says which processes are this service", hint))
+        placeholder = any("{port}" in part for part in service.command or [])
+        if placeholder and service.port is None and service.ports is None:
+            hint = "add port: the first instance's port"
+            mistakes.append(
+                document.mistake((*path, "command"), "{port} stands for a port, but none is given", hint)
+            )
+        if target.platform == "docker" and service.compose is None and service.labels is None:
+            hint = "give compose (with the target's project) or labels"
+            mistakes.append(document.mistake(path, "nothing says which containers are this service", hint))
+        if target.platform == "docker" and service.compose is not None and target.project is None:
+            hint = "add project: the compose project, as `docker compose ls` shows it"
+            mistakes.append(document.mistake((*path, "compose"), "a compose service needs a project", hint))
+        if target.platform == "kubernetes" and service.selector is None:
+            hint = "give selector, such as app=api"
+            mistakes.append(document.mistake(path, "nothing says which pods are this service", hint))
+        if target.platform == "kubernetes" and target.namespace_of(name) is None:
+            hint = "add namespace, here or for the whole target"
+            mistakes.append(document.mistake(path, "this service has no namespace", hint))
+    for name, link in target.links.items():
+        if target.platform == "local" and link.proxy is None:
+            hint = "proxy: http://127.0.0.1:PORT"
+            mistakes.append(document.mistake(("links", name), "a local link needs a link proxy", hint))
+    return mistakes
+
+
+def target_from_json(value: Mapping[str, Any]) -> TargetFile:
+    """A target as `TargetFile.to_json` wrote it."""
+    return TargetFile.model_validate(value)
+
+
+def external(url: str) -> TargetFile:
+    """A target of which only the URL is known: it can be loaded, but no fault can touch it."""
+    return TargetFile(id=id_of_url(url), name=urlsplit(url).hostname or url, platform="external", url=url)

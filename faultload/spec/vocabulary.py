@@ -1,0 +1,270 @@
+"""The words for faults: their arguments and what each may be given; the same on every platform."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from faultload.spec import units
+
+Kind = Literal["text", "count", "whole", "share", "number", "size", "choice"]
+Layer = Literal["process", "network", "answers", "names", "database", "cpu", "memory", "disk", "node", "clock"]
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a fault word.
+
+    `count` is a whole number from 1, `whole` from 0, `share` above 0 and at most 1, `number` not negative,
+    `size` bytes as a number or as text such as 256MB. `default` is what the actions pass on when nothing is
+    given; None leaves the choice to the platform.
+    """
+
+    kind: Kind
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    default: Any = None
+    what: str = ""
+
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with a value, or None."""
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if self.kind == "text":
+            return None if isinstance(value, str) and value else "must be a name"
+        if self.kind == "choice":
+            return None if value in self.choices else f"must be one of {', '.join(self.choices)}"
+        if self.kind == "count":
+            return None if whole and value >= 1 else "must be a whole number of at least 1"
+        if self.kind == "whole":
+            return None if whole and value >= 0 else "must be a whole number that is not negative"
+        if self.kind == "share":
+            return None if number and 0 < value <= 1 else "must be above 0 and at most 1"
+        if self.kind == "size":
+            try:
+                units.size(value)
+            except ValueError as error:
+                return str(error)
+            return None
+        return None if number and 0 <= value < math.inf else "must be a number that is not negative"
+
+
+COMMON = {
+    "fault": Argument("text", what="a name for the fault; the word when left out"),
+    "duration_s": Argument("number", what="how long at most; the experiment's `duration_s` when left out"),
+    "seed": Argument("number", what="makes the choice of instances repeatable; the experiment's when left out"),
+}
+"""What every word takes."""
+SERVICE = {"service": Argument("text", True, what="which service")}
+SELECTION = {
+    **SERVICE,
+    "count": Argument("count", what="how many of its instances; one when neither is given"),
+    "share": Argument("share", what="or which share of them, rounded down, at least one"),
+}
+"""Arguments of a word that acts on some instances of a service."""
+LINK = {"link": Argument("text", True, what="which link, as `client -> server`")}
+DATABASE = {"service": Argument("text", default="db", what="which database")}
+
+
+@dataclass(frozen=True, slots=True)
+class FaultWord:
+    """A word of the vocabulary: what it does and which arguments it takes.
+
+    `one_shot` faults happen once and are over by themselves: undo restores only what did not come back.
+    `layer` says what the fault works on: two open faults on one service or link and layer never overlap.
+    """
+
+    name: str
+    what: str
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
+    one_shot: bool = False
+    layer: Layer = "process"
+
+    @property
+    def default_service(self) -> str | None:
+        """The service that is meant when none is named."""
+        service = self.arguments.get("service")
+        return None if service is None else service.default
+
+    @property
+    def selects(self) -> bool:
+        """Whether the fault touches some instances of a service, so that the guard counts them."""
+        return "count" in self.arguments
+
+    def mistakes(self, given: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the arguments of an activity."""
+        known = {**self.arguments, **COMMON}
+        found = [f"{self.name} needs '{name}'" for name, arg in known.items() if arg.required and name not in given]
+        for name, value in given.items():
+            if name not in known:
+                found.append(f"{self.name} takes no '{name}' (known: {', '.join(known)})")
+            elif value is not None and (problem := known[name].problem(value)):
+                found.append(f"{name} {problem}, not {value!r}")
+        if self.selects and given.get("count") is not None and given.get("share") is not None:
+            found.append("give count or share, not both")
+        return found
+
+    def filled(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The word's own arguments with their defaults, as a fault is asked for; those left open are left out."""
+        values = {
+            name: argument.default if given.get(name) is None else given[name]
+            for name, argument in self.arguments.items()
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    def places(self, given: Mapping[str, Any]) -> frozenset[str]:
+        """What the fault acts on: its link, or its service."""
+        link = given.get("link")
+        if link is not None:
+            return frozenset({str(link)})
+        service = given.get("service") or self.default_service
+        return frozenset() if service is None else frozenset({str(service)})
+
+
+def collide(one: FaultWord, given: Mapping[str, Any], other: FaultWord, other_given: Mapping[str, Any]) -> bool:
+    """Whether two faults act on the same layer of the same service or link: such never overlap.
+
+    A fault of a service's links and one of a single link with that service at an end are of the same place.
+    """
+    if one.layer != other.layer:
+        return False
+    mine, theirs = one.places(given), other.places(other_given)
+    ends = {end for place in (*mine, *theirs) if " -> " in place for end in place.split(" -> ")}
+    return bool(mine & theirs) or bool(ends & (mine ^ theirs))
+
+
+WORDS = (
+    FaultWord("kill", "SIGKILL; the target's own supervisor brings it back", SELECTION, one_shot=True),
+    FaultWord(
+        "terminate",
+        "SIGTERM, and SIGKILL after `grace_s`",
+        {**SELECTION, "grace_s": Argument("number", default=10.0, what="seconds to end in order")},
+        one_shot=True,
+    ),
+    FaultWord("restart", "stopped and started again by faultload", SELECTION, one_shot=True),
+    FaultWord("pause", "frozen: it holds its connections and answers nothing", SELECTION),
+    FaultWord(
+        "scale",
+        "fewer or more instances",
+        {**SERVICE, "to": Argument("whole", True, what="how many instances there are meanwhile")},
+    ),
+    FaultWord(
+        "partition",
+        "both ways silent, for new and established connections",
+        {
+            **LINK,
+            "on_heal": Argument(
+                "choice", choices=("deliver", "reset"), default="deliver", what="what becomes of held bytes"
+            ),
+        },
+        layer="network",
+    ),
+    FaultWord("isolate", "every declared link of an instance silent, both ways", SELECTION, layer="network"),
+    FaultWord(
+        "latency",
+        "`delay_ms` more for each round trip",
+        {
+            **LINK,
+            "delay_ms": Argument("number", True, what="more for a round trip"),
+            "jitter_ms": Argument("number", default=0.0, what="give or take"),
+        },
+        layer="network",
+    ),
+    FaultWord(
+        "loss",
+        "a share of a link's packets is dropped, each way",
+        {**LINK, "share": Argument("share", True, what="of the packets")},
+        layer="network",
+    ),
+    FaultWord(
+        "bandwidth",
+        "at most `bytes_per_s` over a link, each way",
+        {**LINK, "bytes_per_s": Argument("size", True, what="bytes a second, each way")},
+        layer="network",
+    ),
+    FaultWord("reset_connections", "established connections reset, once", LINK, one_shot=True, layer="network"),
+    FaultWord("dns_failure", "an instance's name look-ups find nobody", SELECTION, layer="names"),
+    FaultWord(
+        "http_error",
+        "a share of a link's requests is answered with an error instead",
+        {
+            **LINK,
+            "share": Argument("share", default=1.0, what="of the requests"),
+            "status": Argument("count", default=503, what="the HTTP status that is answered"),
+        },
+        layer="answers",
+    ),
+    FaultWord(
+        "failover_database",
+        "the leader dies: its postmaster, or the whole member with its Patroni",
+        {
+            **DATABASE,
+            "mode": Argument(
+                "choice", choices=("postmaster", "member"), default="postmaster", what="what of it dies"
+            ),
+        },
+        one_shot=True,
+        layer="database",
+    ),
+    FaultWord(
+        "switchover_database",
+        "the leader hands over in order",
+        {**DATABASE, "candidate": Argument("text", what="to whom; the cluster chooses when left out")},
+        one_shot=True,
+        layer="database",
+    ),
+    FaultWord("pause_replication", "the standbys stop replaying", DATABASE, layer="database"),
+    FaultWord(
+        "exhaust_connections",
+        "a share of the connections that the leader has left is taken",
+        {**DATABASE, "share": Argument("share", default=1.0, what="of the free connections")},
+        layer="database",
+    ),
+    FaultWord(
+        "cpu_stress",
+        "processor time is taken beside the instances",
+        {
+            **SELECTION,
+            "workers": Argument("count", what="busy processes; one a processor when left out"),
+            "load": Argument("share", default=1.0, what="how busy each is"),
+        },
+        layer="cpu",
+    ),
+    FaultWord(
+        "memory_stress",
+        "memory is taken beside the instances, and touched",
+        {**SELECTION, "bytes": Argument("size", True, what="how much for each instance, such as 256MB")},
+        layer="memory",
+    ),
+    FaultWord(
+        "io_stress",
+        "the disk is written to and synced without pause",
+        {
+            **SELECTION,
+            "workers": Argument("count", default=1, what="writing processes"),
+            "path": Argument("text", what="the folder to write in; where the instance lives when left out"),
+        },
+        layer="disk",
+    ),
+    FaultWord(
+        "fill_disk",
+        "the disk is filled, down to a floor that stays free",
+        {
+            **SELECTION,
+            "floor": Argument("size", True, what="bytes that stay free, such as 1GB"),
+            "path": Argument(
+                "text", what="the folder whose disk is filled; where the instance lives when left out"
+            ),
+        },
+        layer="disk",
+    ),
+    FaultWord("drain_node", "the node of an instance takes no pods, and those it has leave", SERVICE, layer="node"),
+    FaultWord(
+        "clock_skew",
+        "an instance's clock is wrong",
+        {**SELECTION, "offset_s": Argument("number", True, what="how far ahead")},
+        layer="clock",
+    ),
+)

@@ -1,0 +1,195 @@
+"""A load in steps: which steady rates met an SLO, the capacity that they bracket, and the curve through them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from faultload.record.measured import Measured
+from faultload.spec.objective import LATENCIES, Objective
+from faultload.spec.scenario import ObjectiveSpec
+from faultload.verdict.evaluate import estimate
+from faultload.verdict.evidence import Evidence
+from faultload.verdict.phases import Phases, Span
+from faultload_analysis.capacity import Bracket, Step, capacity_bracket
+from faultload_analysis.usl import UslFit, usl_fit
+from faultload_analysis.verdict import Estimate, Verdict, decide, worst
+
+SETTLING = 0.1
+"""The first tenth of a step is left out: queues are still filling."""
+
+SHORTEST_S = 2.0
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a stepped run says of capacity. `usl` None: no curve could be drawn, `usl_why` says why.
+
+    `limit_s`, `quantile`: of the latency that the SLO asks for first, None without one.
+    """
+
+    bracket: Bracket
+    users: tuple[float, ...]
+    usl: UslFit | None
+    usl_why: str
+    limit_s: float | None
+    quantile: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As `verdict.json` holds it; rates per second, times in seconds."""
+        steps = [step for level in self.bracket.levels for step in level.steps]
+        found: dict[str, Any] = {
+            "bracket": [self.bracket.low_per_s, self.bracket.high_per_s],
+            "state": str(self.bracket.state.value),
+            "why": self.bracket.why,
+            "steps": [
+                {
+                    "offered": step.offered_per_s,
+                    "achieved": step.achieved_per_s,
+                    "users": users,
+                    "verdict": str(step.judged),
+                    "n": step.n,
+                    "latency_s": None if step.latency is None else step.latency.value,
+                    "why": step.why,
+                }
+                for step, users in zip(steps, self.users, strict=True)
+            ],
+            "usl": None,
+            "usl_why": self.usl_why,
+        }
+        if self.usl is not None:
+            peak = self.usl.peak()
+            found["usl"] = {
+                "alpha": self.usl.alpha,
+                "beta": self.usl.beta,
+                "gamma": self.usl.gamma,
+                "peak_users": [peak.users.value, peak.users.low, peak.users.high],
+                "peak_throughput": peak.throughput_per_s,
+                "peak": str(peak.state.value),
+            }
+        return found
+
+
+def step_spans(measured: Measured, spans: Sequence[Span]) -> list[Span]:
+    """The steady part of every stage of constant level that no fault or recovery touches."""
+    disturbed = [span for span in spans if span.name.split(":")[0] in ("fault", "recovery")]
+    found = []
+    for index, stage in enumerate(measured.stages, start=1):
+        steady = stage.kind in ("hold", "step") and stage.low == stage.high > 0
+        begin = measured.load_start_s + stage.start_s + SETTLING * stage.duration_s
+        end = min(measured.load_start_s + stage.end_s, measured.load_end_s)
+        touched = any(span.start < end and begin < span.end for span in disturbed)
+        if steady and not touched and end - begin >= SHORTEST_S:
+            found.append(Span(f"step:{index}", begin, end))
+    return found
+
+
+def with_steps(measured: Measured, phases: Phases) -> Phases:
+    """The phases with the steps of the load as further names that `during` may select."""
+    return replace(phases, steps=step_spans(measured, phases.spans))
+
+
+def step_objectives(phases: Phases, slo: Sequence[Objective]) -> Iterator[Objective]:
+    """Every objective of an SLO during every step."""
+    for span in phases.steps:
+        for one in slo:
+            yield replace(one, phase=span.name)
+
+
+def slo_of(spec: ObjectiveSpec, others: Sequence[ObjectiveSpec]) -> list[Objective]:
+    """What a rate must meet for a capacity objective: its own `slo`, or what the scenario asks of requests."""
+    if spec.parsed_slo:
+        return spec.parsed_slo
+    usual = (one.parsed for one in others)
+    return [one for one in usual if one.of_requests and one.phase in (None, "baseline", "all")]
+
+
+def capacity_of(evidence: Evidence, slo: Sequence[Objective]) -> Capacity | str:
+    """The capacity under an SLO; a sentence where the run has no steps to tell it from."""
+    spans = evidence.phases.steps
+    if not slo:
+        return "capacity needs an `slo`, or objectives on latency, availability or error rate"
+    if len({_level(evidence.measured, span) for span in spans}) < 2:
+        return "capacity needs at least two steps of constant load without faults"
+    begun, ended, spent = _iterations_in(evidence.measured, spans)
+    dropped = _dropped_in(evidence.measured, spans)
+    steps = []
+    for i, span in enumerate(spans):
+        lasted = span.duration_s
+        due = (begun[i] + dropped[i]) / lasted
+        achieved = ended[i] / lasted
+        decisions = [
+            decide(one.operator, one.target.value, found, fmt=one.target.format, subject=str(one.term))
+            for one in slo
+            for found in [estimate(evidence, replace(one, phase=span.name))]
+        ]
+        verdict = worst(decision.verdict for decision in decisions)
+        open_model = evidence.measured.info.get("load", {}).get("model") != "closed"
+        seconds = evidence.phases.seconds(span.name)
+        spoiled = evidence.spoiled is not None and evidence.spoiled.unfit(seconds) != ""
+        latency = _latency(evidence, slo, span)
+        steps.append(
+            Step(
+                offered_per_s=_level(evidence.measured, span) if open_model else max(achieved, 1e-9),
+                achieved_per_s=achieved,
+                verdict=verdict,
+                healthy=not spoiled,
+                n=evidence.requests(span.name),
+                why="; ".join(one.why for one in decisions if one.verdict is verdict is not Verdict.PASS),
+                due_per_s=max(due, 1e-9) if open_model else None,
+                latency=latency,
+            )
+        )
+    bracket = capacity_bracket(steps)
+    # the bracket has the steps in order of rate
+    users_of = {id(step): spent[i] / spans[i].duration_s for i, step in enumerate(steps)}
+    users = tuple(users_of[id(step)] for level in bracket.levels for step in level.steps)
+    valid = [step for step in steps if step.judged is not Verdict.INVALID and step.achieved_per_s > 0]
+    usl: UslFit | None = None
+    why = ""
+    try:
+        usl = usl_fit([users_of[id(step)] for step in valid], [step.achieved_per_s for step in valid])
+    except ValueError as error:
+        why = str(error)
+    first = _first_quantile(slo)
+    limit, quantile = (None, None) if first is None else (first.target.value, float(first.term.quantile or 0))
+    return Capacity(bracket, users, usl, why, limit, quantile)
+
+
+def _level(measured: Measured, span: Span) -> float:
+    return measured.stages[int(span.name.removeprefix("step:")) - 1].low
+
+
+def _first_quantile(slo: Sequence[Objective]) -> Objective | None:
+    return next((one for one in slo if one.term.subject in LATENCIES and one.term.quantile), None)
+
+
+def _latency(evidence: Evidence, slo: Sequence[Objective], span: Span) -> Estimate | None:
+    """The judged latency quantile of a step; None when the SLO has none."""
+    one = _first_quantile(slo)
+    return None if one is None else estimate(evidence, replace(one, phase=span.name))
+
+
+def _iterations_in(measured: Measured, spans: Sequence[Span]) -> tuple[list[int], list[int], list[float]]:
+    """By span: iterations that were due in it and began, those that ended in it, and user-seconds spent in it."""
+    begun, ended, spent = [0] * len(spans), [0] * len(spans), [0.0] * len(spans)
+    for part in measured.record.iterations():
+        started = part.intended_s + part.waited_s + part.slip_s
+        for i, span in enumerate(spans):
+            begun[i] += int(np.count_nonzero((part.intended_s >= span.start) & (part.intended_s < span.end)))
+            ended[i] += int(np.count_nonzero((part.ended_s >= span.start) & (part.ended_s < span.end)))
+            overlap = np.minimum(part.ended_s, span.end) - np.maximum(started, span.start)
+            spent[i] += float(np.maximum(overlap, 0.0).sum())
+    return begun, ended, spent
+
+
+def _dropped_in(measured: Measured, spans: Sequence[Span]) -> list[int]:
+    dropped = [0] * len(spans)
+    for part in measured.record.samples():
+        due = part.intended_s[part.outcome.equal("dropped")]
+        for i, span in enumerate(spans):
+            dropped[i] += int(np.count_nonzero((due >= span.start) & (due < span.end)))
+    return dropped

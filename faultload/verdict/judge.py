@@ -1,0 +1,375 @@
+"""From the record of a run and its scenario to a verdict: arrays to faultload_analysis, results to verdict.json."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from faultload.errors import ExitCode
+from faultload.record.directory import RunDirectory
+from faultload.record.measured import FaultTimes, Measured, read_measured
+from faultload.spec.baseline import declared_limits
+from faultload.spec.objective import Objective, parse_objective
+from faultload.spec.scenario import ObjectiveSpec, scenario_from_run
+from faultload.spec.units import Quantity
+from faultload.verdict.capacity import Capacity, capacity_of, slo_of, step_objectives, with_steps
+from faultload.verdict.evaluate import budget_of, estimate
+from faultload.verdict.evidence import Evidence
+from faultload.verdict.overview import Offered, Overview, OverviewBuilder
+from faultload.verdict.phases import Phases, phases_of
+from faultload.verdict.recoveries import by_fault, overloads_of, recoveries_of
+from faultload.verdict.spoilage import spoilage
+from faultload.verdict.writes import recovery_points, write_counts
+from faultload_analysis.capacity import capacity_estimate
+from faultload_analysis.generator import Spoiled, offered_achieved
+from faultload_analysis.latency import summary
+from faultload_analysis.overload import Overload
+from faultload_analysis.production import availability_estimate
+from faultload_analysis.recovery import Recovery
+from faultload_analysis.verdict import Verdict, decide, no_data, worst
+
+_EXIT = {
+    Verdict.PASS: ExitCode.PASS,
+    Verdict.FAIL: ExitCode.FAIL,
+    Verdict.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
+    Verdict.INVALID: ExitCode.INVALID,
+}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A judged run: what verdict.json holds, and what a report draws from."""
+
+    verdict: dict[str, Any]
+    measured: Measured
+    phases: Phases
+    recoveries: Mapping[str, Recovery]
+    spoiled: Spoiled
+    overview: Overview
+    capacity: Capacity | None = None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return ExitCode(self.verdict["exit_code"])
+
+
+def judge(run: RunDirectory) -> Judgement:
+    """Judge a run from its raw files; the same files give the same verdict."""
+    measured = read_measured(run)
+    scenario = scenario_from_run(measured.info)
+    profile = str(measured.info.get("profile", "full"))
+    specs = scenario.objectives_in(profile)
+    recoveries = recoveries_of(measured, scenario, profile)
+    phases = with_steps(measured, phases_of(measured, recoveries))
+    glance = OverviewBuilder(measured, phases)
+    offered = glance.read_iterations()
+    parsed = [spec.parsed for spec in specs]
+    spoiled = spoilage(measured, offered.slips, parsed, phases, declared_limits(scenario, profile)[0])
+    evidence = Evidence(
+        measured,
+        phases,
+        recoveries,
+        spoiled,
+        overloads=overloads_of(measured, scenario, profile),
+        failure_rates={one.name: one.failure_rate for one in scenario.faults if one.failure_rate is not None},
+    )
+    slos = {at: slo_of(spec, specs) for at, spec in enumerate(specs) if spec.parsed.term.name == "capacity"}
+    stepped = [one for slo in slos.values() for one in step_objectives(phases, slo)]
+    evidence.gather([*parsed, *stepped], readers=[glance.add])
+    overview = glance.finish()
+    capacities = {at: capacity_of(evidence, slo) for at, slo in slos.items()}
+    ran = offered.begun > 0 or bool(measured.health)
+    objectives = [_objective(evidence, spec, capacities.get(at), ran=ran) for at, spec in enumerate(specs)]
+    points = recovery_points(run, measured)
+    invalid = invalid_reasons(measured, begun=offered.begun, dropped=overview.dropped)
+    partial = _cut_short(measured)
+    verdict = worst(Verdict(one["verdict"]) for one in objectives)
+    if invalid:
+        verdict = Verdict.INVALID
+    elif partial and verdict is Verdict.PASS:
+        verdict = Verdict.INCONCLUSIVE
+    result = {
+        "verdict": str(verdict),
+        "exit_code": int(_exit_code(measured, verdict)),
+        "name": scenario.name,
+        "profile": profile,
+        "scaled": measured.info.get("scaled", {}),
+        "reasons": [*invalid, *([partial] if partial else [])],
+        "objectives": objectives,
+        "faults": [
+            _fault(fault, recoveries.get(fault.label), points.get(fault.label)) for fault in measured.faults
+        ],
+        "overloads": [_overload(name, one) for name, one in evidence.overloads.items()],
+        "budgets": _budgets(evidence, specs),
+        "writes": _writes(measured),
+        "generator": _generator(measured, spoiled, offered, overview.dropped),
+        "requests": _requests(overview),
+        **_capacity(capacities.values()),
+        **_production(evidence),
+    }
+    found = next((one for one in capacities.values() if isinstance(one, Capacity)), None)
+    return Judgement(result, measured, phases, recoveries, spoiled, overview, found)
+
+
+def _objective(
+    evidence: Evidence, spec: ObjectiveSpec, capacity: Capacity | str | None, *, ran: bool
+) -> dict[str, Any]:
+    objective = spec.parsed
+    unit = objective.target
+    if capacity is None:
+        found = estimate(evidence, objective)
+    else:
+        found = no_data(capacity) if isinstance(capacity, str) else capacity_estimate(capacity.bracket)
+    untrusted = _untrusted(evidence, objective) if ran else "the load did not run"
+    decision = decide(
+        objective.operator,
+        unit.value,
+        found,
+        fmt=unit.format,
+        subject=_subject(objective),
+        untrusted="" if objective.term.name == "lost_writes" else untrusted,
+    )
+    return {
+        "objective": spec.objective,
+        "verdict": str(decision.verdict),
+        "estimate": _shown(unit, found.value),
+        "interval": [_shown(unit, found.low), _shown(unit, found.high)],
+        "unit": unit.unit,
+        "n": found.n,
+        "n_eff": None if found.n_eff is None else round(found.n_eff, 1),
+        "phase": objective.phase,
+        "why": decision.why,
+        "method": found.method,
+        "target": _shown(unit, unit.value),
+        "operator": objective.operator,
+        "name": spec.name,
+        "critical": spec.critical,
+        "weight": spec.weight,
+        "dimension": spec.dimension,
+    }
+
+
+def _shown(unit: Quantity, value: float | None) -> float | None:
+    if value is None or math.isnan(value):
+        return None
+    return unit.shown(value) if math.isfinite(value) else value
+
+
+def _subject(objective: Objective) -> str:
+    text = str(objective.term)
+    if objective.term.quantile is not None:
+        text = f"P{objective.term.name[1:]} of {text.partition('(')[2][:-1]}"
+    return text if objective.phase is None else f"{text} during {objective.phase}"
+
+
+def _untrusted(evidence: Evidence, objective: Objective) -> str:
+    """Why the generator makes this objective unfit to be judged; empty when it is fit."""
+    spoiled = evidence.spoiled
+    if spoiled is None or objective.term.name == "capacity":
+        return ""  # each step of a capacity is judged by itself
+    if objective.term.name not in ("ttr", "ttd", "mttr"):
+        return spoiled.unfit(evidence.phases.seconds(objective.phase))
+    for label, one in evidence.recoveries.items():
+        named = objective.term.subject in ("", label.rpartition("#")[0])
+        if not named or one.impact_at_s is None:
+            continue
+        end = one.recovered_at_s if one.recovered_at_s is not None else one.impact_at_s + (one.censored_s or 0.0)
+        if spoiled.any_in(one.impact_at_s, end):
+            causes = "; ".join(spoiled.reasons)
+            return f"the load generator was the limit while {label} had its impact ({causes})"
+    return ""
+
+
+def invalid_reasons(measured: Measured, *, begun: int, dropped: int) -> list[str]:
+    """Why the measurement as a whole cannot be trusted; empty when it can. Iterations begun, and slots dropped."""
+    reasons = []
+    for fault in measured.faults:
+        if fault.injected_at is not None and fault.witnessed is not True:
+            what = fault.witness_what or "no witness looked"
+            reasons.append(f"{fault.label} was not witnessed: {what}")
+        if fault.state == "UNDO_FAILED":
+            reasons.append(f"{fault.label} could not be undone: {fault.gone_what}")
+        elif fault.still_open:
+            reasons.append(f"{fault.label} was never undone")
+    for one in measured.missing:
+        label, log = f"{one['fault']}#{one['k']}", f"logs/{one['process']}.log"
+        reasons.append(f"{label} was never injected, and nothing of ours says why: see {log}")
+    missing = _missing_slots(measured, begun + dropped)
+    if missing:
+        reasons.append(missing)
+    for what in ("conductor_hung", "lost_worker"):
+        note = measured.note(what)
+        if note is not None:
+            reasons.append(str(note.get("text", what)))
+    failed = next((e for e in measured.of_kind("process") if e.get("state") == "failed"), None)
+    if failed is not None:
+        reasons.append(f"{failed.get('process')} failed: {failed.get('why', 'see its log')}")
+    return reasons
+
+
+def _missing_slots(measured: Measured, recorded: int) -> str | None:
+    """Slots that an orderly worker offered and that left neither an iteration nor a dropped sample."""
+    totals = [event for event in measured.of_kind("note") if event.get("what") == "slots"]
+    if not totals or measured.info.get("load", {}).get("model") == "closed":
+        return None
+    offered = sum(int(event["offered"]) for event in totals)
+    if len(totals) == int(measured.info["load"].get("workers", 1)) and recorded < offered:
+        return f"{offered - recorded} of {offered} offered slots are missing from the record"
+    return None
+
+
+def _cut_short(measured: Measured) -> str | None:
+    """Why the run did not go to its end, or None."""
+    stopped = measured.info.get("stopped")
+    if stopped:
+        return f"the run was stopped early: {stopped.get('why', stopped)}"
+    if measured.info.get("ended") is None:
+        return "the run was killed before its end"
+    held = [fault.label for fault in measured.held]
+    return f"not injected: {', '.join(held)}" if held else None
+
+
+def _exit_code(measured: Measured, verdict: Verdict) -> ExitCode:
+    """2, 6, 130, 5, then the verdict's."""
+    if any(fault.still_open for fault in measured.faults):
+        return ExitCode.NOT_UNDONE
+    stopped = measured.info.get("stopped") or {}
+    if stopped.get("by") == "person":
+        return ExitCode.INTERRUPTED
+    if measured.held or stopped.get("by") in ("abort", "kill_switch", "guard"):
+        return ExitCode.REFUSED
+    return _EXIT[verdict]
+
+
+def _fault(fault: FaultTimes, recovery: Recovery | None, rpo_s: float | None) -> dict[str, Any]:
+    return {
+        "fault": fault.fault,
+        "k": fault.k,
+        "kind": fault.kind,
+        "instances": fault.instances,
+        "injected_at": fault.injected_at,
+        "undone_at": fault.undone_at,
+        "state": fault.state,
+        "gate": {"passed": fault.gate, "why": fault.gate_why},
+        "witnessed": fault.witnessed,
+        "witness": fault.witness_what,
+        "gone": fault.gone_what,
+        "impact_s": None if recovery is None else recovery.impact_s,
+        "detect_s": None if recovery is None else recovery.detect_s,
+        "recover_s": None if recovery is None else recovery.recover_s,
+        "recover_between_s": None if recovery is None else [recovery.low_s, recovery.high_s],
+        "censored_s": None if recovery is None else recovery.censored_s,
+        "rpo_s": rpo_s,
+        "worst_bad_share": None if recovery is None else recovery.worst_bad_share,
+        "absorbed": recovery is not None and recovery.absorbed,
+        "recovered": recovery is not None and recovery.recovered,
+        "why": "" if recovery is None else recovery.why,
+    }
+
+
+def _overload(name: str, overload: Overload) -> dict[str, Any]:
+    return {
+        "surge": name,
+        "state": str(overload.state.value),
+        "recover_s": overload.recover_s,
+        "recover_between_s": [overload.low_s, overload.high_s],
+        "watched_s": overload.watched_s,
+        "why": overload.why,
+    }
+
+
+def _budgets(evidence: Evidence, specs: Sequence[ObjectiveSpec]) -> list[dict[str, Any]]:
+    """Budget and burn rate for each budget objective, over the phase that it reads."""
+    found = []
+    for spec in specs:
+        term = spec.parsed.term
+        if term.name == "budget":
+            budget = budget_of(evidence, term, spec.parsed.phase)
+            found.append(
+                {
+                    "objective": spec.objective,
+                    "window": str(term.args[1]),
+                    "consumed": budget.consumed,
+                    "burn_rate": budget.burn_rate,
+                }
+            )
+    return found
+
+
+def _capacity(found: Iterable[Capacity | str]) -> dict[str, Any]:
+    """`capacity` where there was one; of several objectives the first that could be told."""
+    known = next((one for one in found if isinstance(one, Capacity)), None)
+    return {} if known is None else {"capacity": known.to_json()}
+
+
+def _production(evidence: Evidence) -> dict[str, Any]:
+    """MTBF and availability in production, where the scenario declares how often its faults strike there."""
+    rates = evidence.failure_rates
+    if not rates:
+        return {}
+    found = {name: [one for _, one in by_fault(evidence.recoveries, name)] for name in rates}
+    availability = availability_estimate(rates, found)
+    mtbf = estimate(evidence, parse_objective("mtbf >= 1h"))
+    return {
+        "production": {
+            "failure_rates_per_s": dict(rates),
+            "mtbf_s": [mtbf.value, mtbf.low, mtbf.high],
+            "availability": [availability.value, availability.low, availability.high],
+            "why": "; ".join(filter(None, [mtbf.why, availability.why])),
+        }
+    }
+
+
+def _writes(measured: Measured) -> dict[str, Any]:
+    counts = write_counts(measured)
+    if counts is None:
+        return {"acknowledged": 0, "lost": None, "indeterminate": 0, "verified": False}
+    lost = counts.lost if counts.verified else None
+    return {**asdict(counts), "lost": lost}
+
+
+def _generator(measured: Measured, spoiled: Spoiled, offered: Offered, dropped: int) -> dict[str, Any]:
+    duration = max(measured.load_end_s - measured.load_start_s, 1e-9)
+    planned = offered.begun + dropped
+    rates = offered_achieved(planned, offered.begun, offered.late, dropped, duration_s=duration)
+    return {
+        "slip_p99_ms": _ms(spoiled.slip_p99_s),
+        "loop_lag_p99_ms": _ms(spoiled.loop_lag_p99_s),
+        "cpu_percent": spoiled.cpu_percent_max,
+        "offered": rates.offered_per_s,
+        "achieved": rates.achieved_per_s,
+        "spoiled_s": spoiled.seconds,
+        "dropped": dropped,
+        "waited_max_s": offered.waited_max_s,
+        "reasons": list(spoiled.reasons),
+    }
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1e3, 3)
+
+
+def _requests(overview: Overview) -> list[dict[str, Any]]:
+    """Latency by request over everything but warm-up and cool-down, and all of them together; milliseconds."""
+    rows = []
+    for name, ranked in overview.by_request.items():
+        part = summary(ranked)
+        if part.n:
+            values = {key: value for key, value in asdict(part).items() if key not in ("n", "n_failed")}
+            rows.append(
+                {
+                    "request": name or "all",
+                    "n": part.n,
+                    "failed": part.n_failed,
+                    **{key: None if value is None else value * 1e3 for key, value in values.items()},
+                }
+            )
+    return rows
+
+
+def worst_exit(codes: Sequence[int]) -> ExitCode:
+    """The exit code of several scenarios: 2, 6, 130 and 5 first, then 4, 1, 3, 0."""
+    order = [70, 2, 6, 130, 5, 4, 1, 3, 0]
+    return ExitCode(min(codes, key=order.index)) if codes else ExitCode.USAGE

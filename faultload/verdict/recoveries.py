@@ -1,0 +1,212 @@
+"""Impact and recovery of every fault of a run, as the users saw them."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from faultload.faults import words
+from faultload.record.measured import FaultTimes, Measured
+from faultload.record.rows import Floats, Times, joined_times
+from faultload.spec.baseline import declared_limits, declared_slo
+from faultload.spec.scenario import Scenario
+from faultload_analysis import recovery as analysis
+from faultload_analysis.alerts import AlertReplay
+from faultload_analysis.overload import Overload, overload_recovery
+from faultload_analysis.recovery import Recovery, SliceRule, Slices
+from faultload_analysis.slices import SliceBuilder
+
+BASELINE_ROWS, BASELINE_S = 1_000_000, 900.0
+"""The last quarter of an hour before the first disturbance, or million requests, says what is normal."""
+
+
+def baseline(measured: Measured) -> Times:
+    """The requests between warm-up and the first fault or surge; of a very long baseline the last ones."""
+    first = min(
+        [
+            measured.cooldown_start_s,
+            *(fault.injected_at for fault in measured.faults if fault.injected_at is not None),
+            *(start for start, _ in surges(measured).values()),
+        ]
+    )
+    kept: deque[Times] = deque()
+    begin = max(measured.warmup_end_s, first - BASELINE_S)
+    for part in measured.record.times(begin, first):
+        kept.append(part)
+        while sum(map(len, kept)) - len(kept[0]) >= BASELINE_ROWS:
+            kept.popleft()
+    return joined_times(kept)
+
+
+def surges(measured: Measured) -> dict[str, tuple[float, float]]:
+    """The overloads that the load brings itself, by name: when each starts and ends on the run's clock."""
+    start = measured.load_start_s
+    return {
+        stage.phase or f"stage {index}": (start + stage.start_s, min(start + stage.end_s, measured.load_end_s))
+        for index, stage in enumerate(measured.stages, start=1)
+        if stage.kind == "surge" and start + stage.start_s < measured.load_end_s
+    }
+
+
+def slice_rule(measured: Measured, scenario: Scenario, profile: str) -> SliceRule | None:
+    """When a slice is bad: from the requests between warm-up and the first disturbance; None without any."""
+    before = baseline(measured)
+    limit, quantile, share = declared_limits(scenario, profile)
+    try:
+        return analysis.baseline_rule(
+            before.latency_s,
+            times_s=before.intended_s,
+            width_s=scenario.recovery.slice,
+            watch_s=_longest_watch(measured),
+            latency_limit_s=limit,
+            limit_quantile=quantile,
+            max_bad_share=share,
+            tolerance=scenario.recovery.tolerance,
+        )
+    except ValueError:
+        return None
+
+
+def _longest_watch(measured: Measured) -> float:
+    """From a disturbance to the next one or the end, at the longest."""
+    moments = [fault.injected_at for fault in measured.faults if fault.injected_at is not None]
+    moments += [start for start, _ in surges(measured).values()]
+    ordered = sorted([*moments, max([measured.cooldown_start_s, *moments])])
+    return max([1.0, *(after - before for before, after in pairwise(ordered))])
+
+
+def cut_slices(
+    measured: Measured, scenario: Scenario, rule: SliceRule, also: Callable[[Times], None] | None = None
+) -> Slices | None:
+    """The load from the end of warm-up in slices; None when there was no such time. `also` sees all requests."""
+    start, end = measured.warmup_end_s, measured.load_end_s
+    if end - start < scenario.recovery.slice:
+        return None
+    builder = SliceBuilder(
+        start, end, scenario.recovery.slice, limit_s=rule.latency_limit_s, quantiles=bool(surges(measured))
+    )
+    for part in measured.record.times():
+        builder.add(part.intended_s, part.latency_s)
+        if also is not None:
+            also(part)
+
+    def fetch(since_s: float, until_s: float) -> tuple[Floats, Floats]:
+        found = joined_times(measured.record.times(since_s, until_s))
+        return found.intended_s, found.latency_s
+
+    return builder.finish(fetch)
+
+
+def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[str, Recovery]:
+    """Recovery by fault label, for every fault that was injected."""
+    injected = [fault for fault in measured.faults if fault.injected_at is not None]
+    if not injected:
+        return {}
+    rule = slice_rule(measured, scenario, profile)
+    outcomes = Outcomes(measured)
+    cut = None if rule is None else cut_slices(measured, scenario, rule, outcomes.add)
+    alerts = outcomes.alert_times(declared_slo(scenario, profile))
+    found = {}
+    for fault in injected:
+        assert fault.injected_at is not None
+        until = measured.cooldown_start_s
+        following = _following(fault, injected, scenario)
+        if following and rule is not None:
+            until = min(until, _last_untouched(min(following), rule, scenario))
+        if cut is None or rule is None or until <= fault.injected_at:
+            found[fault.label] = _not_measurable("no load was measured around this fault")
+            continue
+        one_shot = fault.kind in words() and words()[fault.kind].one_shot
+        found[fault.label] = analysis.recover(
+            cut,
+            rule,
+            injected_s=fault.injected_at,
+            until_s=until,
+            hold_s=scenario.recovery.hold,
+            undone_s=fault.undone_at,
+            max_duration_s=fault.max_duration_s if one_shot else None,
+            alerts_s=alerts,
+        )
+    return found
+
+
+def _last_untouched(following_s: float, rule: SliceRule, scenario: Scenario) -> float:
+    """Where the watch of a fault ends before the next one: what was still in flight then belongs to that one."""
+    return following_s - rule.latency_limit_s - scenario.recovery.slice
+
+
+def _following(fault: FaultTimes, injected: Sequence[FaultTimes], scenario: Scenario) -> list[float]:
+    """The starts of later faults that do not overlap by permission: they end the watch of this one."""
+    assert fault.injected_at is not None
+    overlapping = {spec.name for spec in scenario.faults if spec.overlap}
+    return [
+        other.injected_at
+        for other in injected
+        if other.injected_at is not None
+        and other.injected_at > fault.injected_at
+        and other.fault not in overlapping
+    ]
+
+
+def _not_measurable(why: str) -> Recovery:
+    return Recovery(None, None, None, None, False, False, None, None, False, why)
+
+
+class Outcomes:
+    """Requests and failures by the second in which they became known, over the load."""
+
+    def __init__(self, measured: Measured) -> None:
+        self._start = math.floor(measured.load_start_s)
+        seconds = max(1, math.ceil(measured.load_end_s) - self._start)
+        self._total, self._failed = np.zeros(seconds, dtype=np.int64), np.zeros(seconds, dtype=np.int64)
+
+    def add(self, part: Times) -> None:
+        second = np.floor(part.ended_s).astype(np.int64) - self._start
+        inside = (second >= 0) & (second < self._total.size)
+        self._total += np.bincount(second[inside], minlength=self._total.size)
+        self._failed += np.bincount(second[inside & ~part.ok], minlength=self._total.size)
+
+    def alert_times(self, slo: float) -> list[float]:
+        """When burn-rate alerts would have fired, replayed over the outcomes as they became known."""
+        replay = AlertReplay(slo, start_s=float(self._start))
+        replay.add(self._total, self._failed)
+        return [alert.start_s for alert in replay.finish()]
+
+
+def overloads_of(measured: Measured, scenario: Scenario, profile: str) -> dict[str, Overload]:
+    """What followed each surge of the load, by its name, until the next one or a fault."""
+    found: dict[str, Overload] = {}
+    spans = surges(measured)
+    rule = slice_rule(measured, scenario, profile) if spans else None
+    cut = None if rule is None else cut_slices(measured, scenario, rule)
+    if rule is None or cut is None:
+        return found
+    bad = cut.over(rule.latency_limit_s)
+    injected = [fault.injected_at for fault in measured.faults if fault.injected_at is not None]
+    for name, (start, end) in spans.items():
+        next_ones = [at for at in (*injected, *(other for other, _ in spans.values())) if at > start]
+        until = min([measured.cooldown_start_s, *next_ones])
+        earlier = [other_end for other, other_end in spans.values() if other < start]
+        first = max(earlier, default=cut.start_s)
+        seen = (cut.starts >= first) & (cut.starts + cut.width_s <= until + 1e-9)
+        found[name] = overload_recovery(
+            cut.starts[seen],
+            cut.total[seen],
+            bad[seen],
+            width_s=cut.width_s,
+            trigger_start_s=start,
+            trigger_end_s=end,
+            max_bad_share=rule.max_bad_share,
+            hold_s=scenario.recovery.hold,
+            latency_s=cut.p50[seen],
+        )
+    return found
+
+
+def by_fault(recoveries: Mapping[str, Recovery], name: str) -> list[tuple[str, Recovery]]:
+    """The recoveries of one fault over its repeats; of all faults when the name is empty."""
+    return [(label, one) for label, one in recoveries.items() if not name or label.rpartition("#")[0] == name]

@@ -1,0 +1,73 @@
+"""Which seconds of a run its generator spoiled, by the tightest latency bound that reads each second."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from faultload.record.measured import Measured
+from faultload.spec.objective import LATENCIES, Objective
+from faultload.verdict.phases import Phases
+from faultload_analysis.generator import Slips, Spoiled, limit_for, spoiled_seconds, union
+
+
+def spoilage(
+    measured: Measured,
+    slips: Slips,
+    objectives: Sequence[Objective],
+    phases: Phases,
+    recovery_limit_s: float | None,
+) -> Spoiled:
+    """The spoiled seconds of the load, over all its workers; a worker that left no health spoils all of them.
+
+    `slips`: those of all workers together, over the load.
+
+    What reads a second: the latency objectives of its phase, recovery (`recovery_limit_s`, the latency above
+    which a request is bad) where an objective asks for it, and always the request time-out, which decides
+    whether a request counts as failed.
+    """
+    start = math.floor(slips.start_s)
+    tightest = np.full(slips.p99_s.size, float(measured.info.get("load", {}).get("timeout_s", 10.0)))
+    for one in objectives:
+        seconds = (phases.seconds(one.phase) - start).astype(np.int64)
+        seconds = seconds[(seconds >= 0) & (seconds < tightest.size)]
+        if one.term.subject in LATENCIES and one.target.value > 0:
+            tightest[seconds] = np.minimum(tightest[seconds], one.target.value)
+        elif one.term.name in ("ttr", "ttd", "mttr") and recovery_limit_s is not None:
+            tightest = np.minimum(tightest, recovery_limit_s)
+    limits = np.array([limit_for(float(bound)) for bound in tightest])
+    found = {
+        limit: union([_of_worker(measured, worker, slips, limit) for worker in _workers(measured)])
+        for limit in sorted({limit_for(None), *limits.tolist()})
+    }
+    strictest = found[min(limits.tolist(), default=limit_for(None))]
+    mask = strictest.mask.copy()
+    for limit, part in found.items():
+        here = limits == limit
+        mask[here] = part.mask[here]
+    return replace(strictest, mask=mask)
+
+
+def _workers(measured: Measured) -> range:
+    return range(int(measured.info.get("load", {}).get("workers", 1)))
+
+
+def _of_worker(measured: Measured, worker: int, slips: Slips, limit_s: float) -> Spoiled:
+    health = measured.health.get(worker, [])
+    # a health event speaks of the second that it ends
+    moments = [float(event["t"]) - 0.5 for event in health]
+    return spoiled_seconds(
+        slips,
+        moments,
+        [_number(event.get("loop_lag_p99_ms")) / 1e3 for event in health],
+        [_number(event.get("cpu_percent")) for event in health],
+        limit_s=limit_s,
+        median_latency_s=[_number(event.get("p50_ms")) / 1e3 for event in health],
+    )
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
