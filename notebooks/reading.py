@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from IPython.display import Markdown
 
 from faultload.report.values import seconds
-from faultload_analysis.verdict import Estimate
+from faultload_analysis.evidence.verdict import Estimate
 
 Text = Callable[[float], str]
 

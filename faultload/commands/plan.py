@@ -201,8 +201,8 @@ def undecidable(prepared: Prepared) -> Iterator[str]:
 
 def requests_needed(objective: Objective) -> int | None:
     """Independent requests that a PASS needs at the very least; None where the measure is no share or quantile."""
-    from faultload_analysis.latency import samples_needed_quantile
-    from faultload_analysis.slo import samples_needed_availability
+    from faultload_analysis.latency.quantiles import samples_needed_quantile
+    from faultload_analysis.slo.availability import samples_needed_availability
 
     term, target = objective.term, objective.target.value
     if term.quantile is not None:

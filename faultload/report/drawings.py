@@ -224,8 +224,8 @@ def _quantiles(judgement: Judgement, limit_s: float | None, quantile: float) -> 
 
 
 def _budget(judgement: Judgement, objective: Objective) -> Figure:
-    from faultload_analysis.budget import burn_down
     from faultload_analysis.figures import budget_burn_down
+    from faultload_analysis.slo.budget import burn_down
 
     if not judgement.overview.count:
         raise Missing("No request was recorded.")

@@ -14,9 +14,9 @@ from faultload.spec.scenario import ObjectiveSpec
 from faultload.verdict.evaluate import estimate
 from faultload.verdict.evidence import Evidence
 from faultload.verdict.phases import Phases, Span
-from faultload_analysis.capacity import Bracket, Step, capacity_bracket
-from faultload_analysis.usl import UslFit, usl_fit
-from faultload_analysis.verdict import Estimate, Verdict, decide, worst
+from faultload_analysis.capacity.bracket import Bracket, Step, capacity_bracket
+from faultload_analysis.capacity.usl import UslFit, usl_fit
+from faultload_analysis.evidence.verdict import Estimate, Verdict, decide, worst
 
 SETTLING = 0.1
 """The first tenth of a step is left out: queues are still filling."""

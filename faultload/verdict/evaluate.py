@@ -18,15 +18,15 @@ from faultload.spec.units import Quantity
 from faultload.verdict.evidence import Completions, Evidence, Selection
 from faultload.verdict.recoveries import by_fault
 from faultload.verdict.writes import write_counts
-from faultload_analysis import recovery as recovery_analysis
-from faultload_analysis import slo as slo_analysis
-from faultload_analysis.latency import mean_estimate, quantile_estimate
-from faultload_analysis.overload import recovery_after_overload_estimate
-from faultload_analysis.population import Population
-from faultload_analysis.production import mtbf_estimate
-from faultload_analysis.slo import Budget
-from faultload_analysis.trend import slope_estimate
-from faultload_analysis.verdict import Estimate, exact, no_data
+from faultload_analysis.evidence.verdict import Estimate, exact, no_data
+from faultload_analysis.latency.population import Population
+from faultload_analysis.latency.quantiles import mean_estimate, quantile_estimate
+from faultload_analysis.latency.trend import slope_estimate
+from faultload_analysis.recovery import faults as recovery_analysis
+from faultload_analysis.recovery.overload import recovery_after_overload_estimate
+from faultload_analysis.recovery.production import mtbf_estimate
+from faultload_analysis.slo import availability as slo_analysis
+from faultload_analysis.slo.availability import Budget
 
 
 def estimate(evidence: Evidence, objective: Objective) -> Estimate:
@@ -284,7 +284,7 @@ def _quantity(term: Term, index: int) -> Quantity:
 
 
 def _ratio(evidence: Evidence, term: Term, phase: str | None, target: float | None) -> Estimate:
-    from faultload_analysis.compare import ratio_estimate
+    from faultload_analysis.compare.builds import ratio_estimate
 
     parts: list[Population] = []
     statistics: list[Term] = []

@@ -11,11 +11,11 @@ from faultload.record.measured import Measured
 from faultload.record.rows import Mask, Samples
 from faultload.spec.objective import LATENCIES, Objective, Term
 from faultload.verdict.phases import Phases
-from faultload_analysis.generator import Spoiled
-from faultload_analysis.overload import Overload
-from faultload_analysis.population import KEEP, Population
-from faultload_analysis.recovery import Recovery
-from faultload_analysis.throughput import RateCounter
+from faultload_analysis.latency.generator import Spoiled
+from faultload_analysis.latency.population import KEEP, Population
+from faultload_analysis.latency.throughput import RateCounter
+from faultload_analysis.recovery.faults import Recovery
+from faultload_analysis.recovery.overload import Overload
 
 _OF_LATENCY = ("availability", "error_rate", "budget", "burn_rate")
 

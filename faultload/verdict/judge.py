@@ -22,13 +22,13 @@ from faultload.verdict.phases import Phases, phases_of
 from faultload.verdict.recoveries import by_fault, overloads_of, recoveries_of
 from faultload.verdict.spoilage import spoilage
 from faultload.verdict.writes import recovery_points, write_counts
-from faultload_analysis.capacity import capacity_estimate
-from faultload_analysis.generator import Spoiled, offered_achieved
-from faultload_analysis.latency import summary
-from faultload_analysis.overload import Overload
-from faultload_analysis.production import availability_estimate
-from faultload_analysis.recovery import Recovery
-from faultload_analysis.verdict import Verdict, decide, no_data, worst
+from faultload_analysis.capacity.bracket import capacity_estimate
+from faultload_analysis.evidence.verdict import Verdict, decide, no_data, worst
+from faultload_analysis.latency.generator import Spoiled, offered_achieved
+from faultload_analysis.latency.quantiles import summary
+from faultload_analysis.recovery.faults import Recovery
+from faultload_analysis.recovery.overload import Overload
+from faultload_analysis.recovery.production import availability_estimate
 
 _EXIT = {
     Verdict.PASS: ExitCode.PASS,

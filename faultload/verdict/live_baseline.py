@@ -61,7 +61,7 @@ def _missed(
     from faultload.verdict.evaluate import estimate
     from faultload.verdict.evidence import Evidence
     from faultload.verdict.phases import Phases
-    from faultload_analysis.verdict import Verdict, decide
+    from faultload_analysis.evidence.verdict import Verdict, decide
 
     empty = Labels(np.zeros(0, dtype=np.int32), [])
     nothing = np.zeros(0)

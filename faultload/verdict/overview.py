@@ -12,10 +12,10 @@ from faultload.record.directory import OUTCOMES
 from faultload.record.measured import Measured
 from faultload.record.rows import Floats, Labels, Mask, Samples
 from faultload.verdict.phases import Phases
-from faultload_analysis.generator import SlipBuilder, Slips, limit_for
-from faultload_analysis.histogram import Histogram
-from faultload_analysis.population import Population
-from faultload_analysis.timeline import Timeline, TimelineBuilder
+from faultload_analysis.latency.generator import SlipBuilder, Slips, limit_for
+from faultload_analysis.latency.histogram import Histogram
+from faultload_analysis.latency.population import Population
+from faultload_analysis.latency.timeline import Timeline, TimelineBuilder
 
 Ranked = Population | Histogram
 MOST_KEPT = 2_000_000

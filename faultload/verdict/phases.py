@@ -9,7 +9,7 @@ import numpy as np
 
 from faultload.record.measured import FaultTimes, Measured
 from faultload.record.rows import Floats, Mask
-from faultload_analysis.recovery import Recovery
+from faultload_analysis.recovery.faults import Recovery
 
 
 @dataclass(frozen=True, slots=True)

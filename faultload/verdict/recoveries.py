@@ -14,11 +14,11 @@ from faultload.record.measured import FaultTimes, Measured
 from faultload.record.rows import Floats, Times, joined_times
 from faultload.spec.baseline import declared_limits, declared_slo
 from faultload.spec.scenario import Scenario
-from faultload_analysis import recovery as analysis
-from faultload_analysis.alerts import AlertReplay
-from faultload_analysis.overload import Overload, overload_recovery
-from faultload_analysis.recovery import Recovery, SliceRule, Slices
-from faultload_analysis.slices import SliceBuilder
+from faultload_analysis.latency.slices import SliceBuilder
+from faultload_analysis.recovery import faults as analysis
+from faultload_analysis.recovery.faults import Recovery, SliceRule, Slices
+from faultload_analysis.recovery.overload import Overload, overload_recovery
+from faultload_analysis.slo.alerts import AlertReplay
 
 BASELINE_ROWS, BASELINE_S = 1_000_000, 900.0
 """The last quarter of an hour before the first disturbance, or million requests, says what is normal."""

@@ -11,7 +11,7 @@ import numpy as np
 from faultload.record.measured import Measured
 from faultload.spec.objective import LATENCIES, Objective
 from faultload.verdict.phases import Phases
-from faultload_analysis.generator import Slips, Spoiled, limit_for, spoiled_seconds, union
+from faultload_analysis.latency.generator import Slips, Spoiled, limit_for, spoiled_seconds, union
 
 
 def spoilage(

@@ -12,7 +12,7 @@ import numpy as np
 from faultload.record import tables
 from faultload.record.directory import RunDirectory
 from faultload.record.measured import FaultTimes, Measured
-from faultload_analysis.durability import WriteFates, recovery_point, write_fates
+from faultload_analysis.recovery.durability import WriteFates, recovery_point, write_fates
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from faultload_analysis.knee import kneedle
-from faultload_analysis.usl import PeakState, UslFit, usl_fit
+from faultload_analysis.capacity.knee import kneedle
+from faultload_analysis.capacity.usl import PeakState, UslFit, usl_fit
 
 USERS = [1, 18, 36, 72, 108, 144, 216]
 SCRIPTS_PER_HOUR = [64.9, 995.9, 1652.4, 1853.2, 1828.9, 1775.0, 1702.2]

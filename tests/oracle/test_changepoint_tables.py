@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from faultload_analysis.changepoints import change_points
+from faultload_analysis.compare.changepoints import change_points
 
 ONE_CHANGE = [
     1.02, 0.95, 0.99, 1.00, 1.12, 1.00, 1.01, 0.98, 1.01, 0.96, 0.50, 0.51, 0.48, 0.48, 0.55, 0.50, 0.49, 0.51,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from faultload_analysis.baseline import baseline_gate, baselines_needed
-from faultload_analysis.compare import Contrast, Difference, compare_many, compare_runs, runs_needed
-from faultload_analysis.ranks import least_p, pairwise_rank, rank_sum_p
+from faultload_analysis.compare.baseline import baseline_gate, baselines_needed
+from faultload_analysis.compare.builds import Contrast, Difference, compare_many, compare_runs, runs_needed
+from faultload_analysis.compare.ranks import least_p, pairwise_rank, rank_sum_p
 
 AT_TERM = [0.80, 0.83, 1.89, 1.04, 1.45, 1.38, 1.91, 1.64, 0.73, 1.46]
 EARLY = [1.15, 0.88, 0.90, 0.74, 1.21]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from faultload_analysis.histogram import Histogram
-from faultload_analysis.latency import quantile
-from faultload_analysis.omission import correct_omission, corrected_chunks
-from faultload_analysis.population import Population
+from faultload_analysis.latency.histogram import Histogram
+from faultload_analysis.latency.omission import correct_omission, corrected_chunks
+from faultload_analysis.latency.population import Population
+from faultload_analysis.latency.quantiles import quantile
 
 # HdrHistogram, HistogramDataAccessTest.java: 10,000 values of 1,000 us, then one of 100,000,000 us, expected
 # interval 10,000 us. Its assertions allow 0.1 % of a value, and 0.0001 of a percentage.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from faultload_analysis.latency import (
+from faultload_analysis.latency.quantiles import (
     lower_rank,
     quantile,
     quantile_estimate,

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultload_analysis.queueing import MMc, closed_system, erlang_c, little_check, mmc_capacity, operational_bounds
+from faultload_analysis.capacity.queueing import (
+    MMc,
+    closed_system,
+    erlang_c,
+    little_check,
+    mmc_capacity,
+    operational_bounds,
+)
 
 
 def test_the_textbook_mm1() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from faultload_analysis.sequential import EarlyStop, SequentialPlan, Stop
+from faultload_analysis.slo.sequential import EarlyStop, SequentialPlan, Stop
 
 PLAN = SequentialPlan(0.001, 0.002, alpha=0.05, beta=0.05)
 

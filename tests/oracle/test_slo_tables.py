@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from faultload_analysis.alerts import SLOTH_WEEK_SHARES, budget_windows, pyrra_windows
-from faultload_analysis.dependence import share_bounds
-from faultload_analysis.recovery import availability_from, exponential_bounds
-from faultload_analysis.slo import (
+from faultload_analysis.evidence.dependence import share_bounds
+from faultload_analysis.recovery.faults import availability_from, exponential_bounds
+from faultload_analysis.slo.alerts import SLOTH_WEEK_SHARES, budget_windows, pyrra_windows
+from faultload_analysis.slo.availability import (
     DEFAULT_WINDOWS,
     BurnWindow,
     burn_alerts,
@@ -20,7 +20,7 @@ from faultload_analysis.slo import (
     samples_needed_availability,
     wilson,
 )
-from faultload_analysis.timeslices import bad_time_s, slices_in, timeslice_budget
+from faultload_analysis.slo.timeslices import bad_time_s, slices_in, timeslice_budget
 
 DAY = 86400.0
 NEWCOMBE = [

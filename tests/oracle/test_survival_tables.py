@@ -7,8 +7,8 @@ import math
 import pytest
 from scipy import stats
 
-from faultload_analysis.recovery import Recovery
-from faultload_analysis.repeats import compare_recoveries, median_ttr, restricted_mean_ttr
+from faultload_analysis.recovery.faults import Recovery
+from faultload_analysis.recovery.repeats import compare_recoveries, median_ttr, restricted_mean_ttr
 
 DRUG = [6, 6, 6, 7, 10, 13, 16, 22, 23]
 DRUG_CENSORED = [6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]

@@ -1,12 +1,12 @@
 """Figures of a run, one function each, returning a matplotlib Figure; readable in print and colour-blind-safe."""
 
-from .budget import budget_burn_down
-from .capacity import capacity
-from .comparison import Build, quantile_changes, runs_by_build
-from .curves import QuantileSeries, RecoveryCurve, latency_by_quantile, recovery_curves
-from .metrics import MetricSeries, metrics
-from .timeline import FaultSpan, PhaseSpan, timeline
-from .trend import history, trend
+from faultload_analysis.figures.budget import budget_burn_down
+from faultload_analysis.figures.capacity import capacity
+from faultload_analysis.figures.comparison import Build, quantile_changes, runs_by_build
+from faultload_analysis.figures.curves import QuantileSeries, RecoveryCurve, latency_by_quantile, recovery_curves
+from faultload_analysis.figures.metrics import MetricSeries, metrics
+from faultload_analysis.figures.timeline import FaultSpan, PhaseSpan, timeline
+from faultload_analysis.figures.trend import history, trend
 
 __all__ = [
     "Build",

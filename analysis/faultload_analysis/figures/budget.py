@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ..alerts import Alert
-from ..budget import BurnDown
-from . import style
-from .timeline import FaultSpan
+from faultload_analysis.figures import style
+from faultload_analysis.figures.timeline import FaultSpan
+from faultload_analysis.slo.alerts import Alert
+from faultload_analysis.slo.budget import BurnDown
 
 _LEAST_SPAN = 0.01
 _BOX: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "pad": 1.2}

@@ -8,12 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..capacity import Bracket, Step
-from ..dependence import Array
-from ..knee import Knee
-from ..usl import PeakState, UslFit
-from ..verdict import Verdict
-from . import style
+from faultload_analysis.capacity.bracket import Bracket, Step
+from faultload_analysis.capacity.knee import Knee
+from faultload_analysis.capacity.usl import PeakState, UslFit
+from faultload_analysis.evidence.dependence import Array
+from faultload_analysis.evidence.verdict import Verdict
+from faultload_analysis.figures import style
 
 _MARKS = {
     Verdict.PASS: ("o", style.GREEN, "pass"),

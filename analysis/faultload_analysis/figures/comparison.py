@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from ..compare import Comparison
-from ..verdict import Estimate
-from . import style
+from faultload_analysis.compare.builds import Comparison
+from faultload_analysis.evidence.verdict import Estimate
+from faultload_analysis.figures import style
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
-from ..histogram import Histogram
-from ..population import Population
-from ..slices import slices
-from . import style
+from faultload_analysis.figures import style
+from faultload_analysis.latency.histogram import Histogram
+from faultload_analysis.latency.population import Population
+from faultload_analysis.latency.slices import slices
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import style
-from .timeline import FaultSpan
+from faultload_analysis.figures import style
+from faultload_analysis.figures.timeline import FaultSpan
 
 _WIDTH, _HEIGHT, _ROW = 10.0, 3.8, 0.2
 _NAMES_A_ROW = 4

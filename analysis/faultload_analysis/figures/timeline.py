@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..generator import Spoiled
-from ..timeline import Timeline
-from . import style
+from faultload_analysis.figures import style
+from faultload_analysis.latency.generator import Spoiled
+from faultload_analysis.latency.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)

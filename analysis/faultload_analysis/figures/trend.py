@@ -10,9 +10,9 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ..changepoints import ChangePoints
-from ..verdict import Estimate
-from . import style
+from faultload_analysis.compare.changepoints import ChangePoints
+from faultload_analysis.evidence.verdict import Estimate
+from faultload_analysis.figures import style
 
 _MOST_POINTS = 4000
 

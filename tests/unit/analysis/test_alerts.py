@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultload_analysis.alerts import (
+from faultload_analysis.slo.alerts import (
     DAY,
     AlertReplay,
     BurnWindow,

@@ -9,22 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultload_analysis.bootstrap import quantile_difference, quantile_ratio, ratio_estimate
-from faultload_analysis.capacity import Step, capacity_bracket, capacity_estimate, interpolated_capacity
-from faultload_analysis.compare import overhead_estimate, speedup_estimate
-from faultload_analysis.durability import recovery_point, write_fates
-from faultload_analysis.knee import find_knee
-from faultload_analysis.latency import mean_estimate, quantile_estimate
-from faultload_analysis.overload import hysteresis
-from faultload_analysis.production import availability_estimate, mtbf_estimate
-from faultload_analysis.recovery import Recovery, ttr_estimate
-from faultload_analysis.repeats import median_ttr, mttr, restricted_mean_ttr
-from faultload_analysis.scaling import scaling_efficiency
-from faultload_analysis.slo import burn_rate_estimate, error_budget, proportion_estimate
-from faultload_analysis.throughput import rate_estimate
-from faultload_analysis.trend import slope_estimate
-from faultload_analysis.usl import usl_fit
-from faultload_analysis.verdict import Estimate, Verdict
+from faultload_analysis.capacity.bracket import Step, capacity_bracket, capacity_estimate, interpolated_capacity
+from faultload_analysis.capacity.knee import find_knee
+from faultload_analysis.capacity.scaling import scaling_efficiency
+from faultload_analysis.capacity.usl import usl_fit
+from faultload_analysis.compare.bootstrap import quantile_difference, quantile_ratio, ratio_estimate
+from faultload_analysis.compare.builds import overhead_estimate, speedup_estimate
+from faultload_analysis.evidence.verdict import Estimate, Verdict
+from faultload_analysis.latency.quantiles import mean_estimate, quantile_estimate
+from faultload_analysis.latency.throughput import rate_estimate
+from faultload_analysis.latency.trend import slope_estimate
+from faultload_analysis.recovery.durability import recovery_point, write_fates
+from faultload_analysis.recovery.faults import Recovery, ttr_estimate
+from faultload_analysis.recovery.overload import hysteresis
+from faultload_analysis.recovery.production import availability_estimate, mtbf_estimate
+from faultload_analysis.recovery.repeats import median_ttr, mttr, restricted_mean_ttr
+from faultload_analysis.slo.availability import burn_rate_estimate, error_budget, proportion_estimate
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultload_analysis.breakdown import by_group, requests_needed, worst_window
-from faultload_analysis.latency import quantile, summary
+from faultload_analysis.latency.breakdown import by_group, requests_needed, worst_window
+from faultload_analysis.latency.quantiles import quantile, summary
 
 
 def test_each_group_is_described_by_its_own_values_and_the_total_by_all() -> None:

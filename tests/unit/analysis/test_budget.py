@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultload_analysis.budget import allowed_share, budget_spent, burn_down, burn_rate
-from faultload_analysis.population import Population
-from faultload_analysis.slices import slices
-from faultload_analysis.slo import error_budget, more_needed, samples_needed_availability
-from faultload_analysis.timeslices import bad_time_s, ratio_timeslice_budget, slices_in, timeslice_budget
-from faultload_analysis.verdict import Estimate, exact, no_data
+from faultload_analysis.evidence.verdict import Estimate, exact, no_data
+from faultload_analysis.latency.population import Population
+from faultload_analysis.latency.slices import slices
+from faultload_analysis.slo.availability import error_budget, more_needed, samples_needed_availability
+from faultload_analysis.slo.budget import allowed_share, budget_spent, burn_down, burn_rate
+from faultload_analysis.slo.timeslices import bad_time_s, ratio_timeslice_budget, slices_in, timeslice_budget
 
 DAY = 86400.0
 counts = st.lists(

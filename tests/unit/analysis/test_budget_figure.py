@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from faultload_analysis.alerts import Alert
-from faultload_analysis.budget import burn_down
 from faultload_analysis.figures import FaultSpan, budget_burn_down
+from faultload_analysis.slo.alerts import Alert
+from faultload_analysis.slo.budget import burn_down
 
 PAGE = Alert(130.0, "page", 3600.0, 300.0, 14.4, 260.0)
 TICKET = Alert(150.0, "ticket", 86400.0, 7200.0, 3.0, None)

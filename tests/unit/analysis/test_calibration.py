@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from faultload_analysis.latency import mean_estimate, quantile_estimate, upper_rank
-from faultload_analysis.population import Population
-from faultload_analysis.slo import largest_unseen_outage, proportion_estimate
+from faultload_analysis.latency.population import Population
+from faultload_analysis.latency.quantiles import mean_estimate, quantile_estimate, upper_rank
+from faultload_analysis.slo.availability import largest_unseen_outage, proportion_estimate
 
 RUNS = 100
 WRONG_AT_MOST = int(stats.binom.isf(1e-3, RUNS, 0.05))

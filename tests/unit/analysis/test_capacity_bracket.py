@@ -6,14 +6,14 @@ import math
 
 import pytest
 
-from faultload_analysis.capacity import (
+from faultload_analysis.capacity.bracket import (
     BracketState,
     Step,
     capacity_bracket,
     capacity_estimate,
     interpolated_capacity,
 )
-from faultload_analysis.verdict import Decision, Estimate, Verdict, decide
+from faultload_analysis.evidence.verdict import Decision, Estimate, Verdict, decide
 
 PASS, FAIL, UNSURE, INVALID = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.INVALID
 

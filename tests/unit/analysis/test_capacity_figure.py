@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from faultload_analysis.capacity import Step, capacity_bracket
+from faultload_analysis.capacity.bracket import Step, capacity_bracket
+from faultload_analysis.capacity.knee import find_knee, kneedle
+from faultload_analysis.capacity.usl import usl_fit
+from faultload_analysis.evidence.verdict import Estimate, Verdict
 from faultload_analysis.figures import capacity
-from faultload_analysis.knee import find_knee, kneedle
-from faultload_analysis.usl import usl_fit
-from faultload_analysis.verdict import Estimate, Verdict
 
 PASS, FAIL = Verdict.PASS, Verdict.FAIL
 RATES = np.array([50.0, 100, 150, 200, 250, 300, 350, 400])

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from faultload_analysis.capacity import BracketState, Step, capacity_bracket
-from faultload_analysis.capacity_search import Probe, Search
-from faultload_analysis.verdict import Verdict
+from faultload_analysis.capacity.bracket import BracketState, Step, capacity_bracket
+from faultload_analysis.capacity.search import Probe, Search
+from faultload_analysis.evidence.verdict import Verdict
 
 PASS, FAIL, UNSURE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from faultload_analysis.capacity import BracketState, Step, capacity_bracket, interpolated_capacity
-from faultload_analysis.capacity_search import Search
-from faultload_analysis.latency import quantile_estimate
-from faultload_analysis.queueing import MMc, mmc_capacity
-from faultload_analysis.verdict import Verdict, decide
+from faultload_analysis.capacity.bracket import BracketState, Step, capacity_bracket, interpolated_capacity
+from faultload_analysis.capacity.queueing import MMc, mmc_capacity
+from faultload_analysis.capacity.search import Search
+from faultload_analysis.evidence.verdict import Verdict, decide
+from faultload_analysis.latency.quantiles import quantile_estimate
 
 Array = npt.NDArray[np.float64]
 SERVICE_PER_S = 100.0

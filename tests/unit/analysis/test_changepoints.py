@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from faultload_analysis.changepoints import change_points
+from faultload_analysis.compare.changepoints import change_points
 
 
 def brute_force(x: np.ndarray, least: int) -> tuple[float, int]:
@@ -24,7 +24,7 @@ def brute_force(x: np.ndarray, least: int) -> tuple[float, int]:
 
 
 def test_the_search_is_the_definition() -> None:
-    from faultload_analysis.changepoints import _Search
+    from faultload_analysis.compare.changepoints import _Search
 
     rng = np.random.default_rng(1)
     for n in (8, 15, 30):

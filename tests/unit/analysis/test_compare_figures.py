@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from faultload_analysis.changepoints import change_points
-from faultload_analysis.compare import compare_runs, quantile_difference, quantile_ratio
+from faultload_analysis.compare.builds import compare_runs, quantile_difference, quantile_ratio
+from faultload_analysis.compare.changepoints import change_points
+from faultload_analysis.evidence.verdict import no_data
 from faultload_analysis.figures import Build, history, quantile_changes, runs_by_build, trend
-from faultload_analysis.trend import slope_estimate
-from faultload_analysis.verdict import no_data
+from faultload_analysis.latency.trend import slope_estimate
 
 RNG = np.random.default_rng(51)
 BASE = 0.2 + 0.01 * RNG.normal(size=6)

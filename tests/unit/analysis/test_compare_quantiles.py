@@ -8,9 +8,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from faultload_analysis.bootstrap import ONE_RUN_EACH
-from faultload_analysis.compare import quantile_difference, quantile_ratio, ratio_estimate
-from faultload_analysis.population import Population
+from faultload_analysis.compare.bootstrap import ONE_RUN_EACH
+from faultload_analysis.compare.builds import quantile_difference, quantile_ratio, ratio_estimate
+from faultload_analysis.latency.population import Population
 
 RNG = np.random.default_rng(21)
 

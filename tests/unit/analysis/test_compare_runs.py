@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from faultload_analysis.baseline import Place, baseline_gate
-from faultload_analysis.compare import (
+from faultload_analysis.compare.baseline import Place, baseline_gate
+from faultload_analysis.compare.builds import (
     Contrast,
     Difference,
     compare_many,
@@ -19,7 +19,7 @@ from faultload_analysis.compare import (
     overhead_estimate,
     speedup_estimate,
 )
-from faultload_analysis.ranks import pairwise_rank, rank_sum_p
+from faultload_analysis.compare.ranks import pairwise_rank, rank_sum_p
 
 BASE = [100.0, 102.0, 99.0, 101.0, 100.5]
 ROUNDED = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=7)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from faultload_analysis.verdict import Estimate, Verdict, decide, exact, no_data, worst
+from faultload_analysis.evidence.verdict import Estimate, Verdict, decide, exact, no_data, worst
 
 
 def ms(x: float) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from faultload_analysis.distributions import (
+from faultload_analysis.evidence.distributions import (
     binomial_isf,
     binomial_sf,
     chi2_quantile,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultload_analysis.durability import recovery_point, write_fates
-from faultload_analysis.verdict import Verdict, decide
+from faultload_analysis.evidence.verdict import Verdict, decide
+from faultload_analysis.recovery.durability import recovery_point, write_fates
 
 NAN = math.nan
 

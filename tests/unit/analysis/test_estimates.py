@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from faultload_analysis.compare import ratio_estimate
-from faultload_analysis.dependence import (
+from faultload_analysis.compare.builds import ratio_estimate
+from faultload_analysis.evidence.dependence import (
     batch_counts,
     batch_means,
     inflation_of,
@@ -23,10 +23,19 @@ from faultload_analysis.dependence import (
     share_bounds,
     smallest_failing,
 )
-from faultload_analysis.histogram import Histogram
-from faultload_analysis.latency import mean_estimate, quantile, quantile_estimate, rank, summary, variance_inflation
-from faultload_analysis.population import Population
-from faultload_analysis.slo import (
+from faultload_analysis.latency.histogram import Histogram
+from faultload_analysis.latency.population import Population
+from faultload_analysis.latency.quantiles import (
+    mean_estimate,
+    quantile,
+    quantile_estimate,
+    rank,
+    summary,
+    variance_inflation,
+)
+from faultload_analysis.latency.throughput import rate_estimate
+from faultload_analysis.latency.trend import slope_estimate
+from faultload_analysis.slo.availability import (
     burn_alerts,
     burn_rate_estimate,
     error_budget,
@@ -34,8 +43,6 @@ from faultload_analysis.slo import (
     more_needed,
     proportion_estimate,
 )
-from faultload_analysis.throughput import rate_estimate
-from faultload_analysis.trend import slope_estimate
 
 RNG = np.random.default_rng(20)
 values = st.lists(st.floats(0, 1e9) | st.just(math.inf), min_size=1, max_size=300)

@@ -19,8 +19,8 @@ from faultload_analysis.figures import (
     recovery_curves,
     timeline,
 )
-from faultload_analysis.generator import slips, spoiled_seconds
-from faultload_analysis.timeline import TimelineBuilder, timeline_of
+from faultload_analysis.latency.generator import slips, spoiled_seconds
+from faultload_analysis.latency.timeline import TimelineBuilder, timeline_of
 
 NAMES = ["ok", "timeout", "dropped"]
 FAULTS = [FaultSpan("kill#1", 20.0, 21.0, 24.0), FaultSpan("slow", 40.0, None)]

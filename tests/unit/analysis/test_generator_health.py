@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from faultload_analysis.generator import (
+from faultload_analysis.latency.generator import (
     SlipBuilder,
     Spoiled,
     limit_for,

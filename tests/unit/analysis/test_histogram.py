@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from faultload_analysis.histogram import Histogram, key, representatives
-from faultload_analysis.latency import rank
+from faultload_analysis.latency.histogram import Histogram, key, representatives
+from faultload_analysis.latency.quantiles import rank
 
 ANY = st.floats(allow_nan=False).filter(lambda x: x != -math.inf)
 LATENCY = st.floats(1e-6, 1e3) | st.just(math.inf)

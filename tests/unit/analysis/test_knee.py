@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from faultload_analysis.knee import find_knee, kneedle
+from faultload_analysis.capacity.knee import find_knee, kneedle
 
 RATES = np.arange(10.0, 301.0, 10.0)
 

@@ -9,15 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faultload_analysis.alerts import AlertReplay, burn_alerts
-from faultload_analysis.baseline import baseline_gate
-from faultload_analysis.bootstrap import quantile_difference, quantile_ratio, ratio_estimate
-from faultload_analysis.breakdown import by_group, worst_window
-from faultload_analysis.budget import burn_down
-from faultload_analysis.capacity import Step, capacity_bracket, capacity_estimate, interpolated_capacity
-from faultload_analysis.changepoints import change_points
-from faultload_analysis.compare import Contrast, compare_many, compare_runs, overhead_estimate, speedup_estimate
-from faultload_analysis.durability import recovery_point, write_fates
+from faultload_analysis.capacity.bracket import Step, capacity_bracket, capacity_estimate, interpolated_capacity
+from faultload_analysis.capacity.knee import find_knee, kneedle
+from faultload_analysis.capacity.queueing import little_check
+from faultload_analysis.capacity.scaling import scaling_efficiency
+from faultload_analysis.capacity.usl import usl_fit
+from faultload_analysis.compare.baseline import baseline_gate
+from faultload_analysis.compare.bootstrap import quantile_difference, quantile_ratio, ratio_estimate
+from faultload_analysis.compare.builds import (
+    Contrast,
+    compare_many,
+    compare_runs,
+    overhead_estimate,
+    speedup_estimate,
+)
+from faultload_analysis.compare.changepoints import change_points
+from faultload_analysis.evidence.verdict import Estimate, Verdict
 from faultload_analysis.figures import (
     QuantileSeries,
     history,
@@ -26,28 +33,27 @@ from faultload_analysis.figures import (
     timeline,
     trend,
 )
-from faultload_analysis.generator import SlipBuilder, slips, spoiled_seconds
-from faultload_analysis.histogram import Histogram
-from faultload_analysis.knee import find_knee, kneedle
-from faultload_analysis.latency import mean_estimate, quantile_estimate, summary
-from faultload_analysis.omission import correct_omission
-from faultload_analysis.overload import hysteresis, overload_recovery
-from faultload_analysis.population import Population
-from faultload_analysis.production import availability_estimate, mtbf_estimate
-from faultload_analysis.queueing import little_check
-from faultload_analysis.recovery import Recovery, SliceRule, baseline_rule, recover
-from faultload_analysis.repeats import median_ttr, mttr, restricted_mean_ttr
-from faultload_analysis.scaling import scaling_efficiency
-from faultload_analysis.sequential import EarlyStop, SequentialPlan
-from faultload_analysis.slices import SliceBuilder, slices
-from faultload_analysis.slo import burn_rate_estimate, error_budget, proportion_estimate
-from faultload_analysis.throughput import RateCounter, rate_estimate
-from faultload_analysis.timeline import TimelineBuilder, timeline_of
-from faultload_analysis.timeslices import timeslice_budget
-from faultload_analysis.trend import slope_estimate
-from faultload_analysis.usl import usl_fit
-from faultload_analysis.verdict import Estimate, Verdict
-from faultload_analysis.warmup import mser
+from faultload_analysis.latency.breakdown import by_group, worst_window
+from faultload_analysis.latency.generator import SlipBuilder, slips, spoiled_seconds
+from faultload_analysis.latency.histogram import Histogram
+from faultload_analysis.latency.omission import correct_omission
+from faultload_analysis.latency.population import Population
+from faultload_analysis.latency.quantiles import mean_estimate, quantile_estimate, summary
+from faultload_analysis.latency.slices import SliceBuilder, slices
+from faultload_analysis.latency.throughput import RateCounter, rate_estimate
+from faultload_analysis.latency.timeline import TimelineBuilder, timeline_of
+from faultload_analysis.latency.trend import slope_estimate
+from faultload_analysis.latency.warmup import mser
+from faultload_analysis.recovery.durability import recovery_point, write_fates
+from faultload_analysis.recovery.faults import Recovery, SliceRule, baseline_rule, recover
+from faultload_analysis.recovery.overload import hysteresis, overload_recovery
+from faultload_analysis.recovery.production import availability_estimate, mtbf_estimate
+from faultload_analysis.recovery.repeats import median_ttr, mttr, restricted_mean_ttr
+from faultload_analysis.slo.alerts import AlertReplay, burn_alerts
+from faultload_analysis.slo.availability import burn_rate_estimate, error_budget, proportion_estimate
+from faultload_analysis.slo.budget import burn_down
+from faultload_analysis.slo.sequential import EarlyStop, SequentialPlan
+from faultload_analysis.slo.timeslices import timeslice_budget
 
 pytestmark = pytest.mark.filterwarnings("error")
 

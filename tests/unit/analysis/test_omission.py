@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultload_analysis import omission
-from faultload_analysis.histogram import Histogram
-from faultload_analysis.omission import correct_omission, corrected_chunks
-from faultload_analysis.population import Population
+from faultload_analysis.latency import omission
+from faultload_analysis.latency.histogram import Histogram
+from faultload_analysis.latency.omission import correct_omission, corrected_chunks
+from faultload_analysis.latency.population import Population
 
 
 def one_by_one(values: list[int], interval: int) -> list[float]:
@@ -41,7 +41,7 @@ def test_each_stall_is_followed_by_the_requests_that_it_held_up(values: list[int
 def test_chunks_are_small_and_together_the_same(values: list[int], interval: int, chunk: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(omission, "CHUNK", chunk)
-        patch.setattr("faultload_analysis.histogram.PIECE", chunk)
+        patch.setattr("faultload_analysis.latency.histogram.PIECE", chunk)
         chunks = list(corrected_chunks(values, interval=interval))
     assert all(0 < c.size <= chunk for c in chunks)
     assert [x for c in chunks for x in c.tolist()] == one_by_one(values, interval)

@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from faultload_analysis.overload import (
+from faultload_analysis.evidence.verdict import Verdict, decide
+from faultload_analysis.recovery.overload import (
     Overload,
     OverloadState,
     hysteresis,
     overload_recovery,
     recovery_after_overload_estimate,
 )
-from faultload_analysis.verdict import Verdict, decide
 
 Counts = npt.NDArray[np.int64]
 PASS, FAIL = Verdict.PASS, Verdict.FAIL

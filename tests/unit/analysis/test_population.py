@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultload_analysis.blocks import FEWEST_BLOCKS, MOST_BLOCKS
-from faultload_analysis.population import Population
+from faultload_analysis.latency.blocks import FEWEST_BLOCKS, MOST_BLOCKS
+from faultload_analysis.latency.population import Population
 
 Array = npt.NDArray[np.float64]
 TARGETS = (0.05, 0.1)

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from faultload_analysis.recovery import (
+from faultload_analysis.evidence.verdict import Verdict, decide
+from faultload_analysis.recovery.faults import (
     Recovery,
     SliceRule,
     baseline_rule,
@@ -17,8 +18,7 @@ from faultload_analysis.recovery import (
     slices,
     ttr_estimate,
 )
-from faultload_analysis.slice_rule import noise
-from faultload_analysis.verdict import Verdict, decide
+from faultload_analysis.recovery.slice_rule import noise
 
 INJECTED, END = 40.0, 140.0
 

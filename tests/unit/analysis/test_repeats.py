@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from faultload_analysis.production import availability_estimate, availability_from, mtbf_estimate
-from faultload_analysis.recovery import Recovery
-from faultload_analysis.repeats import (
+from faultload_analysis.evidence.verdict import Verdict, decide
+from faultload_analysis.recovery.faults import Recovery
+from faultload_analysis.recovery.production import availability_estimate, availability_from, mtbf_estimate
+from faultload_analysis.recovery.repeats import (
     compare_recoveries,
     exponential_bounds,
     lognormal_bounds,
@@ -18,7 +19,6 @@ from faultload_analysis.repeats import (
     mttr,
     restricted_mean_ttr,
 )
-from faultload_analysis.verdict import Verdict, decide
 
 
 def took(seconds: float) -> Recovery:

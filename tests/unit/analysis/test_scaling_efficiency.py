@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from faultload_analysis.scaling import scaling_efficiency
-from faultload_analysis.verdict import Verdict, decide
+from faultload_analysis.capacity.scaling import scaling_efficiency
+from faultload_analysis.evidence.verdict import Verdict, decide
 
 
 def verdict(start: list[float], scale: list[float], target: float = 0.96) -> Verdict:

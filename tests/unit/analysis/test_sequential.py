@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultload_analysis.sequential import EarlyStop, SequentialPlan, Stop
+from faultload_analysis.slo.sequential import EarlyStop, SequentialPlan, Stop
 
 PLAN = SequentialPlan(0.001, 0.002)
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultload_analysis.bursts import burst_level, onset_levels
-from faultload_analysis.recovery import Recovery, SliceRule, baseline_rule, recover, slices
+from faultload_analysis.recovery.bursts import burst_level, onset_levels
+from faultload_analysis.recovery.faults import Recovery, SliceRule, baseline_rule, recover, slices
 
 RATE, BASELINE, WATCH = 100.0, 60.0, 90.0
 

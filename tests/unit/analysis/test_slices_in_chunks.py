@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultload_analysis.recovery import SliceRule, Slices, recover, slices
-from faultload_analysis.slices import SliceBuilder
+from faultload_analysis.latency.slices import SliceBuilder
+from faultload_analysis.recovery.faults import SliceRule, Slices, recover, slices
 
 COLUMNS = ("starts", "total", "failed", "failed_share", "p50", "p99")
 

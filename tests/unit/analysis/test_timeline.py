@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from faultload_analysis.timeline import MOST_BINS, TimelineBuilder, timeline_of
+from faultload_analysis.latency.timeline import MOST_BINS, TimelineBuilder, timeline_of
 
 NAMES = ("ok", "timeout", "dropped")
 

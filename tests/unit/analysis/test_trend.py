@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from faultload_analysis.trend import slope_estimate
-from faultload_analysis.verdict import Verdict, decide
+from faultload_analysis.evidence.verdict import Verdict, decide
+from faultload_analysis.latency.trend import slope_estimate
 
 LIMIT = 100e6 / 3600  # 100 MB/h in bytes a second
 

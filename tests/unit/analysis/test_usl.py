@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultload_analysis.usl import NAMES, PeakState, usl_fit
+from faultload_analysis.capacity.usl import NAMES, PeakState, usl_fit
 
 Array = npt.NDArray[np.float64]
 LEVELS = np.array([1.0, 2, 4, 8, 12, 16, 24, 32, 48, 64])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faultload_analysis.warmup import mser
+from faultload_analysis.latency.warmup import mser
 
 
 def by_definition(values: npt.NDArray[np.float64], batch: int) -> tuple[int, list[float]]:

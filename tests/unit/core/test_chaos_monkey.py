@@ -21,7 +21,7 @@ from faultload.spec.checks import ttr_bound
 from faultload.spec.profile import scale
 from faultload.spec.scenario import Scenario
 from faultload.verdict.judge import _exit_code
-from faultload_analysis.verdict import Verdict
+from faultload_analysis.evidence.verdict import Verdict
 
 CHANCE = """\
 chaos_monkey:

@@ -30,9 +30,9 @@ from faultload.verdict.phases import phases_of
 from faultload.verdict.recoveries import by_fault, recoveries_of, slice_rule
 from faultload.verdict.spoilage import spoilage
 from faultload.verdict.writes import write_counts
-from faultload_analysis.generator import Slips
-from faultload_analysis.recovery import Recovery
-from faultload_analysis.verdict import Estimate
+from faultload_analysis.evidence.verdict import Estimate
+from faultload_analysis.latency.generator import Slips
+from faultload_analysis.recovery.faults import Recovery
 
 END_S = START_S + RAMP_S + HOLD_S
 

@@ -21,8 +21,8 @@ from faultload.verdict.evidence import Evidence
 from faultload.verdict.judge import judge
 from faultload.verdict.phases import phases_of
 from faultload.verdict.recoveries import recoveries_of
-from faultload_analysis.slo import proportion_estimate
-from faultload_analysis.verdict import Verdict, decide
+from faultload_analysis.evidence.verdict import Verdict, decide
+from faultload_analysis.slo.availability import proportion_estimate
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_run_too_long_for_exact_quantiles_differs_by_a_thousandth_at_most(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = judge(run)
-    monkeypatch.setattr("faultload_analysis.population.KEEP", 100)
+    monkeypatch.setattr("faultload_analysis.latency.population.KEEP", 100)
     monkeypatch.setattr("faultload.verdict.overview.MOST_KEPT", 100)
     monkeypatch.setattr("faultload.verdict.evidence.KEEP", 100)
     folded = judge(run)

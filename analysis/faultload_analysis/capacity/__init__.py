@@ -1,0 +1,1 @@
+"""How much a system carries: brackets, the USL, knees, queues."""

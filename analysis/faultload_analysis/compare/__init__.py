@@ -1,0 +1,1 @@
+"""One build against another: ratios, baselines, change points."""

@@ -1,0 +1,1 @@
+"""Values in order of time: quantiles, histograms, rates, and who sent them."""

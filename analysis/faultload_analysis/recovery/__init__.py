@@ -1,0 +1,1 @@
+"""Faults and what followed: incidents, recovery, repeats, durability, overload."""

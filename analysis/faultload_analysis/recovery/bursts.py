@@ -1,0 +1,58 @@
+"""How high the natural bursts of a baseline rise, so that they are not taken for a fault's impact."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from faultload_analysis.evidence.dependence import Array
+
+FALSE_IMPACTS = 0.04
+
+
+def onset_levels(parts: list[Array], counts: list[int], alone: list[int]) -> Array:
+    """The latency limit below which each slice would begin an incident, shape (k,).
+
+    An incident begins in a slice that is bad together with one of the next two, or bad alone
+    (`Incidents.begins_at`). `parts`: the latencies of each slice that holds requests; slice i is bad when
+    `counts[i]` of its requests are over the limit, and bad alone when `alone[i]` are.
+    """
+    bad, by_itself = np.full(len(parts) + 2, -np.inf), np.full(len(parts), -np.inf)
+    for i, part in enumerate(parts):
+        ordered = np.sort(part)
+        if 1 <= counts[i] <= ordered.size:
+            bad[i] = ordered[-counts[i]]
+        if 1 <= alone[i] <= ordered.size:
+            by_itself[i] = ordered[-alone[i]]
+    together = np.minimum(bad[:-2], np.maximum(bad[1:-1], bad[2:]))
+    return np.asarray(np.maximum(by_itself, together), dtype=np.float64)
+
+
+def burst_level(levels: npt.ArrayLike, watched: float, *, probability: float = FALSE_IMPACTS) -> float:
+    """The level that natural bursts pass in at most `probability` of watches of `watched` more slices.
+
+    `levels`: shape (k,), the onset level of each baseline slice, in time order. Peaks over threshold: the
+    excesses of cluster peaks over the median level are taken as exponential (the tail of waiting times in
+    queues with light-tailed service, Cramer-Lundberg), clusters are the runs over it. With c clusters of
+    mean excess b, the excess of a future peak over b has the F distribution with 2 and 2c degrees of
+    freedom, so P(excess > x) = (1 + x / (c b))^-c; k / c slices pass between peaks. A short baseline has
+    few clusters and so a high level: what it cannot tell from a burst is not called impact. (The mean over
+    all excesses instead of peaks is lower, and passed in 7 to 9 % of watches at utilisation 0.8.) Davison & Smith
+    1990 (declustered peaks); Lawless 1982, 3.2 (prediction for the exponential). Fewer than 3 slices, or
+    levels that never vary: the largest level.
+    """
+    z = np.asarray(levels, dtype=np.float64)
+    if z.size < 3:
+        return float(z.max(initial=0.0))
+    threshold = float(np.median(z))
+    above = z > threshold
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], above, [False])).astype(np.int8)))
+    peaks = np.array([z[a:b].max() for a, b in zip(edges[::2], edges[1::2], strict=True)])
+    if not peaks.size:
+        return threshold
+    c, mean = peaks.size, float(peaks.mean()) - threshold
+    expected = watched * c / z.size
+    factor = math.pow(expected / probability, 1.0 / c) - 1.0
+    return threshold + c * mean * max(factor, 0.0)

@@ -1,0 +1,1 @@
+"""Service levels: availability, error budgets, burn-rate alerts, stopping rules."""
