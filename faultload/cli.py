@@ -59,10 +59,10 @@ def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--out", type=_PATH, metavar="DIR", help="The run directory; new or empty.")
 def run(scenarios: tuple[str, ...], **options: Any) -> None:
     """Run scenarios: load, faults, verdict."""
-    from faultload.run.scenarios import Wishes, run_scenarios
+    from faultload.run.scenarios import RunOptions, run_scenarios
 
     command = ("faultload", *sys.argv[1:])
-    sys.exit(run_scenarios(scenarios, Wishes(command=command, **options)))
+    sys.exit(run_scenarios(scenarios, RunOptions(command=command, **options)))
 
 
 @cli.command()
@@ -88,9 +88,9 @@ def validate(paths: tuple[str, ...]) -> None:
 def plan(scenario: str, seed: int | None, **options: Any) -> None:
     """The timeline, the instances it would touch, what each objective needs; touches nothing."""
     from faultload.commands.plan import print_plan
-    from faultload.run.scenarios import Wishes
+    from faultload.run.scenarios import RunOptions
 
-    print_plan(scenario, Wishes(seed=seed, **options))
+    print_plan(scenario, RunOptions(seed=seed, **options))
 
 
 @cli.command("list")

@@ -20,7 +20,7 @@ from faultload.chaos.session import Session, leave
 from faultload.chaos.undo import undo as undo_fault
 from faultload.errors import FaultloadError, NotUndone
 from faultload.faults import fault_for, words
-from faultload.platforms.base import FaultRequest, PlatformFault, Sight
+from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.spec.vocabulary import Argument, FaultWord
 
 Configuration = dict[str, Any] | None
@@ -144,7 +144,7 @@ def _inject(
     try:
         sight = handler.witness(instances)
     except Exception as error:  # noqa: BLE001 - a witness that fails has seen nothing
-        sight = Sight(False, _said(error))
+        sight = WitnessReport(False, _said(error))
     run.event("witness", fault=label, k=k, of="there", seen=sight.seen, what=sight.what)
     pause_for_test("witnessed")
     if session.standalone and not sight.seen:

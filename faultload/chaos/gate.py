@@ -8,8 +8,9 @@ from pathlib import Path
 from faultload.chaos.journal import OpenFault, open_faults
 from faultload.errors import TargetError
 from faultload.faults import words
+from faultload.faults.base import FaultRequest, PlatformFault
 from faultload.platforms import platform_of
-from faultload.platforms.base import FaultRequest, Instance, PlatformFault, names
+from faultload.platforms.base import Instance, names
 from faultload.record.directory import RunDirectory
 from faultload.spec.scenario import Scenario, scenario_from_run
 from faultload.spec.target import TargetFile

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from faultload.errors import Refused
 from faultload.faults import words
+from faultload.faults.base import FaultRequest
 from faultload.host.state import state_home
 from faultload.platforms import is_here, platform_of
-from faultload.platforms.base import FaultRequest, Instance, Platform
+from faultload.platforms.base import Instance, Platform
 from faultload.record.directory import RunDirectory
 from faultload.spec.target import TargetFile
 

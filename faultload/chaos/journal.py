@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from faultload import __version__
 from faultload.errors import NotUndone
 from faultload.faults import fault_for
+from faultload.faults.base import FaultRequest, PlatformFault
 from faultload.host.processes import ProcessId, myself
 from faultload.host.state import (
     file_name,
@@ -28,7 +29,7 @@ from faultload.host.state import (
     sync_folder,
     write_json,
 )
-from faultload.platforms.base import FaultRequest, Instance, PlatformFault
+from faultload.platforms.base import Instance
 from faultload.record.directory import RunDirectory, append_line, wall_time
 from faultload.spec.target import TargetFile, target_from_json
 

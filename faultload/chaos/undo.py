@@ -9,7 +9,7 @@ from pathlib import Path
 
 from faultload.chaos.journal import OpenFault
 from faultload.errors import FaultloadError
-from faultload.platforms.base import PlatformFault, Sight
+from faultload.faults.base import PlatformFault, WitnessReport
 from faultload.record.directory import RunDirectory
 
 _LOOK_EVERY_S = 0.2
@@ -61,7 +61,7 @@ def _wait_until_back(fault: OpenFault) -> None:
         time.sleep(_LOOK_EVERY_S)
 
 
-def _look_until_gone(handler: PlatformFault, fault: OpenFault) -> Sight:
+def _look_until_gone(handler: PlatformFault, fault: OpenFault) -> WitnessReport:
     deadline = time.monotonic() + handler.gone_within_s
     while not (sight := handler.gone(fault.instances, fault.plan)).seen and time.monotonic() < deadline:
         time.sleep(_LOOK_EVERY_S)

@@ -17,7 +17,7 @@ from faultload.platforms.base import names
 from faultload.run.children import Injection
 from faultload.run.conductor import Target
 from faultload.run.injections import injections_of, request_of
-from faultload.run.scenarios import Prepared, Wishes, prepare, scenarios_with_profile
+from faultload.run.scenarios import Prepared, RunOptions, prepare, scenarios_with_profile
 from faultload.spec.chance import specs
 from faultload.spec.checks import room_of
 from faultload.spec.journeys import read_journeys
@@ -32,17 +32,17 @@ from faultload.spec.workspace import packs
 _SEEDS = 2**31
 
 
-def print_plan(scenario: str, wishes: Wishes) -> None:
+def print_plan(scenario: str, options: RunOptions) -> None:
     """Print timeline, instances and needs of one scenario, or of each in a folder or pack."""
-    for file in scenarios_with_profile([scenario], wishes, Path.cwd()):
-        for line in plan_lines(prepare(file, wishes), wishes):
+    for file in scenarios_with_profile([scenario], options, Path.cwd()):
+        for line in plan_lines(prepare(file, options), options):
             click.echo(line)
 
 
-def plan_lines(prepared: Prepared, wishes: Wishes) -> Iterator[str]:
+def plan_lines(prepared: Prepared, options: RunOptions) -> Iterator[str]:
     """The plan of one scenario, a line each."""
     scenario = prepared.scenario
-    seed = wishes.seed if wishes.seed is not None else random.SystemRandom().randrange(_SEEDS)
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(_SEEDS)
     injections = injections_of(scenario, prepared.profile, prepared.experiments, seed)
     yield f"{scenario.name}, profile {prepared.profile}: {format_seconds(scenario.duration_s)} of load"
     for what in prepared.scaled.values():

@@ -9,7 +9,7 @@ from pathlib import Path
 from faultload import reference
 from faultload.commands.plan import undecidable
 from faultload.errors import InvalidInput, Mistake
-from faultload.run.scenarios import Wishes, prepare, target_of
+from faultload.run.scenarios import RunOptions, prepare, target_of
 from faultload.spec.checks import check_scenario
 from faultload.spec.experiment import read_experiment
 from faultload.spec.scenario import read_scenario
@@ -52,7 +52,7 @@ def _notes(file: Path) -> Iterator[str]:
     if "load" not in load(file, expand=False).data:
         return
     for profile in read_scenario(file).scenario.profiles or ["full"]:
-        for text in undecidable(prepare(file, Wishes(profile=profile))):
+        for text in undecidable(prepare(file, RunOptions(profile=profile))):
             yield f"{file}: profile {profile} may be INCONCLUSIVE: {text}"
 
 
@@ -71,5 +71,5 @@ def _of_file(file: Path) -> list[Mistake]:
         hint = f"there are: {', '.join(reference.REFERENCES)}"
         mistake = loaded.document.mistake(("target", "reference"), f"no reference system '{name}'", hint)
         return [mistake, *check_scenario(loaded, None)]
-    _, known = target_of(loaded, Wishes())
+    _, known = target_of(loaded, RunOptions())
     return check_scenario(loaded, known)

@@ -1,9 +1,8 @@
 """Which fault words there are, and which class makes each on each platform.
 
-A class says so with `@makes("kill", "local")`. Found are the classes in `faultload/platforms/` (modules whose
-name begins with a platform's: `local_signals`), in every module of this package, and in modules that an installed
-distribution names as entry points of the group `faultload.faults`. A module of the last two may declare a
-word of its own with `declare`: a fault in one file.
+A class says so with `@makes("kill", "local")`. Found are the classes in every module of this package and its
+folders, and in modules that an installed distribution names as entry points of the group `faultload.faults`. A
+module may declare a word of its own with `declare`: a fault in one file.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from faultload.faults.refusals import refusal
 from faultload.spec.vocabulary import WORDS, FaultWord
 
 if TYPE_CHECKING:
-    from faultload.platforms.base import FaultRequest, PlatformFault
+    from faultload.faults.base import FaultRequest, PlatformFault
     from faultload.spec.target import TargetFile
 
 PLATFORMS = ("local", "docker", "kubernetes")
@@ -66,13 +65,8 @@ def makes(word: str, *platforms: PlatformName) -> Callable[[F], F]:
 @cache
 def _discover() -> None:
     """Import every module that may hold words and classes, once."""
-    from faultload import faults, platforms
-
-    for package in (platforms, faults):
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            name = module.name.rpartition(".")[2]
-            if package is faults or name.partition("_")[0] in PLATFORMS:
-                importlib.import_module(module.name)
+    for module in pkgutil.walk_packages(__path__, f"{__name__}."):
+        importlib.import_module(module.name)
     for entry in entry_points(group=GROUP):
         try:
             entry.load()

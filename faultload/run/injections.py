@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from faultload.platforms.base import FaultRequest
+from faultload.faults.base import FaultRequest
 from faultload.run.children import Injection
 from faultload.spec.chance import Busy, Strike, schedule, specs
 from faultload.spec.checks import room_of, ttr_bound

@@ -1,4 +1,4 @@
-"""From the command line's wishes to judged runs: load and check scenarios, conduct each, judge, report."""
+"""From the command line's options to judged runs: load and check scenarios, conduct each, judge, report."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from faultload.spec.yamlfile import load
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RunOptions:
     """What the command line asked for."""
 
     profile: str | None = None
@@ -64,20 +64,20 @@ class Prepared:
     target: Target
 
 
-def target_of(loaded: LoadedScenario, wishes: Wishes) -> tuple[Target, Known]:
+def target_of(loaded: LoadedScenario, options: RunOptions) -> tuple[Target, Known]:
     """What a scenario is pointed at. Raises InvalidInput."""
-    if wishes.target is not None and wishes.url is not None:
+    if options.target is not None and options.url is not None:
         raise InvalidInput("give --url or --target, not both: a target file holds the url")
     choice = loaded.scenario.target
-    file = wishes.target
-    url = wishes.url or (choice.url if file is None else None)
+    file = options.target
+    url = options.url or (choice.url if file is None else None)
     if file is None and url is None and choice.file is not None:
         file = find(choice.file, loaded.folder)
         if file is None:
             raise InvalidInput(loaded.document.mistake(("target",), f"no such file: {choice.file}"))
-    if (file is not None or url is not None) and wishes.platform is not None:
+    if (file is not None or url is not None) and options.platform is not None:
         raise InvalidInput("--platform is for a reference system: a target file names its own")
-    if (file is not None or url is not None) and wishes.defects:
+    if (file is not None or url is not None) and options.defects:
         raise InvalidInput("--defect is for a reference system: this target was not started by faultload")
     if file is not None:
         declared = read_target(file)
@@ -91,24 +91,24 @@ def target_of(loaded: LoadedScenario, wishes: Wishes) -> tuple[Target, Known]:
         hint = f"there are: {', '.join(reference.REFERENCES)}"
         mistake = loaded.document.mistake(("target", "reference"), f"no reference system '{name}'", hint)
         raise InvalidInput(mistake)
-    unknown = [defect for defect in wishes.defects if defect not in known.defects]
+    unknown = [defect for defect in options.defects if defect not in known.defects]
     if unknown:
         hint = f"{name} has: {', '.join(known.defects)}"
         raise InvalidInput(Mistake(f"there is no defect '{unknown[0]}'", hint=hint))
-    platform = wishes.platform or "local"
+    platform = options.platform or "local"
     if platform not in reference.PLATFORMS:
         hint = f"platforms: {', '.join(reference.PLATFORMS)}"
         raise InvalidInput(Mistake(f"no reference system starts on platform '{platform}'", hint=hint))
-    target = Target(reference=name, platform=platform, defects=wishes.defects)
+    target = Target(reference=name, platform=platform, defects=options.defects)
     return target, Known(known.services, known.links, platform)
 
 
-def prepare(file: Path, wishes: Wishes) -> Prepared:
+def prepare(file: Path, options: RunOptions) -> Prepared:
     """Read and check one scenario for a run. Raises InvalidInput with every mistake, before anything starts."""
-    loaded = read_scenario(file, wishes.sets)
-    target, known = target_of(loaded, wishes)
+    loaded = read_scenario(file, options.sets)
+    target, known = target_of(loaded, options)
     try:
-        scaled = scale(loaded.scenario, wishes.profile)
+        scaled = scale(loaded.scenario, options.profile)
     except ValueError as error:
         raise InvalidInput(loaded.document.mistake(("profiles",), str(error))) from None
     mistakes = check_scenario(loaded, known, scaled.profile)
@@ -137,27 +137,27 @@ def find_scenarios(names: Sequence[str], here: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def run_scenarios(names: Sequence[str], wishes: Wishes, *, screen: Screen | None = None) -> ExitCode:
+def run_scenarios(names: Sequence[str], options: RunOptions, *, screen: Screen | None = None) -> ExitCode:
     """Run scenarios one after another: the exit code is the worst of theirs.
 
     All are checked before the first one starts. Several share a reference system where they ask for the
     same one, and write one junit.xml and summary.md beside their folders.
     """
     here = Path.cwd()
-    prepared = [prepare(file, wishes) for file in scenarios_with_profile(names, wishes, here)]
+    prepared = [prepare(file, options) for file in scenarios_with_profile(names, options, here)]
     for one in prepared:
         if one.target.reference is not None:
             reference.check(one.target.reference, one.target.defects, one.target.platform)
-    folder = wishes.out if wishes.out is not None and len(prepared) > 1 else runs_folder(here)
+    folder = options.out if options.out is not None and len(prepared) > 1 else runs_folder(here)
     results: list[tuple[Path, dict[str, Any]]] = []
     with _interrupts() as interrupts:
         for index, one in enumerate(prepared):
             later = [other.target.reference for other in prepared[index + 1 :]]
             one.target.keep = one.target.reference is not None and one.target.reference in later
-            out = wishes.out if wishes.out is not None and len(prepared) == 1 else None
+            out = options.out if options.out is not None and len(prepared) == 1 else None
             path = out or _new_folder(folder, one.scenario.name)
             try:
-                verdict = _run_one(one, wishes, path, interrupts, screen)
+                verdict = _run_one(one, options, path, interrupts, screen)
             except BaseException as error:
                 error.add_note(f"run directory: {path}")
                 _stop_kept(one)
@@ -175,7 +175,7 @@ def run_scenarios(names: Sequence[str], wishes: Wishes, *, screen: Screen | None
     return worst_exit([verdict["exit_code"] for _, verdict in results])
 
 
-def scenarios_with_profile(names: Sequence[str], wishes: Wishes, here: Path) -> list[Path]:
+def scenarios_with_profile(names: Sequence[str], options: RunOptions, here: Path) -> list[Path]:
     """The scenario files that the arguments name. Of a folder or pack those that have the wanted profile.
 
     The others are named and left out. Raises InvalidInput for a name without any.
@@ -184,13 +184,13 @@ def scenarios_with_profile(names: Sequence[str], wishes: Wishes, here: Path) -> 
     named = {Path(name).absolute() for name in names}
     kept = []
     for file in files:
-        profiles = read_scenario(file, wishes.sets).scenario.profiles
-        if file in named or wishes.profile in (None, "full", *profiles):
+        profiles = read_scenario(file, options.sets).scenario.profiles
+        if file in named or options.profile in (None, "full", *profiles):
             kept.append(file)
         else:
-            print(f"{file.stem}: left out, it has no profile '{wishes.profile}'", file=sys.stderr)
+            print(f"{file.stem}: left out, it has no profile '{options.profile}'", file=sys.stderr)
     if not kept:
-        raise InvalidInput(f"no scenario here has the profile '{wishes.profile}'")
+        raise InvalidInput(f"no scenario here has the profile '{options.profile}'")
     return kept
 
 
@@ -204,7 +204,7 @@ def _stop_kept(one: Prepared) -> None:
 
 
 def _run_one(
-    prepared: Prepared, wishes: Wishes, path: Path, interrupts: Interrupts, screen: Screen | None
+    prepared: Prepared, options: RunOptions, path: Path, interrupts: Interrupts, screen: Screen | None
 ) -> dict[str, Any]:
     """One run: conduct, seal, judge, report."""
     switch = kill_switch()
@@ -224,13 +224,13 @@ def _run_one(
     if problems:
         raise Refused(f"{'; '.join(problems)}: `faultload undo {target_id}` undoes and stops what was left")
     _check_already_up(prepared.target)
-    approved = _approve(prepared, wishes)
+    approved = _approve(prepared, options)
     secrets = set(prepared.loaded.document.secrets)
     if prepared.target.file is not None:
         secrets |= set(load(prepared.target.file).secrets)
     os.environ[SECRETS_ENV] = ",".join(sorted(secrets))
     run = RunDirectory.create(path)
-    seed = wishes.seed if wishes.seed is not None else random.SystemRandom().randrange(2**31)
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**31)
     injections = injections_of(prepared.scenario, prepared.profile, prepared.experiments, seed)
     run.begin(
         {
@@ -241,8 +241,8 @@ def _run_one(
             "seed": seed,
             "defects": list(prepared.target.defects),
             "secrets": sorted(secrets),
-            "command": list(wishes.command),
-            "load": _load_plan(prepared, seed, wishes.workers),
+            "command": list(options.command),
+            "load": _load_plan(prepared, seed, options.workers),
             "injections": [one.to_json() for one in injections],
         }
     )
@@ -254,7 +254,7 @@ def _run_one(
         profile=prepared.profile,
         target=prepared.target,
         injections=injections,
-        workers=wishes.workers,
+        workers=options.workers,
         slo=declared_slo(prepared.scenario, prepared.profile),
         screen=own_screen,
         interrupts=interrupts,
@@ -322,14 +322,14 @@ def _check_already_up(target: Target) -> None:
         raise Refused(f"{target.reference} belongs to another run that is still going on")
 
 
-def _approve(prepared: Prepared, wishes: Wishes) -> list[str]:
+def _approve(prepared: Prepared, options: RunOptions) -> list[str]:
     """The ids that may be touched although they are not on this machine. Raises Refused."""
     declared = prepared.target.declared
     if declared is None or is_here(declared):
         return []
     if prepared.experiments and declared.id not in (*prepared.scenario.allow, *declared.allow):
         raise Refused(f"{declared.id} is not on this machine: list it under `allow` before faults may touch it")
-    if declared.id not in wishes.approve and not _typed(declared.id):
+    if declared.id not in options.approve and not _typed(declared.id):
         raise Refused(f"{declared.id} is not on this machine: confirm with --approve {declared.id}")
     return [declared.id]
 

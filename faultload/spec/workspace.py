@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def packs_root() -> Path:
-    """The folder that holds the shipped `scenarios`, `experiments`, `loadtests`, `deploy` and `docker-compose.yml`."""
+    """The folder of what is shipped: scenarios, experiments, loadtests, deploy, docker-compose.yml."""
     package = Path(__file__).parents[1]
     installed = package / "packs"
     return installed if installed.is_dir() else package.parent

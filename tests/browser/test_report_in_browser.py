@@ -7,13 +7,9 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "report"))
-
 from synthetic_run import write_run
 
 from faultload.report import write_reports

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from faultload.faults import fault_for
+from faultload.faults.base import FaultRequest, PlatformFault
 from faultload.faults.network.docker_agents import SITE_LABEL
-from faultload.platforms.base import FaultRequest, PlatformFault
 from faultload.platforms.docker import image as helper_image
 from faultload.spec.target import TargetFile, target_from_json
 

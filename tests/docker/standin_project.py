@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faultload.faults import fault_for
+from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.platforms import platform_of
-from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
+from faultload.platforms.base import Instance
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import image as helper_image
 from faultload.spec.target import TargetFile, target_from_json
@@ -190,16 +191,16 @@ class Injected:
         request = FaultRequest.from_json(json.loads(json.dumps(self.request.to_json())))
         return fault_for(target_from_json(json.loads(json.dumps(self.target.to_json()))), request)
 
-    def witness(self) -> Sight:
+    def witness(self) -> WitnessReport:
         return self.here.witness(self.instances)
 
     def undo(self) -> None:
         self.elsewhere().undo(self.instances, self.plan)
 
-    def gone(self) -> Sight:
+    def gone(self) -> WitnessReport:
         return self.elsewhere().gone(self.instances, self.plan)
 
-    def wait_gone(self) -> Sight:
+    def wait_gone(self) -> WitnessReport:
         wait_until(lambda: self.gone().seen, self.here.gone_within_s, lambda: self.gone().what)
         return self.gone()
 

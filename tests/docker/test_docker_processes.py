@@ -12,8 +12,8 @@ import pytest
 from standin_project import Project, born, life, now, processes_in, wait_until
 
 from faultload.errors import Refused, TargetError
+from faultload.faults.base import FaultRequest
 from faultload.host.processes import identify
-from faultload.platforms.base import FaultRequest
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import helper as docker_helper
 

@@ -59,7 +59,8 @@ def test_templates_and_type_marks_are_inside(unpacked: Path) -> None:
 
 def test_the_reference_system_for_docker_is_inside(unpacked: Path, tmp_path: Path) -> None:
     code = (
-        "from faultload.reference.host.docker_image import Recipe; from faultload.reference.systems.memory import containers; "
+        "from faultload.reference.host.docker_image import Recipe; "
+        "from faultload.reference.systems.memory import containers; "
         "print(len(Recipe('memory', 'debian:12').context()), containers.COMPOSE_FILE)"
     )
     done = subprocess.run(
@@ -74,5 +75,6 @@ def test_the_reference_system_for_docker_is_inside(unpacked: Path, tmp_path: Pat
     size, compose_file = done.stdout.split()
     assert int(size) > 50_000 and compose_file.startswith(str(unpacked))
     folder = Path(compose_file).parent
-    assert {"docker-compose.yml", "prometheus.yml", "grafana"} <= {path.name for path in folder.iterdir()}
-    assert (folder / "grafana" / "dashboards" / "memory.json").is_file()
+    deploy = folder / "deploy" / "memory"
+    assert {"Dockerfile", "prometheus.yml", "grafana", "kubernetes"} <= {path.name for path in deploy.iterdir()}
+    assert (deploy / "grafana" / "dashboards" / "memory.json").is_file()

@@ -20,9 +20,10 @@ import yaml
 
 from faultload.errors import FaultloadError
 from faultload.faults import fault_for
+from faultload.faults.base import FaultRequest, PlatformFault
 from faultload.faults.process.kubernetes_scale import apps
 from faultload.platforms import platform_of
-from faultload.platforms.base import FaultRequest, Instance, PlatformFault
+from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes.client import core, pods_in
 from faultload.platforms.kubernetes.helper import refused
 from faultload.record.directory import RunDirectory

@@ -16,8 +16,8 @@ import pytest
 from conftest import no_cluster
 
 from faultload import reference
+from faultload.faults.base import FaultRequest
 from faultload.host.processes import identify
-from faultload.platforms.base import FaultRequest
 from faultload.platforms.databases import patroni
 from faultload.platforms.kubernetes.client import pods_of
 from faultload.reference.host.kubernetes import NAMESPACE_ENV

@@ -11,7 +11,7 @@ from memoryref import Up, up
 
 from faultload.errors import Refused
 from faultload.faults import fault_for
-from faultload.platforms.base import FaultRequest
+from faultload.faults.base import FaultRequest
 from faultload.spec.target import TargetFile, target_from_json
 
 pytestmark = pytest.mark.kubernetes

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from faultload.agents.link.http1 import Exchange
 
 if TYPE_CHECKING:
-    from faultload.agents.link.pair import Pair, Weather
+    from faultload.agents.link.pair import LinkConditions, Pair
 
 CHUNK = 64 * 1024
 LINE_LIMIT = 8 * 1024 * 1024
@@ -30,7 +30,7 @@ class Connection:
         pair.connections.add(self)
         up, self._down = Pump(pair, client, server, to_server=True), Pump(pair, server, client, to_server=False)
         if pair.settings.get("protocol") == "http":
-            self._exchange = Exchange(lambda: pair.weather.errors)
+            self._exchange = Exchange(lambda: pair.conditions.errors)
             self._answering = asyncio.Lock()
             self._server_left = False
             up.take, self._down.take = self._from_client, self._from_server
@@ -90,7 +90,7 @@ class Connection:
 
 
 class Pump:
-    """Bytes from one end to the other, in order, as the weather of the pair permits."""
+    """Bytes from one end to the other, in order, as the conditions of the pair permits."""
 
     def __init__(self, pair: Pair, source: socket.socket, sink: socket.socket, *, to_server: bool) -> None:
         self.pair = pair
@@ -114,11 +114,11 @@ class Pump:
                     item = await loop.sock_recv(self.source, CHUNK)
                 except OSError as error:
                     item = error
-                weather = self.pair.weather
-                if self._carrier is None and (not self.to_server or weather.delay_s == 0):
+                conditions = self.pair.conditions
+                if self._carrier is None and (not self.to_server or conditions.delay_s == 0):
                     await self._deliver(item)
                 else:
-                    await self._enqueue(item, weather)
+                    await self._enqueue(item, conditions)
                 if not item or isinstance(item, OSError):
                     if self._carrier is not None:
                         await self._carrier
@@ -127,9 +127,9 @@ class Pump:
             if self._carrier is not None:
                 self._carrier.cancel()
 
-    async def _enqueue(self, item: bytes | OSError, weather: Weather) -> None:
+    async def _enqueue(self, item: bytes | OSError, conditions: LinkConditions) -> None:
         """Into the delay line: a moment of its own for each chunk, never before the one ahead of it."""
-        delay_s = weather.delay_s + random.uniform(-1, 1) * weather.jitter_s if self.to_server else 0.0
+        delay_s = conditions.delay_s + random.uniform(-1, 1) * conditions.jitter_s if self.to_server else 0.0
         due = asyncio.get_running_loop().time() + max(0.0, delay_s)
         if self._line:
             due = max(due, self._line[-1][0])
@@ -181,10 +181,10 @@ class Pump:
     async def send(self, data: bytes) -> None:
         """Bytes to the sink, in the time that they take."""
         loop = asyncio.get_running_loop()
-        if self.pair.weather.bytes_per_s is None:
+        if self.pair.conditions.bytes_per_s is None:
             await loop.sock_sendall(self.sink, data)
             return
-        step = max(1, min(CHUNK, int(self.pair.weather.bytes_per_s / 20)))
+        step = max(1, min(CHUNK, int(self.pair.conditions.bytes_per_s / 20)))
         for start in range(0, len(data), step):
             part = data[start : start + step]
             await self.pair.take_turn(self.to_server, len(part))

@@ -16,7 +16,7 @@ BACKLOG = 256
 
 
 @dataclass(slots=True)
-class Weather:
+class LinkConditions:
     """How the network of a pair is now."""
 
     partition: str | None = None
@@ -42,7 +42,7 @@ class Pair:
         self.upstream = (str(host), int(port))
         self.address = (str(settings.get("listen_host") or "127.0.0.1"), int(settings["listen"]))
         self.mark = int(settings.get("mark") or 0)
-        self.weather = Weather()
+        self.conditions = LinkConditions()
         self.passable = asyncio.Event()
         self.passable.set()
         self.connections: set[Connection] = set()
@@ -82,7 +82,7 @@ class Pair:
 
     async def partition(self, mode: str) -> None:
         """Cut the pair: `drop` in silence, `refuse` and `reset` with RST."""
-        self.weather.partition = mode
+        self.conditions.partition = mode
         if mode == "drop":
             self.passable.clear()
             await self._stop_accepting()
@@ -95,7 +95,7 @@ class Pair:
 
     async def heal(self, *, reset: bool = False) -> None:
         """End a partition; what was held is delivered, or every connection is reset."""
-        self.weather.partition = None
+        self.conditions.partition = None
         if reset:
             self.reset_connections()
         if self._listener is not None:
@@ -119,7 +119,7 @@ class Pair:
     async def take_turn(self, to_server: bool, size: int) -> None:
         """Wait until `size` bytes may be sent, under the bytes per second that the pair has in one direction."""
         now = asyncio.get_running_loop().time()
-        rate, unlimited = self.weather.bytes_per_s, self._unlimited
+        rate, unlimited = self.conditions.bytes_per_s, self._unlimited
         if rate is None:
             return
         free_at = max(now, self._budget_free_at[to_server]) + size / rate
@@ -130,7 +130,7 @@ class Pair:
 
     def set_errors(self, errors: Errors | None) -> None:
         """Answer requests with errors from now on, or no more."""
-        self.weather.errors = errors
+        self.conditions.errors = errors
         if errors is None:
             for connection in self.connections:
                 connection.end_when_server_left()
@@ -158,7 +158,7 @@ class Pair:
                 continue
             client.setblocking(False)
             self.accepted += 1
-            if self.weather.partition == "reset":
+            if self.conditions.partition == "reset":
                 abort(client)
                 continue
             task = asyncio.create_task(self._connect(client))
@@ -182,7 +182,7 @@ class Pair:
             raise
         for end in (client, server):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self.weather.partition in ("refuse", "reset"):
+        if self.conditions.partition in ("refuse", "reset"):
             abort(client)
             server.close()
             return

@@ -82,10 +82,10 @@ class Link:
             await asyncio.gather(*(pair.partition(fault.params["mode"]) for pair in pairs))
         for pair in pairs:
             if fault.kind == "latency":
-                pair.weather.delay_s = fault.params["delay_ms"] / 1000
-                pair.weather.jitter_s = fault.params["jitter_ms"] / 1000
+                pair.conditions.delay_s = fault.params["delay_ms"] / 1000
+                pair.conditions.jitter_s = fault.params["jitter_ms"] / 1000
             elif fault.kind == "bandwidth":
-                pair.weather.bytes_per_s = fault.params["bytes_per_s"]
+                pair.conditions.bytes_per_s = fault.params["bytes_per_s"]
             elif fault.kind == "http_error":
                 chance = random.Random(f"{fault.params['seed']}:{pair.name}")
                 pair.set_errors(Errors(fault.params["share"], fault.params["status"], chance))
@@ -99,9 +99,9 @@ class Link:
             await asyncio.gather(*(pair.heal(reset=reset) for pair in pairs))
         for pair in pairs:
             if fault.kind == "latency":
-                pair.weather.delay_s = pair.weather.jitter_s = 0.0
+                pair.conditions.delay_s = pair.conditions.jitter_s = 0.0
             elif fault.kind == "bandwidth":
-                pair.weather.bytes_per_s = None
+                pair.conditions.bytes_per_s = None
                 pair.forget_budget()
             elif fault.kind == "http_error":
                 pair.set_errors(None)

@@ -1,7 +1,7 @@
 """What containers use, by their control groups, and which stressors run beside them: measured on their node.
 
-`python -m faultload.agents.stress.cgroup_meter --mark MARK ID...` prints one JSON object, and leaves it where a pod's
-last words are looked for. Standard library only, and of faultload what it needs in a helper.
+`python -m faultload.agents.stress.cgroup_meter --mark MARK ID...` prints one JSON object, and leaves it where
+a pod's last words are looked for. Standard library only, and of faultload what it needs in a helper.
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from faultload.errors import Refused, TargetError
+from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.faults.database.kubernetes_primary import PrimaryDies, instance_of
-from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
+from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes.client import Pod, api_client, asking, namespace_of, pods_of
 from faultload.platforms.kubernetes.rights import KubernetesFault, Right
 from faultload.spec.target import TargetFile
@@ -54,12 +55,12 @@ class _OnCluster(PlatformFault):
             "ready": int(status.get("readyInstances", 0)),
         }
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         status = self._status(str(plan["cluster"]))
         primary, ready = status.get("currentPrimary"), int(status.get("readyInstances", 0))
         text = f"{primary} leads, {ready} of {plan['ready']} instances are ready: {status.get('phase')}"
         whole = primary is not None and primary == status.get("targetPrimary") and ready >= int(plan["ready"])
-        return Sight(whole and status.get("phase") == HEALTHY, text)
+        return WitnessReport(whole and status.get("phase") == HEALTHY, text)
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """Nothing to restore: the operator brings the member back, and who leads is no part of a healthy state."""
@@ -169,13 +170,13 @@ class CloudNativeSwitchover(_OnCluster, KubernetesFault):
                 _content_type="application/merge-patch+json",
             )
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         deadline = time.monotonic() + _MOVED_S
         while True:
             leads = self._status(str(self._plan["cluster"])).get("currentPrimary")
             text = f"{leads or 'nobody'} leads now, {self._plan['primary']} led before"
             if leads == self._plan["candidate"]:
-                return Sight(True, text)
+                return WitnessReport(True, text)
             if time.monotonic() >= deadline:
-                return Sight(False, text)
+                return WitnessReport(False, text)
             time.sleep(0.2)

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faultload.errors import Refused, TargetError
-from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
+from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
+from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import (
     Member,
     call,
@@ -52,15 +53,15 @@ class ClusterFault(PlatformFault):
             raise Refused(f"service '{self.service}' has no leader: nothing to {self.request.kind}")
         return leader
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         """A leader runs again, as PostgreSQL itself says right now; the standby may still be catching up."""
         before = int(plan["timeline"])
         for node in nodes(self.urls).values():
             # a server that has not been started since is the one that is meant to die
             same = node.name == plan["member"] and node.postmaster_started != plan.get("started")
             if node.running and node.leads and (node.timeline > before or same):
-                return Sight(True, f"{node.name} leads on timeline {node.timeline} (before: {before})")
-        return Sight(False, "no member leads")
+                return WitnessReport(True, f"{node.name} leads on timeline {node.timeline} (before: {before})")
+        return WitnessReport(False, "no member leads")
 
 
 class FailoverFault(ClusterFault):
@@ -94,11 +95,11 @@ class FailoverFault(ClusterFault):
             "api": known.url if known is not None else None,
         }
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         """A leader runs again and, where the whole member died, its Patroni does too."""
         sight = super().gone(instances, plan)
         if sight.seen and self.mode == "member" and plan["member"] not in nodes(self.urls):
-            return Sight(False, f"{sight.what}, but the Patroni of {plan['member']} does not answer yet")
+            return WitnessReport(False, f"{sight.what}, but the Patroni of {plan['member']} does not answer yet")
         return sight
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
@@ -180,10 +181,10 @@ class SwitchoverFault(ClusterFault):
 
     _before = ""
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         moved = wait_until(lambda: self._leading() not in (None, self._before), 15.0, 0.2)
         text = f"{self._leading() or 'nobody'} leads now, {self._before} led before"
-        return Sight(moved and bool(self._before), text)
+        return WitnessReport(moved and bool(self._before), text)
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """Nothing to restore: who leads is not part of a healthy state."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
+from faultload.faults.base import WitnessReport
 from faultload.faults.database.cluster_fault import FailoverFault, SwitchoverFault
-from faultload.platforms.base import Instance, Sight
+from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import Member, cluster
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import helper as docker_helper
@@ -156,15 +157,15 @@ class Failover(FailoverFault):
 
     _postmaster: str | None = None
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         instance = instances[0]
         if self.mode == "member":
             dead = wait_until(lambda: docker_client.container_of(instance) is None, _DEAD_WITHIN_S)
             what = "does not run any more, or since another start" if dead else "still runs"
-            return Sight(dead, f"{instance.label} {what}")
+            return WitnessReport(dead, f"{instance.label} {what}")
         dead = wait_until(lambda: self._postmaster not in _postmasters(instance), _DEAD_WITHIN_S)
         pid = str(self._postmaster).partition(" ")[0]
-        return Sight(dead, f"postmaster {pid} in {instance.label} is {'gone' if dead else 'still there'}")
+        return WitnessReport(dead, f"postmaster {pid} in {instance.label} is {'gone' if dead else 'still there'}")
 
     def _bring_back(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         found = docker_client.container(instances[0].id)

@@ -7,11 +7,12 @@ from typing import Any
 
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
+from faultload.faults.base import WitnessReport
 from faultload.faults.database.postgres_holder import holders, start
 from faultload.faults.database.sql_fault import SqlFault
 from faultload.faults.network.local import EXPIRY_MARGIN_S
 from faultload.host.processes import end
-from faultload.platforms.base import Instance, Sight
+from faultload.platforms.base import Instance
 from faultload.platforms.databases.postgres import (
     Slots,
     admitted,
@@ -81,14 +82,14 @@ class ExhaustConnections(SqlFault):
         lasts_s = self.request.duration_s + EXPIRY_MARGIN_S
         start("connections", self.request.fault_id, self.dsn, plan, lasts_s)
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         """As many as there should be are missing: counted by opening what the server still admits.
 
         Others come and go meanwhile, so the look is repeated for a few seconds.
         """
         import psycopg
 
-        sight = Sight(False, "the leader does not answer")
+        sight = WitnessReport(False, "the leader does not answer")
 
         def seen() -> bool:
             nonlocal sight
@@ -98,13 +99,13 @@ class ExhaustConnections(SqlFault):
                 if not too_many(error):
                     raise
                 # an ordinary user's DSN is refused altogether
-                sight = Sight(self.share == 1.0, f"a new connection is refused: {str(error).strip()}")
+                sight = WitnessReport(self.share == 1.0, f"a new connection is refused: {str(error).strip()}")
             return sight.seen
 
         wait_until(seen, _WITNESS_S, 0.2)
         return sight
 
-    def _look(self, address: tuple[str, int]) -> Sight:
+    def _look(self, address: tuple[str, int]) -> WitnessReport:
         with session(self.dsn, address) as sql:
             now = slots(sql, self.name)
             # one is the session that asks
@@ -115,8 +116,8 @@ class ExhaustConnections(SqlFault):
         free = max(0, still - (now.reserved - 1 if now.superuser else 0))
         what = f"{still} new connections are admitted and then refused, {missing} fewer than without the fault"
         if self.share == 1.0:
-            return Sight(free == 0 and missing > 0, f"{what}; none of them is an ordinary user's")
-        return Sight(missing >= self._wanted, what)
+            return WitnessReport(free == 0 and missing > 0, f"{what}; none of them is an ordinary user's")
+        return WitnessReport(missing >= self._wanted, what)
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """The process first: its end alone gives the connections back, and without them nobody gets in."""
@@ -132,7 +133,7 @@ class ExhaustConnections(SqlFault):
             except psycopg.Error as error:
                 raise TargetError(f"PostgreSQL at {server.host}:{server.port}: {error}") from None
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         """A new connection is admitted, and no server has a session of ours any more."""
         import psycopg
 
@@ -141,7 +142,7 @@ class ExhaustConnections(SqlFault):
             found = servers(self.dsn)
             ours = sum(self._slots(server.address).ours for server in found)
         except (psycopg.Error, TargetError) as error:
-            return Sight(False, str(error))
-        return Sight(
+            return WitnessReport(False, str(error))
+        return WitnessReport(
             ours == 0, f"{len(found)} servers admit a new connection; {ours} sessions are left of the fault"
         )

@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 from faultload.errors import Refused
 from faultload.faults import makes
+from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.faults.database import cloudnativepg
 from faultload.faults.database.cloudnativepg import CloudNativeFailover, CloudNativeSwitchover
 from faultload.faults.database.cluster_fault import ClusterFault, FailoverFault, SwitchoverFault
 from faultload.faults.database.kubernetes_primary import PrimaryDies, instance_of
-from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
+from faultload.platforms.base import Instance
 from faultload.platforms.databases import patroni
 from faultload.platforms.kubernetes.api_proxy import proxied
 from faultload.platforms.kubernetes.client import Pod, asking, core, namespace_of, pods_of, running_container
@@ -120,7 +121,7 @@ class PlainFailover(PrimaryDies, KubernetesFault):
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """Nothing to restore: the controller of the pod brings it back."""
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         """A pod that the selector finds is ready, and what died does not run in it."""
         ready = [pod for pod in self._pods() if pod.ready]
         for pod in ready:
@@ -128,8 +129,8 @@ class PlainFailover(PrimaryDies, KubernetesFault):
             if container is None or (self.whole_member and container.id == plan["container"]):
                 continue
             if self.whole_member or self._other_postmaster(pod, plan):
-                return Sight(True, f"{pod.name} is ready")
-        return Sight(False, f"no pod of service '{self.service}' is ready with a new server")
+                return WitnessReport(True, f"{pod.name} is ready")
+        return WitnessReport(False, f"no pod of service '{self.service}' is ready with a new server")
 
     def _other_postmaster(self, pod: Pod, plan: Mapping[str, Any]) -> bool:
         try:
@@ -153,14 +154,14 @@ class PlainSwitchover(KubernetesFault):
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self.resolve()
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
-        return Sight(False, "nothing was done")
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
+        return WitnessReport(False, "nothing was done")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """Nothing was done."""
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
-        return Sight(True, "nothing was done")
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        return WitnessReport(True, "nothing was done")
 
 
 class _Kept(Delegated):

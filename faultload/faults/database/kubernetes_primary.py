@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faultload.errors import Refused, TargetError
-from faultload.platforms.base import FaultRequest, Instance, Sight
+from faultload.faults.base import FaultRequest, WitnessReport
+from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes.client import (
     Executed,
     Pod,
@@ -103,15 +104,15 @@ class PrimaryDies(KubernetesFault):
         elif self._run(pod, _KILL, *plan["postmaster"]).out.strip() != "killed":
             raise TargetError(f"the postmaster of {pod.name} ended before the fault: nothing was touched")
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         deadline = time.monotonic() + (_ENDED_S if self.whole_member else _DEAD_S)
         lives = self._member_lives if self.whole_member else self._postmaster_lives
         while lives(instances[0]):
             if time.monotonic() >= deadline:
-                return Sight(False, f"still running: {instances[0].label}")
+                return WitnessReport(False, f"still running: {instances[0].label}")
             time.sleep(0.1)
         what = "the member is gone" if self.whole_member else "the leader's postmaster is gone"
-        return Sight(True, f"{what}: {instances[0].label}")
+        return WitnessReport(True, f"{what}: {instances[0].label}")
 
     # the pod
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from faultload.errors import Refused
 from faultload.faults import makes
+from faultload.faults.base import WitnessReport
 from faultload.faults.database.cluster_fault import FailoverFault, SwitchoverFault
 from faultload.host.processes import ProcessId
-from faultload.platforms.base import Instance, Sight
+from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import Member, api_port, members_of
 from faultload.platforms.local.processes import (
     kill_all,
@@ -67,7 +68,7 @@ class Failover(FailoverFault):
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         kill_all(instances)
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         return sight_of_death(instances, "the leader is gone")
 
     def _bring_back(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:

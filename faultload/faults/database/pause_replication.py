@@ -9,11 +9,12 @@ from typing import Any
 
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
+from faultload.faults.base import WitnessReport
 from faultload.faults.database.postgres_holder import holders, start
 from faultload.faults.database.sql_fault import SqlFault, member_name
 from faultload.faults.network.local import EXPIRY_MARGIN_S
 from faultload.host.processes import end
-from faultload.platforms.base import Instance, Sight
+from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import cluster, configuration, configure, nodes
 from faultload.platforms.databases.postgres import (
     Server,
@@ -110,7 +111,7 @@ class PauseReplication(SqlFault):
                 for sql in sessions:
                     pause_replay(sql)
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         leader, standbys = self._servers()
         names = {one.id for one in instances}
         standbys = [one for one in standbys if self._instances([one])[0].id in names]
@@ -125,13 +126,13 @@ class PauseReplication(SqlFault):
                     after = received_and_replayed(reader)[1]
                 name = f"{standby.host}:{standby.port}"
                 if after != before:
-                    return Sight(False, f"{name} still replays: {after - before} bytes more")
+                    return WitnessReport(False, f"{name} still replays: {after - before} bytes more")
                 if position <= after:
-                    return Sight(False, f"{name} has replayed all that the leader wrote")
+                    return WitnessReport(False, f"{name} has replayed all that the leader wrote")
                 if not arrived:
-                    return Sight(False, f"{name} receives nothing either: that is no pause of its replay")
+                    return WitnessReport(False, f"{name} receives nothing either: that is no pause of its replay")
                 seen.append(f"{name} has received and not replayed {position - after} bytes")
-        return Sight(bool(seen), "; ".join(seen) or "no standby answers")
+        return WitnessReport(bool(seen), "; ".join(seen) or "no standby answers")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self.know(plan)
@@ -140,7 +141,7 @@ class PauseReplication(SqlFault):
             raise TargetError("; ".join(left))
         end(holders(self.request.fault_id))
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         """Every standby that is there replays what the leader writes now."""
         import psycopg
 
@@ -150,11 +151,11 @@ class PauseReplication(SqlFault):
             standbys = [one for one in servers(self.dsn) if not one.leads and one.address in known]
             behind = _behind(self.dsn, standbys, _LOOK_S)
         except (psycopg.Error, TargetError) as error:
-            return Sight(False, str(error))
+            return WitnessReport(False, str(error))
         if not behind and plan["patroni"] and configuration(plan["patroni"]).get(MARK) == self.request.fault_id:
             behind = ["the cluster's configuration still carries the mark of the fault"]
         what = "; ".join(behind) or f"{len(standbys)} standbys replay what the leader writes"
-        return Sight(not behind, what)
+        return WitnessReport(not behind, what)
 
 
 def restore(dsn: str, fault_id: str, plan: Mapping[str, Any]) -> list[str]:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faultload.errors import Refused, TargetError
+from faultload.faults.base import FaultRequest, PlatformFault
 from faultload.platforms import platform_of
-from faultload.platforms.base import FaultRequest, Instance, PlatformFault
+from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import cluster_problems, nodes
 from faultload.platforms.databases.postgres import Server, leader_of, need_client, servers
 from faultload.spec.target import TargetFile

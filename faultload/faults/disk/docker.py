@@ -9,8 +9,9 @@ from typing import Any
 from faultload.agents.stress.stressor import io_files
 from faultload.errors import Refused
 from faultload.faults import makes
+from faultload.faults.base import WitnessReport
 from faultload.faults.stress.docker import InContainers
-from faultload.platforms.base import Instance, Sight
+from faultload.platforms.base import Instance
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker.fault import at_once
 from faultload.platforms.docker.stats import usage
@@ -83,10 +84,10 @@ class _OnDisk(InContainers):
                 left.append(file)
         return left
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         for instance in instances:
             if left := self._left(instance, plan):
-                return Sight(False, f"still in {instance.name}: {', '.join(left)}")
+                return WitnessReport(False, f"still in {instance.name}: {', '.join(left)}")
         return super().gone(instances, plan)
 
 
@@ -131,7 +132,7 @@ class IoStress(_OnDisk):
         roots = {one.id: str(docker_client.state_of(one)["Pid"]) for one in self.the_very(instances)}
         at_once(lambda one: self.start_in(one, "io", [*wanted, "--root", roots[one.id]]), instances)
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         writes = self._writes(instances)
         seen, told = bool(instances), []
         for instance in instances:
@@ -142,7 +143,7 @@ class IoStress(_OnDisk):
                 f"(before: {before['written_per_s'] / 1e6:.1f}), an fsync takes {now['fsync_s'] * 1000:.1f} ms "
                 f"(before: {before['fsync_s'] * 1000:.1f})"
             )
-        return Sight(seen, "; ".join(told))
+        return WitnessReport(seen, "; ".join(told))
 
 
 @makes("fill_disk", "docker")
@@ -195,16 +196,16 @@ class FillDisk(_OnDisk):
     def _full(self, free: int, before: int = 0) -> bool:
         return free <= self.floor + max(_NEARLY, (before - self.floor) // 20)
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         seen, told = bool(instances), []
         for instance, one in zip(instances, self.the_very(instances), strict=True):
             before = int(self._plan["free"][instance.id])
             free = int(self.look_into(one, "look", self.folder)["free"])
             seen &= self._full(free, before)
             told.append(f"{self.folder} of {instance.name} has {free >> 20} MiB free, {before >> 20} before")
-        return Sight(seen, "; ".join(told))
+        return WitnessReport(seen, "; ".join(told))
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         """The stressors are gone, and at least half of what they took is free again: others write too."""
         sight = super().gone(instances, plan)
         if not sight.seen:
@@ -215,7 +216,7 @@ class FillDisk(_OnDisk):
             if one is not None:
                 free = int(self.look_into(one, "look", str(plan["folder"]))["free"])
                 if free < (before + self.floor) // 2:
-                    return Sight(
+                    return WitnessReport(
                         False, f"{instance.name} has {free >> 20} MiB free, {before >> 20} before the fault"
                     )
         return sight

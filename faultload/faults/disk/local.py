@@ -13,10 +13,11 @@ from typing import Any
 from faultload.agents.stress.stressor import file_system, free_bytes, io_files
 from faultload.errors import Refused
 from faultload.faults import makes
+from faultload.faults.base import WitnessReport
 from faultload.faults.stress import stressors
 from faultload.faults.stress.local import Stress
 from faultload.host.state import state_home
-from faultload.platforms.base import Instance, Sight
+from faultload.platforms.base import Instance
 from faultload.spec import units
 
 IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
@@ -66,10 +67,10 @@ class _OnDisk(Stress):
         for file in plan["files"]:
             Path(file).unlink(missing_ok=True)
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         left = [file for file in plan["files"] if Path(file).exists()]
         if left:
-            return Sight(False, f"still there: {', '.join(left)}")
+            return WitnessReport(False, f"still there: {', '.join(left)}")
         return super().gone(instances, plan)
 
 
@@ -118,7 +119,7 @@ class IoStress(_OnDisk):
             wanted = ["--path", str(disk["folder"]), "--workers", str(self.workers), "--name", self._name]
             self._start("io", wanted)
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         folders = self._folders(instances)
         processes = stressors.running(self.mark)
         before, started = {one: stressors.written_bytes([one]) for one in processes}, time.monotonic()
@@ -133,7 +134,7 @@ class IoStress(_OnDisk):
         rate = sum(written) / lasted / 1e6
         wanted = self.workers * len(folders)
         what = f"{writing} of {wanted} workers write, {rate:.1f} MB/s in all; an fsync takes {syncs}"
-        return Sight(writing >= wanted, what)
+        return WitnessReport(writing >= wanted, what)
 
 
 def _sync_s(folder: Path) -> float:
@@ -184,20 +185,22 @@ class FillDisk(_OnDisk):
         for folder in self._free_before:
             self._start("fill", ["--path", folder, "--floor", str(self.floor), "--name", self._name])
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         seen, told = True, []
         for folder, before in self._free_before.items():
             free = free_bytes(folder)
             seen &= free <= self.floor + max(4 << 20, (before - self.floor) // 20)
             told.append(f"{folder} has {free >> 20} MiB free, {before >> 20} before")
-        return Sight(seen and bool(told), "; ".join(told))
+        return WitnessReport(seen and bool(told), "; ".join(told))
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         """The stressors are gone, and at least half of what they took is free again: others write too."""
         for disk in plan["disks"]:
             free, before = free_bytes(str(disk["folder"])), int(disk["free"])
             if free < (before + self.floor) // 2:
-                return Sight(False, f"{disk['folder']} has {free >> 20} MiB free, {before >> 20} before the fault")
+                return WitnessReport(
+                    False, f"{disk['folder']} has {free >> 20} MiB free, {before >> 20} before the fault"
+                )
         return super().gone(instances, plan)
 
 

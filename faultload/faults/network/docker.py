@@ -10,9 +10,10 @@ from faultload.agents.network.spec import Flow, Side, Spec
 from faultload.agents.probes import together
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
+from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport, choose
 from faultload.faults.network import docker_agents as agents
 from faultload.faults.network.docker_agents import Site
-from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight, choose
+from faultload.platforms.base import Instance
 from faultload.platforms.docker.client import containers_of, instance_of, started_at
 from faultload.spec import units
 from faultload.spec.target import TargetFile
@@ -88,11 +89,11 @@ class _OnNetwork(PlatformFault):
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         agents.order(_sites_of(plan), "inject")
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         try:
             answers = agents.order(self._sites, "witness")
         except TargetError as error:
-            return Sight(False, str(error))
+            return WitnessReport(False, str(error))
         looks = [
             (site.name, bool(answer["seen"]), str(answer["what"]))
             for site, answer in zip(self._sites, answers, strict=True)
@@ -103,12 +104,12 @@ class _OnNetwork(PlatformFault):
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         agents.undo(_sites_of(plan))
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         sites = _sites_of(plan)
         try:
             found = together(agents.look, sites)
         except TargetError as error:  # a container that is just being started again, say: the next look tells
-            return Sight(False, str(error))
+            return WitnessReport(False, str(error))
         looks = [
             (site.name, bool(look["seen"]), str(look["what"]))
             for site, look in zip(sites, found, strict=True)
@@ -299,13 +300,13 @@ def _sites_of(plan: Mapping[str, Any]) -> list[Site]:
     return [Site.from_json(site) for site in plan["sites"]]
 
 
-def _together(looks: Iterable[tuple[str, bool, str]], nothing: str, *, empty: bool) -> Sight:
+def _together(looks: Iterable[tuple[str, bool, str]], nothing: str, *, empty: bool) -> WitnessReport:
     """One sight of several: there only where all saw it."""
     known = list(looks)
     if not known:
-        return Sight(empty, nothing)
+        return WitnessReport(empty, nothing)
     unseen = [look for look in known if not look[1]]
-    return Sight(not unseen, "; ".join(f"{name}: {what}" for name, _, what in unseen or known))
+    return WitnessReport(not unseen, "; ".join(f"{name}: {what}" for name, _, what in unseen or known))
 
 
 def _ends(target: TargetFile, link: str) -> tuple[list[Container], list[Container]]:

@@ -10,9 +10,10 @@ from faultload.agents.network.spec import Flow, Side, Spec
 from faultload.agents.probes import together
 from faultload.errors import Refused
 from faultload.faults import makes
+from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.faults.network.kubernetes_agents import Agents, Site
 from faultload.faults.network.kubernetes_policy import PolicyPartition
-from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
+from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes.client import Pod, asking, core, namespace_of, pods_of, running_container
 from faultload.platforms.kubernetes.delegated import Delegated
 from faultload.platforms.kubernetes.helper import helper_namespace
@@ -163,7 +164,7 @@ class _OnLink(KubernetesFault):
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self._agents.order(_sites_of(plan), "inject")
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         answers = self._agents.order(self._sites, "witness")
         looks = [
             (site.name, bool(answer["seen"]), str(answer["what"]))
@@ -175,10 +176,10 @@ class _OnLink(KubernetesFault):
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self._agents.undo(_sites_of(plan))
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         sites = _sites_of(plan)
         if left := self._agents.left(sites):
-            return Sight(False, f"{left} helper pods of the fault are still there")
+            return WitnessReport(False, f"{left} helper pods of the fault are still there")
         looks = [
             (site.name, bool(found["seen"]), str(found["what"]))
             for site, found in zip(sites, together(self._agents.look, sites), strict=True)
@@ -258,10 +259,10 @@ def _sites_of(plan: Mapping[str, Any]) -> list[Site]:
     return [Site.from_json(site) for site in plan["sites"]]
 
 
-def _together(looks: Iterable[tuple[str, bool, str]], nothing: str, *, empty: bool) -> Sight:
+def _together(looks: Iterable[tuple[str, bool, str]], nothing: str, *, empty: bool) -> WitnessReport:
     """One sight of several: there only where all saw it."""
     known = list(looks)
     if not known:
-        return Sight(empty, nothing)
+        return WitnessReport(empty, nothing)
     unseen = [look for look in known if not look[1]]
-    return Sight(not unseen, "; ".join(f"{name}: {what}" for name, _, what in unseen or known))
+    return WitnessReport(not unseen, "; ".join(f"{name}: {what}" for name, _, what in unseen or known))

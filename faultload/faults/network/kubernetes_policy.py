@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import Any
 
 from faultload.errors import Refused, TargetError
-from faultload.platforms.base import FaultRequest, Instance, Sight
+from faultload.faults.base import FaultRequest, WitnessReport
+from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes.client import (
     Pod,
     api_client,
@@ -257,7 +258,7 @@ class PolicyPartition(KubernetesFault):
             with actions(self.target, "networking.actions", f"create NetworkPolicy {one['name']}") as networking:
                 networking.create_network_policy(spec=spec, ns=one["namespace"])
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         """Asks over every held connection and over new ones; nothing may answer."""
         seen: list[str] = []
         try:
@@ -265,14 +266,16 @@ class PolicyPartition(KubernetesFault):
                 probe.write_stdin("look\n")
                 found = _line(probe, _LOOK_S)
                 if not found.get("held"):
-                    return Sight(False, f"{name} holds no connection from before the fault")
+                    return WitnessReport(False, f"{name} holds no connection from before the fault")
                 seen += [f"an established connection from {name} to {it}" for it in found["established"]]
                 seen += [f"a new connection from {name} to {it}" for it in found["new"]]
         finally:
             self._close_probes()
         if seen:
-            return Sight(False, f"traffic goes on, this cluster does not enforce the policy: {'; '.join(seen)}")
-        return Sight(True, f"{self.link}: no answer over established connections, none over new ones")
+            return WitnessReport(
+                False, f"traffic goes on, this cluster does not enforce the policy: {'; '.join(seen)}"
+            )
+        return WitnessReport(True, f"{self.link}: no answer over established connections, none over new ones")
 
     def _close_probes(self) -> None:
         while self._probes:
@@ -323,7 +326,7 @@ class PolicyPartition(KubernetesFault):
                 if not is_gone(error) and error.status != 409:
                     raise
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         """No policy of ours is left, and a client reaches a server."""
         left = [
             str(found.metadata.name)
@@ -331,10 +334,10 @@ class PolicyPartition(KubernetesFault):
             for found in self._policies(namespace)
         ]
         if left:
-            return Sight(False, f"still there: {', '.join(left)}")
+            return WitnessReport(False, f"still there: {', '.join(left)}")
         client, server = self._sides()
         if not client.pods or not server.pods:
-            return Sight(True, "the policies are gone, and nobody is there to ask with")
+            return WitnessReport(True, "the policies are gone, and nobody is there to ask with")
         addresses = [f"{ip}:{self.port}" for ip in server.ips]
         argv = ["python3", "-c", source("pod_probe"), self.protocol, *addresses]
         pod = client.pods[0]
@@ -345,7 +348,7 @@ class PolicyPartition(KubernetesFault):
             opened = _line(probe, 3.0 + 4.0 * len(addresses)).get("open", 0)
         finally:
             probe.close()
-        return Sight(opened > 0, f"{self.link}: {pod.name} reaches {opened} of {len(addresses)} servers")
+        return WitnessReport(opened > 0, f"{self.link}: {pod.name} reaches {opened} of {len(addresses)} servers")
 
 
 def _line(probe: Any, timeout_s: float) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from faultload.agents.probes import (
 )
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes, words
-from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
+from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
+from faultload.platforms.base import Instance
 from faultload.platforms.local.links import LinkProxy, Pair
 from faultload.spec import units
 from faultload.spec.target import TargetFile
@@ -76,17 +77,17 @@ class OnLink(PlatformFault):
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         remove(str(plan["proxy"]), str(plan["link"]), str(plan["id"]))
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         close_all(self._probes)
         if not listens(self.proxy.url):
-            return Sight(True, "the link proxy has ended, and its faults with it")
+            return WitnessReport(True, "the link proxy has ended, and its faults with it")
         return self._gone(self._pairs())
 
-    def _gone(self, pairs: list[Pair]) -> Sight:
+    def _gone(self, pairs: list[Pair]) -> WitnessReport:
         closed = closed_of(pairs)
         if closed:
-            return Sight(False, f"{self.link} does not answer: {', '.join(closed)}")
-        return Sight(True, f"{self.link} answers again ({len(pairs)} pairs)")
+            return WitnessReport(False, f"{self.link} does not answer: {', '.join(closed)}")
+        return WitnessReport(True, f"{self.link} answers again ({len(pairs)} pairs)")
 
 
 @makes("partition", "local")
@@ -100,14 +101,14 @@ class Partition(OnLink):
     def _parameters(self) -> dict[str, Any]:
         return {"mode": "drop", "on_heal": self.request.argument("on_heal", "deliver")}
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         pairs = self._pairs()
         problems, older = silence_of(self._probes, pairs), len(self._probes)
         close_all(self._probes)
         if problems:
-            return Sight(False, problems[0])
+            return WitnessReport(False, problems[0])
         what = f"{len(pairs)} pairs let no new connection complete"
-        return Sight(True, f"{what}, {older} established ones are silent")
+        return WitnessReport(True, f"{what}, {older} established ones are silent")
 
 
 @makes("latency", "local")
@@ -130,15 +131,15 @@ class Latency(OnLink):
     def prepare(self, instances: Sequence[Instance]) -> None:
         self._before = round_trips(self._pairs(), self.delay_s * 1000)
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         after = round_trips(self._pairs(), **self._parameters())
         added = more_than(after, self._before)
         if not added:
-            return Sight(False, "no round trip could be measured on the link")
+            return WitnessReport(False, "no round trip could be measured on the link")
         what = f"a round trip takes {min(after.values()) * 1000:.1f} ms, {added[0] * 1000:.1f} ms more than before"
-        return Sight(added[0] >= self.delay_s / 2, what)
+        return WitnessReport(added[0] >= self.delay_s / 2, what)
 
-    def _gone(self, pairs: list[Pair]) -> Sight:
+    def _gone(self, pairs: list[Pair]) -> WitnessReport:
         """No more than half the delay longer than past the proxy."""
         through = round_trips(pairs, **self._parameters())
         direct = round_trips([_past(pair) for pair in pairs], self.delay_s * 1000)
@@ -147,7 +148,7 @@ class Latency(OnLink):
             return super()._gone(pairs)
         longest_ms = max(through.values()) * 1000
         what = f"a round trip takes {longest_ms:.1f} ms, {added[-1] * 1000:.1f} ms more than past the proxy"
-        return Sight(added[-1] < max(self.delay_s / 2, 0.001), what)
+        return WitnessReport(added[-1] < max(self.delay_s / 2, 0.001), what)
 
 
 @makes("bandwidth", "local")
@@ -187,20 +188,20 @@ class Bandwidth(OnLink):
     def prepare(self, instances: Sequence[Instance]) -> None:
         self._before = self._measure(self._pairs())
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         wanted, after = self._size / self.bytes_per_s, self._measure(self._pairs())
         added = []
         for name, seconds in after.items():
             before = self._before.get(name)
             if before is None or seconds is None:
-                return Sight(False, f"no transfer could be measured on {name}")
+                return WitnessReport(False, f"no transfer could be measured on {name}")
             if wanted < max(0.05, before / 2):
-                return Sight(False, f"{self.bytes_per_s} bytes/s is more than a probe can fill on {name}")
+                return WitnessReport(False, f"{self.bytes_per_s} bytes/s is more than a probe can fill on {name}")
             added.append(seconds - before)
         what = f"{self._size} bytes take at least {min(added):.2f} s more than before on each pair"
-        return Sight(min(added) >= wanted / 2, what)
+        return WitnessReport(min(added) >= wanted / 2, what)
 
-    def _gone(self, pairs: list[Pair]) -> Sight:
+    def _gone(self, pairs: list[Pair]) -> WitnessReport:
         wanted, through = self._size / self.bytes_per_s, self._measure(pairs)
         direct = self._measure([_past(pair) for pair in pairs])
         compared = [(t, d) for name, t in through.items() if t is not None and (d := direct[name]) is not None]
@@ -208,7 +209,7 @@ class Bandwidth(OnLink):
             return super()._gone(pairs)
         longest = max(t - d for t, d in compared)
         what = f"{self._size} bytes take at most {longest:.2f} s more than past the proxy"
-        return Sight(longest < max(wanted / 2, 0.05), what)
+        return WitnessReport(longest < max(wanted / 2, 0.05), what)
 
 
 @makes("reset_connections", "local")
@@ -220,15 +221,15 @@ class ResetConnections(OnLink):
     witnessed_by = "every connection opened before was reset"
     undone_by = "nothing to undo"
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         if not self._probes:
-            return Sight(False, "no connection could be opened before the fault")
+            return WitnessReport(False, "no connection could be opened before the fault")
         alive = [probe.place.name for probe in self._probes if not probe.was_reset()]
         count = len(self._probes)
         close_all(self._probes)
         if alive:
-            return Sight(False, f"still established: {', '.join(alive)}")
-        return Sight(True, f"{count} connections opened before were reset")
+            return WitnessReport(False, f"still established: {', '.join(alive)}")
+        return WitnessReport(True, f"{count} connections opened before were reset")
 
 
 def open_faults_of(proxy: LinkProxy, link: str, kind: str) -> list[str]:

@@ -9,8 +9,9 @@ from typing import Any
 from faultload.agents.probes import Statuses, close_all, statuses, together
 from faultload.errors import Refused
 from faultload.faults import makes
+from faultload.faults.base import WitnessReport
 from faultload.faults.network.local import NEEDS_PROXY, OnLink
-from faultload.platforms.base import Instance, Sight
+from faultload.platforms.base import Instance
 from faultload.platforms.local.links import Pair
 
 _WITHIN_S = 5.0
@@ -60,7 +61,7 @@ class HttpError(OnLink):
         super().prepare(instances)
         self._before = together(lambda pair: statuses(pair, self.status, 5, _WITHIN_S), self._pairs())
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         pairs = self._pairs()
         older = {probe.place.name: probe for probe in self._probes}
 
@@ -70,19 +71,21 @@ class HttpError(OnLink):
         seen = together(ask, pairs)
         close_all(self._probes)
         if any(one.with_status for one in self._before):
-            return Sight(False, f"{self.link} answered {self.status} before the fault too")
+            return WitnessReport(False, f"{self.link} answered {self.status} before the fault too")
         for pair, one in zip(pairs, seen, strict=True):
             wanted = self.share * one.asked
             spread = 4 * math.sqrt(wanted * (1 - self.share)) + (1 if self.share < 1 else 0)
             if one.asked < min(20, self._enough) or not one.with_status or abs(one.with_status - wanted) > spread:
                 what = f"{one.with_status} of {one.asked} requests to {pair.name} were answered {self.status}"
-                return Sight(False, f"{what}, {wanted:.0f} would be its share")
+                return WitnessReport(False, f"{what}, {wanted:.0f} would be its share")
         struck, asked = sum(one.with_status for one in seen), sum(one.asked for one in seen)
-        return Sight(True, f"{struck} of {asked} requests over {len(pairs)} pairs were answered {self.status}")
+        return WitnessReport(
+            True, f"{struck} of {asked} requests over {len(pairs)} pairs were answered {self.status}"
+        )
 
-    def _gone(self, pairs: list[Pair]) -> Sight:
+    def _gone(self, pairs: list[Pair]) -> WitnessReport:
         seen = together(lambda pair: statuses(pair, self.status, min(200, self._enough), _WITHIN_S / 2), pairs)
         ours, asked = sum(one.by_proxy for one in seen), sum(one.asked for one in seen)
         if not asked:
             return super()._gone(pairs)
-        return Sight(ours == 0, f"{ours} of {asked} requests were answered by the link proxy")
+        return WitnessReport(ours == 0, f"{ours} of {asked} requests were answered by the link proxy")

@@ -8,8 +8,9 @@ from typing import Any
 from faultload.agents.probes import Probe, close_all, established, reachable, silence_of, together
 from faultload.errors import Refused
 from faultload.faults import makes
+from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport, choose
 from faultload.faults.network.local import EXPIRY_MARGIN_S, NEEDS_PROXY, closed_of, listens, open_faults_of, remove
-from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight, choose, names
+from faultload.platforms.base import Instance, names
 from faultload.platforms.local.links import LinkProxy, Pair
 from faultload.platforms.local.processes import instances_of
 from faultload.spec.target import TargetFile
@@ -81,22 +82,22 @@ class Isolate(PlatformFault):
             proxy = LinkProxy(str(cut["proxy"]))
             proxy.add(str(cut["link"]), str(plan["id"]), _KIND, {"mode": "drop"}, expires_s, cut["pairs"])
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         pairs = [pair for found in self._pairs(instances).values() for pair in found]
         problems, older = silence_of(self._probes, pairs), len(self._probes)
         close_all(self._probes)
         reached = together(reachable, self._others)
         harmed = [pair.name for pair, well in zip(self._others, reached, strict=True) if not well]
         if problems or harmed:
-            return Sight(False, problems[0] if problems else f"others are cut off too: {', '.join(harmed)}")
+            return WitnessReport(False, problems[0] if problems else f"others are cut off too: {', '.join(harmed)}")
         silent = f"{names(instances)}: {len(pairs)} pairs let no new connection complete, {older} established"
-        return Sight(True, f"{silent} ones are silent; {len(self._others)} other pairs answer")
+        return WitnessReport(True, f"{silent} ones are silent; {len(self._others)} other pairs answer")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         for cut in plan["cut"]:
             remove(str(cut["proxy"]), str(cut["link"]), str(plan["id"]))
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         close_all(self._probes)
         pairs = [
             pair
@@ -107,8 +108,8 @@ class Isolate(PlatformFault):
         ]
         closed = closed_of(pairs)
         if closed:
-            return Sight(False, f"still cut off: {', '.join(closed)}")
-        return Sight(True, f"{len(pairs)} pairs of {names(instances)} answer again")
+            return WitnessReport(False, f"still cut off: {', '.join(closed)}")
+        return WitnessReport(True, f"{len(pairs)} pairs of {names(instances)} answer again")
 
     def _end(self, instance: Instance) -> str:
         return f"{self.service}:{instance.port or instance.id}"

@@ -8,8 +8,9 @@ from typing import Any
 
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
+from faultload.faults.base import WitnessReport, choose
 from faultload.platforms import platform_of
-from faultload.platforms.base import Instance, Sight, choose
+from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes.client import Pod, asking, core, is_gone, pod_from, pods_of, said
 from faultload.platforms.kubernetes.helper import FAULT_LABEL, fault_label
 from faultload.platforms.kubernetes.rights import Demands, KubernetesFault, rights
@@ -167,14 +168,14 @@ class DrainNode(KubernetesFault):
                         ) from None
                     time.sleep(0.5)
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         node = self._plan["node"]
         deadline = time.monotonic() + _LEFT_WITHIN_S
         while (left := [pod.name for pod in self._on(node)]) and time.monotonic() < deadline:
             time.sleep(0.5)
         if left:
-            return Sight(False, f"still on node {node}: {', '.join(left)}")
-        return Sight(True, f"node {node} is empty: {len(instances)} pods left it")
+            return WitnessReport(False, f"still on node {node}: {', '.join(left)}")
+        return WitnessReport(True, f"node {node} is empty: {len(instances)} pods left it")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """Uncordons the very node where it still carries the mark of this fault."""
@@ -197,13 +198,13 @@ class DrainNode(KubernetesFault):
         mine = node.metadata.uid == plan["uid"] and (node.metadata.labels or {}).get(FAULT_LABEL) == plan["mark"]
         return node if mine else None
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         """The node carries no mark, and as many pods are ready as before."""
         if self._marked(plan) is not None:
-            return Sight(False, f"node {plan['node']} is still cordoned by this fault")
+            return WitnessReport(False, f"node {plan['node']} is still cordoned by this fault")
         short = [
             f"{service}: {ready} of {count} pods are ready"
             for service, count in plan["expected"].items()
             if (ready := len(platform_of(self.target).ready(service))) < count
         ]
-        return Sight(not short, "; ".join(short) or f"node {plan['node']} takes pods, all are ready again")
+        return WitnessReport(not short, "; ".join(short) or f"node {plan['node']} takes pods, all are ready again")

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from faultload.faults import makes
-from faultload.platforms.base import Instance, Sight, names
+from faultload.faults.base import WitnessReport
+from faultload.platforms.base import Instance, names
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import helper as docker_helper
 from faultload.platforms.docker.fault import OnContainers, each, need_removable, take_back_later
@@ -38,13 +39,13 @@ class _Ending(OnContainers):
             "ready": len(platform.ready(self.service)),
         }
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         """The engine, which waits for the containers' processes, has seen them end."""
         wait_until(lambda: not self.same_life(instances), _NOTICED_S)
         left = self.same_life(instances)
         if left:
-            return Sight(False, f"still running: {names(left)}")
-        return Sight(True, f"ended: {names(instances)}")
+            return WitnessReport(False, f"still running: {names(left)}")
+        return WitnessReport(True, f"ended: {names(instances)}")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """Start what did not come back by itself, at most as many as are missing."""
@@ -54,10 +55,10 @@ class _Ending(OnContainers):
         down = [one for one in found if not docker_client.runs(one)]
         each(lambda one: one.start(), down[: max(0, missing)], "start")
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         expected, ready = int(plan["ready"]), Docker(self.target).ready(self.service)
         what = f"{len(ready)} of {expected} containers are ready: {names(ready)}"
-        return Sight(len(ready) >= expected and not docker_helper.helpers_of(self.request.fault_id), what)
+        return WitnessReport(len(ready) >= expected and not docker_helper.helpers_of(self.request.fault_id), what)
 
 
 @makes("kill", "docker")
@@ -103,7 +104,7 @@ class Restart(_Ending):
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         each(lambda one: one.restart(timeout=stop_timeout_s(one)), self.the_very(instances), "restart")
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         def again(instance: Instance) -> bool:
             one = docker_client.container(instance.id)
             return one is not None and docker_client.runs(one) and docker_client.started_at(one) > instance.started
@@ -111,8 +112,8 @@ class Restart(_Ending):
         wait_until(lambda: all(map(again, instances)), _NOTICED_S)
         left = [instance for instance in instances if not again(instance)]
         if left:
-            return Sight(False, f"not started again: {names(left)}")
-        return Sight(True, f"ended and started again: {names(instances)}")
+            return WitnessReport(False, f"not started again: {names(left)}")
+        return WitnessReport(True, f"ended and started again: {names(instances)}")
 
 
 def stop_timeout_s(one: Container) -> int:
@@ -144,20 +145,20 @@ class Pause(OnContainers):
         take_back_later("unpause", found, self.request.fault_id, self.expires_s)
         each(_freeze, self.the_very(instances), "pause")
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         before = {instance.id: cpu_used_s(instance.id) for instance in instances}
         started = time.monotonic()
         asked = [instance for instance in instances if instance.id not in self._silent_before]
         for instance in asked:
             if (answer := self._answers(docker_client.container(instance.id))) is not None:
-                return Sight(False, f"{instance.name} still {answer}")
+                return WitnessReport(False, f"{instance.name} still {answer}")
         time.sleep(max(0.0, 0.5 - (time.monotonic() - started)))
         for instance in instances:
             used = cpu_used_s(instance.id)
             if used is None or before[instance.id] is None or used != before[instance.id]:
-                return Sight(False, f"{instance.name} still runs")
+                return WitnessReport(False, f"{instance.name} still runs")
         silence = "no answer and " if asked else ""
-        return Sight(True, f"frozen, {silence}no processor time in 0.5 s: {names(instances)}")
+        return WitnessReport(True, f"frozen, {silence}no processor time in 0.5 s: {names(instances)}")
 
     def _answers(self, one: Container | None) -> str | None:
         """What a container says on its port within 0.5 s; None for nothing, also where it cannot be asked.
@@ -180,10 +181,10 @@ class Pause(OnContainers):
         each(_thaw, frozen, "unpause")
         docker_helper.remove(self.request.fault_id)
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         sight = self.back(instances)
         if sight.seen and docker_helper.helpers_of(self.request.fault_id):
-            return Sight(False, "the helper of this fault is still there")
+            return WitnessReport(False, "the helper of this fault is still there")
         return sight
 
 

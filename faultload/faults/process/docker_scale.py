@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
+from faultload.faults.base import WitnessReport
 from faultload.faults.process.docker import stop_timeout_s
-from faultload.platforms.base import Instance, Sight, names
+from faultload.platforms.base import Instance, names
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import helper as docker_helper
 from faultload.platforms.docker.client import FAULT_LABEL, INSTANCE_LABEL, NUMBER
@@ -95,17 +96,17 @@ class Scale(OnContainers):
         take_back_later("remove", made, fault_id, self.expires_s)
         each(lambda one: one.start(), made, "start")
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         platform = Docker(self.target)
         wait_until(lambda: len(platform.instances(self.service)) == self.to, _NOTICED_S)
         running = platform.instances(self.service)
         what = f"{len(running)} containers run: {names(running) or 'none'}"
         if len(running) != self.to:
-            return Sight(False, f"{what}; {self.to} were asked for")
+            return WitnessReport(False, f"{what}; {self.to} were asked for")
         added = {str(one.id) for one in self._made()}
         wait_until(lambda: added <= {one.id for one in platform.ready(self.service)}, _READY_S, 0.2)
         late = added - {one.id for one in platform.ready(self.service)}
-        return Sight(not late, f"{what}; {len(added)} were added, {len(late)} of them are not ready")
+        return WitnessReport(not late, f"{what}; {len(added)} were added, {len(late)} of them are not ready")
 
     def _made(self) -> list[Container]:
         return [one for one in docker_helper.made_by(self.request.fault_id) if INSTANCE_LABEL in one.labels]
@@ -117,15 +118,15 @@ class Scale(OnContainers):
             docker_helper.remove_container(one)
         docker_helper.remove(self.request.fault_id)
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         """Those that were stopped are ready again, and none that was made is left."""
         left = docker_helper.made_by(self.request.fault_id)
         if left:
-            return Sight(False, f"still there: {', '.join(str(one.name) for one in left)}")
+            return WitnessReport(False, f"still there: {', '.join(str(one.name) for one in left)}")
         stopped = {str(id_) for id_ in plan["stop"]}
         back = [one for one in Docker(self.target).ready(self.service) if one.id in stopped]
         what = f"{len(back)} of {len(stopped)} that were stopped are ready" if stopped else "what was added is gone"
-        return Sight(len(back) >= len(stopped), what)
+        return WitnessReport(len(back) >= len(stopped), what)
 
 
 def _written(one: Container | None) -> set[str]:

@@ -10,8 +10,9 @@ from typing import Any
 
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
+from faultload.faults.base import WitnessReport, choose
 from faultload.platforms import platform_of
-from faultload.platforms.base import Instance, Sight, choose, names
+from faultload.platforms.base import Instance, names
 from faultload.platforms.kubernetes.client import (
     Pod,
     asking,
@@ -78,10 +79,12 @@ class _OnPods(KubernetesFault):
     def _expected(self) -> int:
         return sum(pod.ready for pod in self._pods().values())
 
-    def _back(self, plan: Mapping[str, Any]) -> Sight:
+    def _back(self, plan: Mapping[str, Any]) -> WitnessReport:
         ready = [pod.name for pod in self._pods().values() if pod.ready]
         expected = int(plan["expected"])
-        return Sight(len(ready) >= expected, f"{len(ready)} of {expected} pods are ready: {', '.join(ready)}")
+        return WitnessReport(
+            len(ready) >= expected, f"{len(ready)} of {expected} pods are ready: {', '.join(ready)}"
+        )
 
 
 @makes("kill", "kubernetes")
@@ -146,14 +149,14 @@ class Kill(_OnPods):
                 alive.append(pod.name)
         return alive
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         containers = self._before["containers"]
         deadline = time.monotonic() + _SEEN_S
         while alive := self._alive(containers):
             if time.monotonic() >= deadline:
-                return Sight(False, f"the container still runs: {', '.join(alive)}")
+                return WitnessReport(False, f"the container still runs: {', '.join(alive)}")
             time.sleep(0.1)
-        return Sight(True, f"the containers are gone: {names(instances)}")
+        return WitnessReport(True, f"the containers are gone: {names(instances)}")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """Deletes the pods that stayed down, where a controller makes new ones."""
@@ -166,14 +169,14 @@ class Kill(_OnPods):
             if running_container(self.target, self.service, pod) is None:
                 _delete(self.target, pod)
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         if helpers_of(self.target, plan["helpers"], self.request.fault_id):
-            return Sight(False, "a helper pod of the fault is still there")
+            return WitnessReport(False, "a helper pod of the fault is still there")
         deadline = time.monotonic() + _NOTICED_S
         while (alive := self._alive(plan["containers"])) and time.monotonic() < deadline:
             time.sleep(0.2)
         back = self._back(plan)
-        return Sight(back.seen, f"{back.what}; never killed: {', '.join(alive)}") if alive else back
+        return WitnessReport(back.seen, f"{back.what}; never killed: {', '.join(alive)}") if alive else back
 
 
 @makes("terminate", "kubernetes")
@@ -218,13 +221,13 @@ class Terminate(_OnPods):
         if left:
             raise TargetError(f"not deleted: {', '.join(left)}")
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         deadline = time.monotonic() + self.grace_s + _SEEN_S
         while left := [one for one in instances if self._runs(one)]:
             if time.monotonic() >= deadline:
-                return Sight(False, f"still running: {names(left)}")
+                return WitnessReport(False, f"still running: {names(left)}")
             time.sleep(0.2)
-        return Sight(True, f"the pods ended: {names(instances)}")
+        return WitnessReport(True, f"the pods ended: {names(instances)}")
 
     def _runs(self, instance: Instance) -> bool:
         pod = self._pods().get(instance.id)
@@ -233,7 +236,7 @@ class Terminate(_OnPods):
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """Nothing to restore: the controller makes the missing pods, and nobody else could."""
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         return self._back(plan)
 
 
@@ -247,14 +250,14 @@ class Restart(Terminate):
     def prepare(self, instances: Sequence[Instance]) -> None:
         self._before = self.undo_plan(instances)
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         ended = super().witness(instances)
         if not ended.seen:
             return ended
         deadline = time.monotonic() + _BACK_S
         while not (back := self._back(self._before)).seen and time.monotonic() < deadline:
             time.sleep(0.2)
-        return Sight(back.seen, f"{ended.what}; {back.what}")
+        return WitnessReport(back.seen, f"{ended.what}; {back.what}")
 
 
 def _delete(target: TargetFile, pod: Pod) -> None:

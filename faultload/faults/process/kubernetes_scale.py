@@ -9,7 +9,8 @@ from typing import Any
 
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
-from faultload.platforms.base import Instance, Sight
+from faultload.faults.base import WitnessReport
+from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes import selectors as label_selectors
 from faultload.platforms.kubernetes.client import api_client, asking, is_gone, namespace_of, pods_in, pods_of
 from faultload.platforms.kubernetes.extension import actions
@@ -173,12 +174,14 @@ class Scale(KubernetesFault):
         pods = [pod for pod in pods_of(self.target, self.service) if not pod.leaving]
         return sum(pod.ready for pod in pods), len(pods)
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         deadline = time.monotonic() + _SEEN_S
         while (counts := self._counts()) != (self.to, self.to) and time.monotonic() < deadline:
             time.sleep(0.2)
         ready, there = counts
-        return Sight(counts == (self.to, self.to), f"{ready} of {there} pods are ready, {self.to} were asked for")
+        return WitnessReport(
+            counts == (self.to, self.to), f"{ready} of {there} pods are ready, {self.to} were asked for"
+        )
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """Only what is as it was set: an autoscaler's or a person's number stays."""
@@ -197,13 +200,13 @@ class Scale(KubernetesFault):
                     if error.status != 409:  # changed since it was looked at: look again
                         raise
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         owner = self._owner(plan)
         if owner is None:
-            return Sight(True, f"{plan['kind']} {plan['name']} was removed meanwhile")
+            return WitnessReport(True, f"{plan['kind']} {plan['name']} was removed meanwhile")
         if owner.replicas not in (plan["before"], plan["to"]):
-            return Sight(True, f"somebody set {owner.replicas} replicas meanwhile: left as they are")
+            return WitnessReport(True, f"somebody set {owner.replicas} replicas meanwhile: left as they are")
         ready, there = self._counts()
         before = int(plan["before"])
         seen = owner.replicas == before and ready == there == before
-        return Sight(seen, f"{ready} of {there} pods are ready, {before} before the fault")
+        return WitnessReport(seen, f"{ready} of {there} pods are ready, {before} before the fault")

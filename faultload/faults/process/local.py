@@ -9,8 +9,9 @@ from typing import Any
 
 from faultload.errors import TargetError
 from faultload.faults import makes
+from faultload.faults.base import PlatformFault, WitnessReport, choose
 from faultload.host.processes import wait_gone
-from faultload.platforms.base import Instance, PlatformFault, Sight, choose, names
+from faultload.platforms.base import Instance, names
 from faultload.platforms.local.processes import (
     answers,
     cpu_ticks,
@@ -65,7 +66,7 @@ class Kill(OnService):
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         kill_all(instances)
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         return sight_of_death(instances, "gone")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
@@ -82,10 +83,12 @@ class Kill(OnService):
             start_again({**restore, "private": plan["private"][restore["id"]]})
             missing -= 1
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         expected = int(plan["expected"])
         ready = self._ready()
-        return Sight(len(ready) >= expected, f"{len(ready)} of {expected} instances are ready: {names(ready)}")
+        return WitnessReport(
+            len(ready) >= expected, f"{len(ready)} of {expected} instances are ready: {names(ready)}"
+        )
 
 
 @makes("terminate", "local")
@@ -136,7 +139,7 @@ class Pause(OnService):
         # one that waits for a processor stops when it gets one; one that never does is the witness's to tell
         wait_until(lambda: all(stopped(process_of(instance)) for instance in instances), _STOP_WITHIN_S, 0.01)
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         """Frozen means: it uses no CPU time and, where it has a health path, it does not answer."""
         service = self.target.services[self.service]
         before = {instance.id: cpu_ticks(process_of(instance)) for instance in instances}
@@ -145,23 +148,23 @@ class Pause(OnService):
             if instance.port is not None and service.health is not None:
                 status = http_status(f"http://127.0.0.1:{instance.port}{service.health}", 0.5)
                 if status is not None:
-                    return Sight(False, f"{instance.name} still answers with {status}")
+                    return WitnessReport(False, f"{instance.name} still answers with {status}")
         time.sleep(max(0.0, 0.5 - (time.monotonic() - started)))
         for instance in instances:
             ticks = cpu_ticks(process_of(instance))
             if ticks is None or ticks != before[instance.id] or not stopped(process_of(instance)):
-                return Sight(False, f"{instance.name} still runs")
-        return Sight(True, f"frozen, no answer and no CPU time in 0.5 s: {names(instances)}")
+                return WitnessReport(False, f"{instance.name} still runs")
+        return WitnessReport(True, f"frozen, no answer and no CPU time in 0.5 s: {names(instances)}")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         for instance in instances:
             if stopped(process_of(instance)):
                 process_of(instance).signal(signal.SIGCONT)
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         service = self.target.services[self.service]
         alive = [instance for instance in instances if process_of(instance).alive()]
 
         ok = all(not stopped(process_of(one)) and answers(service, one) for one in alive)
         what = "run and answer again" if ok else "do not answer yet"
-        return Sight(ok, f"{what}: {names(alive)}" if alive else "the processes ended meanwhile")
+        return WitnessReport(ok, f"{what}: {names(alive)}" if alive else "the processes ended meanwhile")

@@ -12,7 +12,8 @@ import psutil
 from faultload.agents.stress.stressor import MEMORY_FLOOR, available_memory
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
-from faultload.platforms.base import Instance, Sight, names
+from faultload.faults.base import WitnessReport
+from faultload.platforms.base import Instance, names
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import helper as docker_helper
 from faultload.platforms.docker.fault import OnContainers, at_once
@@ -77,14 +78,14 @@ class InContainers(OnContainers):
             )
         docker_helper.remove(self.request.fault_id)
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         helpers = docker_helper.helpers_of(self.request.fault_id)
         if helpers:
-            return Sight(False, f"{len(helpers)} helpers of this fault are still there")
+            return WitnessReport(False, f"{len(helpers)} helpers of this fault are still there")
         left = [instance.name for instance in instances if stressors_in(instance)]
         if left:
-            return Sight(False, f"a stressor still runs in {', '.join(left)}")
-        return Sight(True, f"no stressor runs in {names(instances)} any more")
+            return WitnessReport(False, f"a stressor still runs in {', '.join(left)}")
+        return WitnessReport(True, f"no stressor runs in {names(instances)} any more")
 
 
 def _freezes_signals() -> bool:
@@ -139,18 +140,18 @@ class CpuStress(InContainers):
             arguments += ["--workers", str(self.request.argument("workers"))]
         at_once(lambda one: self.start_in(one, "cpu", arguments), instances)
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         """The engine counts the control group's time; the stressors' own presence is looked at, too."""
         absent = [instance.name for instance in instances if not stressors_in(instance)]
         if absent:
-            return Sight(False, f"no stressor runs in {', '.join(absent)}")
+            return WitnessReport(False, f"no stressor runs in {', '.join(absent)}")
         for _ in range(_LOOKS):
             sight = self._look(instances)
             if sight.seen:
                 break
         return sight
 
-    def _look(self, instances: Sequence[Instance]) -> Sight:
+    def _look(self, instances: Sequence[Instance]) -> WitnessReport:
         psutil.cpu_percent(percpu=True)
         after = _rates(instances)
         full = docker_client.engine_is_here() and min(psutil.cpu_percent(percpu=True)) >= 90
@@ -161,7 +162,7 @@ class CpuStress(InContainers):
             at_limit = after[instance.id] >= 0.9 * limit
             seen &= at_limit or grew >= wanted * (0.1 if full else 0.25)
             told.append(f"{instance.name} uses {after[instance.id]:.2f} of {limit:g} processors, {grew:+.2f}")
-        return Sight(seen, "; ".join(told))
+        return WitnessReport(seen, "; ".join(told))
 
     def _wanted(self, instance: Instance, beside: int) -> tuple[float, float]:
         """Processors' worth of time that was asked for and can be had, and what the container may have at most.
@@ -257,10 +258,10 @@ class MemoryStress(InContainers):
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         at_once(lambda one: self.start_in(one, "memory", ["--bytes", str(self.size)]), instances)
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         seen, told = True, []
         for instance in instances:
             grew = _usage(instance).memory_bytes - self._before[instance.id]
             seen &= grew >= 0.9 * self.size
             told.append(f"{instance.name} holds {grew >> 20} MiB more than before")
-        return Sight(seen and bool(told), "; ".join(told))
+        return WitnessReport(seen and bool(told), "; ".join(told))

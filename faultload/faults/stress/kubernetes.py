@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 from faultload.agents.stress.stressor import MEMORY_FLOOR
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
+from faultload.faults.base import WitnessReport, choose
 from faultload.platforms import platform_of
-from faultload.platforms.base import Instance, Sight, choose, names
+from faultload.platforms.base import Instance, names
 from faultload.platforms.kubernetes import helper as helpers
 from faultload.platforms.kubernetes.client import asking, core, namespace_of, pods_of, running_container
 from faultload.platforms.kubernetes.helper import Helper
@@ -123,14 +124,14 @@ class Stress(KubernetesFault):
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         helpers.remove(self.target, plan["helpers"], self.request.fault_id)
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         """No helper is left, and the nodes run no stressor with this fault's mark."""
         if left := helpers.helpers_of(self.target, plan["helpers"], self.request.fault_id):
-            return Sight(False, f"{len(left)} helper pods of the fault are still there")
+            return WitnessReport(False, f"{len(left)} helper pods of the fault are still there")
         running = sum(len(found["stressors"]) for found in self._measure(plan).values())
         if running:
-            return Sight(False, f"{running} stressor processes still run")
-        return Sight(True, "no stressor of this fault runs on the nodes any more")
+            return WitnessReport(False, f"{running} stressor processes still run")
+        return WitnessReport(True, "no stressor of this fault runs on the nodes any more")
 
     # measuring
 
@@ -199,7 +200,7 @@ class CpuStress(Stress):
             str(self.request.argument("load", 1.0)),
         ]
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         first = self._measure_here(self._plan)
         time.sleep(_LOOK_S)
         second = self._measure_here(self._plan)
@@ -209,7 +210,7 @@ class CpuStress(Stress):
             node, earlier = second[place], first[place]
             before, after = self._container(first, one), self._container(second, one)
             if before["processor_s"] is None or after["processor_s"] is None:
-                return Sight(False, f"the processor time of {one.label} cannot be read on its node")
+                return WitnessReport(False, f"the processor time of {one.label} cannot be read on its node")
             passed = node["at_s"] - earlier["at_s"]
             busy = 1 - (node["idle_s"] - earlier["idle_s"]) / passed / node["processors"]
             used = (after["processor_s"] - before["processor_s"]) / passed
@@ -219,9 +220,9 @@ class CpuStress(Stress):
             text = f"{one.name} uses {used:.2f} of {most:.2f} processors, its node is {busy:.0%} busy"
             # on a node without an idle processor the container gets what its share is worth, and no more
             if used < most / 2 and not (used >= most / 10 and busy >= 0.9):
-                return Sight(False, text)
+                return WitnessReport(False, text)
             seen.append(text)
-        return Sight(True, "; ".join(seen))
+        return WitnessReport(True, "; ".join(seen))
 
 
 @makes("memory_stress", "kubernetes")
@@ -260,7 +261,7 @@ class MemoryStress(Stress):
                     f"stress would leave less than {MEMORY_FLOOR >> 20} MiB"
                 )
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         now = self._measure_here(self._plan)
         held = sum(measured["resident_bytes"] for measured in now.values())
         wanted = self.size * len(instances)
@@ -268,9 +269,9 @@ class MemoryStress(Stress):
         for one in instances:
             before, after = self._container(self._before, one), self._container(now, one)
             if before["memory_bytes"] is None or after["memory_bytes"] is None:
-                return Sight(False, f"the memory of {one.label} cannot be read on its node")
+                return WitnessReport(False, f"the memory of {one.label} cannot be read on its node")
             more = after["memory_bytes"] - before["memory_bytes"]
             text += f", {more >> 20} MiB more are charged to {one.name}"
             if more < 0.8 * self.size:
-                return Sight(False, text)
-        return Sight(held >= 0.9 * wanted, text)
+                return WitnessReport(False, text)
+        return WitnessReport(held >= 0.9 * wanted, text)

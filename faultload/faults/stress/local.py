@@ -14,11 +14,12 @@ from faultload.agents.stress import cgroups
 from faultload.agents.stress.stressor import MEMORY_FLOOR, available_memory
 from faultload.errors import Refused
 from faultload.faults import makes
+from faultload.faults.base import WitnessReport
 from faultload.faults.network.local import EXPIRY_MARGIN_S
 from faultload.faults.process.local import OnService
 from faultload.faults.stress import stressors
 from faultload.host.processes import ProcessId
-from faultload.platforms.base import Instance, Sight, names
+from faultload.platforms.base import Instance, names
 from faultload.platforms.local.processes import process_of
 from faultload.spec import units
 
@@ -53,11 +54,11 @@ class Stress(OnService):
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         stressors.stop(str(plan["mark"]))
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         left = stressors.running(str(plan["mark"]))
         if left:
-            return Sight(False, f"{len(left)} stressor processes still run")
-        return Sight(True, "no stressor of this fault runs any more")
+            return WitnessReport(False, f"{len(left)} stressor processes still run")
+        return WitnessReport(True, "no stressor of this fault runs any more")
 
 
 @makes("cpu_stress", "local")
@@ -97,11 +98,11 @@ class CpuStress(Stress):
             wanted = ["--workers", str(self._workers(place)), "--load", str(self.load), "--cpus", cpus]
             self._start("cpu", wanted, place.cgroup_of)
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         places = self._places(instances)
         processes = stressors.running(self.mark)
         if not processes:
-            return Sight(False, "no stressor runs")
+            return WitnessReport(False, "no stressor runs")
         before, started = _spent_s(processes), time.monotonic()
         time.sleep(_LOOK_S)
         used, waited = (now - then for now, then in zip(_spent_s(processes), before, strict=True))
@@ -109,7 +110,7 @@ class CpuStress(Stress):
         wanted = sum(self._share_of(place) for place in places)
         got, asked = used / lasted, (used + waited) / lasted
         what = f"the stressors use {got:.2f} and compete for {asked:.2f} of {wanted:.2f} processors"
-        return Sight(asked >= wanted / 2 and got >= wanted / 50, what)
+        return WitnessReport(asked >= wanted / 2 and got >= wanted / 50, what)
 
     def _share_of(self, place: _Place) -> float:
         """Processors' worth of time that the stressors of a place can have, next to nothing else."""
@@ -170,8 +171,8 @@ class MemoryStress(Stress):
             cgroup = int(instance.id) if self._joins(instance) else None
             self._start("memory", ["--bytes", str(self.size)], cgroup)
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         held, wanted = stressors.resident_bytes(stressors.running(self.mark)), self.size * len(instances)
         dropped = self._free_before - available_memory()
         what = f"{held >> 20} of {wanted >> 20} MiB are resident beside {names(instances)}"
-        return Sight(held >= 0.9 * wanted, f"{what}; {dropped >> 20} MiB less are available than before")
+        return WitnessReport(held >= 0.9 * wanted, f"{what}; {dropped >> 20} MiB less are available than before")

@@ -8,8 +8,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from faultload.errors import Refused, TargetError
+from faultload.faults.base import PlatformFault, WitnessReport, choose
 from faultload.faults.network.local import EXPIRY_MARGIN_S
-from faultload.platforms.base import Instance, PlatformFault, Sight, choose, names
+from faultload.platforms.base import Instance, names
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import helper as docker_helper
 from faultload.platforms.docker.platform import Docker, answers
@@ -57,15 +58,15 @@ class OnContainers(PlatformFault):
         """Those of the instances that run since the very same start."""
         return [instance for instance in instances if docker_client.container_of(instance) is not None]
 
-    def back(self, instances: Sequence[Instance]) -> Sight:
+    def back(self, instances: Sequence[Instance]) -> WitnessReport:
         """Whether those of the instances that still run since the same start answer."""
         declared = self.target.services[self.service]
         alive = [(one, found) for one in instances if (found := docker_client.container_of(one)) is not None]
         silent = [one for one, found in alive if not answers(declared, found)]
         if silent:
-            return Sight(False, f"do not answer yet: {names(silent)}")
+            return WitnessReport(False, f"do not answer yet: {names(silent)}")
         here = names([one for one, _ in alive])
-        return Sight(True, f"run and answer: {here}" if alive else "the containers ended meanwhile")
+        return WitnessReport(True, f"run and answer: {here}" if alive else "the containers ended meanwhile")
 
 
 def at_once(action: Callable[[T], R], items: Sequence[T]) -> list[R]:

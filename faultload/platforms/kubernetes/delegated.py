@@ -6,7 +6,8 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faultload.platforms.base import Instance, PlatformFault, Sight
+from faultload.faults.base import PlatformFault, WitnessReport
+from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes.rights import KubernetesFault
 
 
@@ -32,11 +33,11 @@ class Delegated(KubernetesFault):
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self._by(plan).inject(instances, plan)
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         return self._by().witness(instances)
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self._by(plan).undo(instances, plan)
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         return self._by(plan).gone(instances, plan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from faultload.platforms.base import PlatformFault
+from faultload.faults.base import PlatformFault
 from faultload.spec.target import TargetFile
 
 

@@ -15,8 +15,9 @@ from urllib.request import ProxyHandler, build_opener
 
 import psutil
 
+from faultload.faults.base import WitnessReport
 from faultload.host.processes import ProcessId, identify, state_of, wait_gone
-from faultload.platforms.base import Instance, Sight, names
+from faultload.platforms.base import Instance, names
 from faultload.spec.target import Service, TargetFile
 
 _direct = build_opener(ProxyHandler({}))
@@ -205,12 +206,12 @@ def kill_all(instances: Sequence[Instance]) -> None:
         process_of(instance).signal(signal.SIGKILL)
 
 
-def sight_of_death(instances: Sequence[Instance], what: str) -> Sight:
+def sight_of_death(instances: Sequence[Instance], what: str) -> WitnessReport:
     """Whether the processes are gone, within 3 s."""
     left = wait_gone([process_of(instance) for instance in instances], 3.0)
     if left:
-        return Sight(False, f"still running: {', '.join(str(process.pid) for process in left)}")
-    return Sight(True, f"{what}: {names(instances)}")
+        return WitnessReport(False, f"still running: {', '.join(str(process.pid) for process in left)}")
+    return WitnessReport(True, f"{what}: {names(instances)}")
 
 
 def wait_until(condition: Any, timeout_s: float, every_s: float = 0.05) -> bool:

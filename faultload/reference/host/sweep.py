@@ -1,6 +1,7 @@
 """Every process that belongs to a started reference system is found and ended, whoever its parent is by now.
 
-`python -m faultload.reference.host.sweep FOLDER` waits for the end of its standard input first: the supervisor holds
+`python -m faultload.reference.host.sweep FOLDER` waits for the end of its standard input first: the supervisor
+holds
 the other end, so its death, however it comes, ends the whole system.
 """
 

@@ -13,8 +13,9 @@ from typing import Any
 import psycopg
 
 from faultload.faults import fault_for
+from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.platforms import platform_of
-from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
+from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import cluster_problems, configuration, nodes
 from faultload.platforms.databases.postgres import addresses
 from faultload.spec.target import TargetFile, target_from_json
@@ -113,7 +114,7 @@ class Injected:
     fault: PlatformFault
     instances: list[Instance]
     plan: dict[str, Any]
-    seen: Sight
+    seen: WitnessReport
 
     def elsewhere(self) -> PlatformFault:
         """A handler that knows nothing but JSON."""
@@ -144,7 +145,7 @@ def injected(target: TargetFile, kind: str, duration_s: float = 20.0, **argument
     assert instances
     fault.prepare(instances)
     plan = json.loads(json.dumps(fault.undo_plan(instances)))
-    found = Injected(fault, instances, plan, Sight(False, "not yet"))
+    found = Injected(fault, instances, plan, WitnessReport(False, "not yet"))
     try:
         fault.inject(instances, plan)
         found.seen = fault.witness(instances)

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from faultload.faults import fault_for
+from faultload.faults.base import FaultRequest, WitnessReport
 from faultload.host.processes import ProcessId, end, identify, spawn
-from faultload.platforms.base import FaultRequest, Instance, Sight
+from faultload.platforms.base import Instance
 from faultload.platforms.local.processes import all_argv, instances_of
 from faultload.reference.kit.ports import free_ports
 from faultload.spec.target import TargetFile
@@ -139,14 +140,14 @@ class Fault:
             }
         )
 
-    def inject(self) -> Sight:
+    def inject(self) -> WitnessReport:
         self.handler.inject(self.instances, self.plan)
         return self.handler.witness(self.instances)
 
-    def gone(self) -> Sight:
+    def gone(self) -> WitnessReport:
         return self.handler.gone(self.instances, self.plan)
 
-    def undo_elsewhere(self) -> Sight:
+    def undo_elsewhere(self) -> WitnessReport:
         done = subprocess.run(
             [sys.executable, str(HERE / "undo_elsewhere.py")],
             input=self.known,
@@ -157,7 +158,7 @@ class Fault:
             env=os.environ,
         )
         assert done.returncode == 0, done.stderr
-        return Sight(**json.loads(done.stdout))
+        return WitnessReport(**json.loads(done.stdout))
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from light_system import Fault, LightSystem, injected, prepared, wait_for
 
 from faultload.errors import Refused, TargetError
 from faultload.faults import fault_for
+from faultload.faults.base import FaultRequest
 from faultload.host.processes import ProcessId
-from faultload.platforms.base import FaultRequest, Instance
+from faultload.platforms.base import Instance
 from faultload.platforms.local.processes import http_status, instances_of, process_of, stopped
 
 

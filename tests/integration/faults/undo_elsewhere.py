@@ -7,7 +7,8 @@ import sys
 import time
 
 from faultload.faults import fault_for
-from faultload.platforms.base import FaultRequest, Instance
+from faultload.faults.base import FaultRequest
+from faultload.platforms.base import Instance
 from faultload.spec.target import target_from_json
 
 

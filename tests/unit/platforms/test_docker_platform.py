@@ -9,9 +9,10 @@ import pytest
 from faultload.chaos.guard import check_target
 from faultload.errors import Refused, TargetError
 from faultload.faults import cannot, faults_of
+from faultload.faults.base import FaultRequest
 from faultload.faults.process.docker import Kill
 from faultload.faults.stress.docker import cpu_limit
-from faultload.platforms.base import FaultRequest, Instance
+from faultload.platforms.base import Instance
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker.platform import needs_helper
 from faultload.platforms.docker.stats import usage_from

@@ -16,12 +16,12 @@ from faultload.reference.host import docker_image
 from faultload.reference.host.docker_image import PACKAGE, Recipe
 
 ROOT = Path(__file__).parents[3]
-DOCKER = PACKAGE / "reference" / "memory" / "docker"
+DEPLOY = ROOT / "deploy" / "memory"
 RECIPE = Recipe("memory", "debian:12")
 
 
 def compose() -> dict[str, dict[str, object]]:
-    found: dict[str, dict[str, object]] = yaml.safe_load((DOCKER / "docker-compose.yml").read_text())["services"]
+    found: dict[str, dict[str, object]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     return found
 
 
@@ -64,35 +64,42 @@ def test_the_image_holds_every_module_that_its_services_import() -> None:
         if file is None or file in seen:
             continue
         seen.add(file)
-        assert file.relative_to(PACKAGE).as_posix() in inside
+        assert file.relative_to(PACKAGE.parent).as_posix() in inside
         waiting |= imported(file)
     assert len(seen) > 15
 
 
 def test_nothing_of_the_tool_itself_goes_into_the_image() -> None:
-    assert not [file for file in RECIPE.files() if "docker_up" in file or file.startswith(("load/", "chaos/"))]
+    assert {Path(file).parts[:2] for file in RECIPE.files() if len(Path(file).parts) > 2} == {
+        ("faultload", "agents"), ("faultload", "reference"), ("deploy", "memory"),
+    }  # fmt: skip
+    assert not [file for file in RECIPE.files() if "reference/host" in file]
 
 
 def test_its_packages_are_those_of_the_extra() -> None:
     extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["reference"]
-    assert (DOCKER / "requirements.txt").read_text().split("\n")[:-1] == sorted(extra, key=str.lower)
+    assert (DEPLOY / "requirements.txt").read_text().split("\n")[:-1] == sorted(extra, key=str.lower)
 
 
 def test_the_tag_changes_with_what_goes_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(docker_image, "PACKAGE", tmp_path)
-    (tmp_path / "reference/memory/docker").mkdir(parents=True)
-    dockerfile = tmp_path / "reference/memory/docker/Dockerfile"
-    dockerfile.write_text("FROM x\nCOPY a.py \\\n b*.py /opt/\n")
-    (tmp_path / "a.py").write_text("1")
-    with pytest.raises(TargetError, match=r"copies b\*\.py"):
+    installed, shipped = tmp_path / "site" / "faultload", tmp_path / "packs"
+    monkeypatch.setattr(docker_image, "PACKAGE", installed)
+    monkeypatch.setattr(docker_image, "packs_root", lambda: shipped)
+    installed.mkdir(parents=True)
+    (shipped / "deploy" / "memory").mkdir(parents=True)
+    (shipped / "deploy" / "memory" / "Dockerfile").write_text(
+        "FROM x\nCOPY faultload/a.py \\\n faultload/b*.py /opt/\n"
+    )
+    (installed / "a.py").write_text("1")
+    with pytest.raises(TargetError, match=r"copies faultload/b\*\.py"):
         RECIPE.files()
-    (tmp_path / "b1.py").write_text("2")
-    assert RECIPE.files() == ["a.py", "b1.py", RECIPE.dockerfile]
+    (installed / "b1.py").write_text("2")
+    assert RECIPE.files() == [RECIPE.dockerfile, "faultload/a.py", "faultload/b1.py"]
     first = RECIPE.tag
     assert RECIPE.tag == first and Recipe("memory", "other").tag != first
-    (tmp_path / "b2.py").write_text("2")
+    (installed / "b2.py").write_text("2")
     second = RECIPE.tag
-    (tmp_path / "b2.py").write_text("3")
+    (installed / "b2.py").write_text("3")
     assert len({first, second, RECIPE.tag}) == 3
 
 

@@ -10,15 +10,15 @@ from typing import Any
 import httpx
 import pytest
 
-psycopg = pytest.importorskip("psycopg")
-pytest.importorskip("starlette")
-
 from faultload.reference.kit.cache import Cache
 from faultload.reference.kit.database import Database, UnavailableError
 from faultload.reference.systems.memory import writing
 from faultload.reference.systems.memory.api import Api, one_in_fifty_fails
 from faultload.reference.systems.memory.model import Memory
 from faultload.reference.systems.memory.reading import Reader, Tier, TierDownError
+
+psycopg = pytest.importorskip("psycopg")
+pytest.importorskip("starlette")
 
 
 class FakeDatabase(Database):

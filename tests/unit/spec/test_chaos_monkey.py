@@ -15,7 +15,7 @@ from faultload.errors import ExitCode, InvalidInput
 from faultload.record.directory import RunDirectory
 from faultload.record.measured import fault_times, read_measured
 from faultload.run.injections import injections_of, strikes_of
-from faultload.run.scenarios import Prepared, Wishes, prepare
+from faultload.run.scenarios import Prepared, RunOptions, prepare
 from faultload.spec.chance import name_of
 from faultload.spec.checks import ttr_bound
 from faultload.spec.profile import scale
@@ -43,7 +43,7 @@ def soak(workspace: SmallWorkspace) -> SmallWorkspace:
 
 
 def prepared(workspace: SmallWorkspace, profile: str | None = None) -> Prepared:
-    return prepare(workspace.scenario, Wishes(profile=profile))
+    return prepare(workspace.scenario, RunOptions(profile=profile))
 
 
 def strikes(of: Prepared, seed: int) -> list[tuple[float, str, int]]:
@@ -171,7 +171,7 @@ def test_objectives_may_name_them(soak: SmallWorkspace) -> None:
 
 
 def test_the_plan_shows_them_and_says_the_seed(soak: SmallWorkspace) -> None:
-    lines = list(plan_lines(prepared(soak), Wishes(seed=7)))
+    lines = list(plan_lines(prepared(soak), RunOptions(seed=7)))
     assert any("monkey-pause-store#1: pause store for 4 s (by chance)" in line for line in lines)
     assert any("`faultload run --seed 7`" in line for line in lines)
 

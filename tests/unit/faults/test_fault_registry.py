@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from faultload.faults import declare, faults_of, makes, words
-from faultload.platforms.base import PlatformFault
+from faultload.faults.base import PlatformFault
 from faultload.spec.vocabulary import FaultWord
 
 

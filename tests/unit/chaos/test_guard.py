@@ -9,7 +9,8 @@ import pytest
 
 from faultload.chaos.guard import KILL_SWITCH_ENV, check_fault, check_target, kill_switch
 from faultload.errors import Refused
-from faultload.platforms.base import FaultRequest, Instance, choose
+from faultload.faults.base import FaultRequest, choose
+from faultload.platforms.base import Instance
 from faultload.platforms.local import platform as local_platform
 from faultload.record.directory import RunDirectory
 from faultload.spec.target import TargetFile

@@ -14,7 +14,7 @@ from small_workspace import SmallWorkspace, line_of
 
 from faultload.cli import main
 from faultload.errors import ExitCode
-from faultload.run.scenarios import Wishes, prepare
+from faultload.run.scenarios import RunOptions, prepare
 
 
 @dataclass(frozen=True)
@@ -350,7 +350,7 @@ def nothing_was_started(workspace: SmallWorkspace, state: Path) -> bool:
 
 
 def test_the_workspace_is_in_order(workspace: SmallWorkspace) -> None:
-    prepared = prepare(workspace.scenario, Wishes())
+    prepared = prepare(workspace.scenario, RunOptions())
     assert prepared.journeys == workspace.journeys
     assert [experiment.word.name for experiment in prepared.experiments.values()] == ["pause", "latency"]
 

@@ -11,9 +11,9 @@ from recorded_api import Answer, RecordedApi, _merged, recorded, status
 
 from faultload.errors import Refused, TargetError
 from faultload.faults import fault_for
+from faultload.faults.base import FaultRequest, PlatformFault
 from faultload.faults.database import kubernetes_primary
 from faultload.faults.database.kubernetes import Failover, Switchover, keeper_of
-from faultload.platforms.base import FaultRequest, PlatformFault
 from faultload.platforms.kubernetes.client import Executed
 from faultload.spec.target import TargetFile
 

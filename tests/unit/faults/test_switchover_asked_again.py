@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from faultload.errors import TargetError
+from faultload.faults.base import FaultRequest
 from faultload.faults.database import cluster_fault
 from faultload.faults.database.local import Switchover
-from faultload.platforms.base import FaultRequest
 from faultload.platforms.databases.patroni import Node
 from faultload.spec.target import Service, TargetFile
 

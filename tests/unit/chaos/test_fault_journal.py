@@ -22,8 +22,9 @@ from faultload.chaos.undo import undo, undo_all
 from faultload.chaos.warden import Warden
 from faultload.commands.undo import undo_leftovers
 from faultload.errors import ExitCode, InvalidInput, NotUndone, TargetError
+from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.host.state import file_name
-from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
+from faultload.platforms.base import Instance
 from faultload.record.directory import RunDirectory, read_lines
 from faultload.spec.target import TargetFile
 
@@ -54,8 +55,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
             world.there.add(self.request.fault_id)
 
-        def witness(self, instances: Sequence[Instance]) -> Sight:
-            return Sight(self.request.fault_id in world.there, "looked")
+        def witness(self, instances: Sequence[Instance]) -> WitnessReport:
+            return WitnessReport(self.request.fault_id in world.there, "looked")
 
         def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
             assert instances == [Instance("web", "1", 2.0)]
@@ -65,8 +66,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
                 raise world.error
             world.there -= {self.request.fault_id} - world.stuck
 
-        def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
-            return Sight(self.request.fault_id not in world.there, "looked")
+        def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+            return WitnessReport(self.request.fault_id not in world.there, "looked")
 
     monkeypatch.setattr(journal, "fault_for", Fake)
     return world

@@ -10,7 +10,7 @@ import pytest
 from small_workspace import SmallWorkspace
 
 from faultload.commands.plan import plan_lines, planned_requests, requests_needed, undecidable
-from faultload.run.scenarios import Prepared, Wishes, find_scenarios, prepare
+from faultload.run.scenarios import Prepared, RunOptions, find_scenarios, prepare
 from faultload.spec.objective import parse_objective
 from faultload.spec.workspace import find, packs, packs_root, runs_folder, scenario_files, workspace_of
 
@@ -18,7 +18,7 @@ from faultload.spec.workspace import find, packs, packs_root, runs_folder, scena
 @pytest.fixture
 def prepared(workspace: SmallWorkspace) -> Prepared:
     """20/s for a minute after 10 s of ramp; a fault at 20 s (10 s to recover, 5 s hold), one at 45 s."""
-    return prepare(workspace.scenario, Wishes())
+    return prepare(workspace.scenario, RunOptions())
 
 
 @pytest.mark.parametrize(
@@ -40,20 +40,20 @@ def test_the_requests_that_a_profile_plans(prepared: Prepared, objective: str, p
 
 
 def test_a_profile_plans_its_own(workspace: SmallWorkspace) -> None:
-    gentle = prepare(workspace.scenario, Wishes(profile="gentle"))
+    gentle = prepare(workspace.scenario, RunOptions(profile="gentle"))
     assert planned_requests(gentle, parse_objective("p99(latency) <= 1s")) == pytest.approx(600)
 
 
 def test_a_named_stage_plans_its_own(workspace: SmallWorkspace) -> None:
     workspace.replace(workspace.scenario, "{hold: 60s}", "{hold: 50s}\n    - {surge: 3x, for: 10s, phase: rush}")
-    rush = prepare(workspace.scenario, Wishes())
+    rush = prepare(workspace.scenario, RunOptions())
     assert planned_requests(rush, parse_objective("p99(latency) <= 1s during rush")) == pytest.approx(600)
 
 
 def test_users_plan_no_number_of_requests(workspace: SmallWorkspace) -> None:
     workspace.replace(workspace.scenario, "  rate:", "  users:")
     workspace.replace(workspace.scenario, "ramp: 20/s", "ramp: 20")
-    closed = prepare(workspace.scenario, Wishes())
+    closed = prepare(workspace.scenario, RunOptions())
     assert planned_requests(closed, parse_objective("p99(latency) <= 1s")) is None
 
 
@@ -77,7 +77,7 @@ def test_the_requests_that_a_pass_needs_at_least(objective: str, needed: int | N
 
 def test_a_plan_names_what_it_lacks(workspace: SmallWorkspace) -> None:
     workspace.replace(workspace.scenario, "p99(latency)", "p99.9(latency)")
-    text = "\n".join(plan_lines(prepare(workspace.scenario, Wishes()), Wishes()))
+    text = "\n".join(plan_lines(prepare(workspace.scenario, RunOptions()), RunOptions()))
     assert "2995 independent requests at least, about 700 are planned: TOO FEW" in text
     assert "freeze#1: pause store for 5 s" in text
     assert "slow#1: latency web -> store for 5 s" in text
@@ -147,7 +147,7 @@ def test_what_a_load_cannot_answer_is_said_before_the_run(
     workspace: SmallWorkspace, objective: str, why: str
 ) -> None:
     workspace.replace(workspace.scenario, "mean(cache_hit) >= 0.9", objective)
-    assert any(why in text for text in undecidable(prepare(workspace.scenario, Wishes())))
+    assert any(why in text for text in undecidable(prepare(workspace.scenario, RunOptions())))
     load = "{hold: 60s}\n    - {surge: 3x, for: 10s}\n    - {step: 30/s, for: 9s}"
     workspace.replace(workspace.scenario, "{hold: 60s}", load)
-    assert not any(why in text for text in undecidable(prepare(workspace.scenario, Wishes())))
+    assert not any(why in text for text in undecidable(prepare(workspace.scenario, RunOptions())))

@@ -82,6 +82,6 @@ def test_no_process_is_an_error_and_not_a_success(capsys: pytest.CaptureFixture[
 
 
 def test_the_programs_text_runs_where_only_python_is() -> None:
-    argv = [sys.executable, "-I", "-c", source("container_process"), "pid", "00" * 32]
+    argv = [sys.executable, "-I", "-c", source("process"), "pid", "00" * 32]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd="/", env={"PATH": os.defpath})
     assert (done.returncode, done.stdout.strip()) == (1, "")

@@ -9,7 +9,7 @@ import pytest
 
 from faultload.errors import Refused, TargetError
 from faultload.faults import fault_for
-from faultload.platforms.base import FaultRequest
+from faultload.faults.base import FaultRequest
 from faultload.platforms.databases import patroni
 from faultload.platforms.databases.patroni import ClusterState, Member, slowest_failover_s, unfit
 from faultload.platforms.databases.postgres import addresses, application_name, need_client, too_many

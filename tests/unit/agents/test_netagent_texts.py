@@ -95,8 +95,9 @@ def test_the_image_holds_only_modules_that_need_nothing_but_the_standard_library
             for name in names:
                 top = name.partition(".")[0]
                 assert top in (*sys.stdlib_module_names, "faultload", ""), f"{path} imports {name}"
-                if top == "faultload" and name not in ("faultload", "faultload.platforms"):
-                    assert name.replace(".", "/") + ".py" in contents, f"{path} imports {name}"
+                if top == "faultload":
+                    place = name.replace(".", "/")
+                    assert {f"{place}.py", f"{place}/__init__.py"} & set(contents), f"{path} imports {name}"
 
 
 def test_an_image_of_another_version_has_another_name() -> None:

@@ -10,9 +10,9 @@ import pytest
 from recorded_api import Answer, RecordedApi, recorded
 
 from faultload.errors import Refused
+from faultload.faults.base import FaultRequest, WitnessReport
 from faultload.faults.network import kubernetes_policy
 from faultload.faults.network.kubernetes_policy import PolicyPartition
-from faultload.platforms.base import FaultRequest, Sight
 from faultload.platforms.kubernetes.client import Executed
 from faultload.spec.target import TargetFile
 
@@ -210,7 +210,7 @@ def test_a_probe_that_says_nothing_is_no_silence_of_the_network(
 def test_gone_measures_that_a_client_reaches_a_server_again(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def look(line: str) -> Sight:
+    def look(line: str) -> WitnessReport:
         monkeypatch.setattr(kubernetes_policy, "open_exec", lambda *_, **__: Stream([line]))
         return partition().gone(instances, plan)
 

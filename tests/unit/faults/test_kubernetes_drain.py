@@ -11,8 +11,8 @@ import pytest
 from recorded_api import Answer, RecordedApi, recorded, status
 
 from faultload.errors import Refused, TargetError
+from faultload.faults.base import FaultRequest
 from faultload.faults.node.kubernetes import DrainNode
-from faultload.platforms.base import FaultRequest
 from faultload.spec.target import TargetFile
 
 PODS = "/api/v1/namespaces/shop/pods"

@@ -19,9 +19,10 @@ from faultload.chaos.journal import OpenFault, open_faults, plan_fault
 from faultload.chaos.session import Session
 from faultload.errors import InvalidInput
 from faultload.faults import words
-from faultload.platforms.base import FaultRequest, Instance, PlatformFault, Sight
+from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
+from faultload.platforms.base import Instance
 from faultload.record.directory import RunDirectory
-from faultload.run.scenarios import Wishes, prepare
+from faultload.run.scenarios import RunOptions, prepare
 from faultload.spec.target import TargetFile
 from faultload.spec.vocabulary import collide
 
@@ -68,7 +69,7 @@ def overlapping(workspace: SmallWorkspace, func: str, arguments: str, *, at: str
     said = f"at: {at}\n    overlap: true" if overlap else f"at: {at}"
     workspace.replace(workspace.scenario, "at: 45s", said)
     try:
-        prepare(workspace.scenario, Wishes())
+        prepare(workspace.scenario, RunOptions())
     except InvalidInput as error:
         return str(error)
     return ""
@@ -106,14 +107,14 @@ class Quiet(PlatformFault):
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         return
 
-    def witness(self, instances: Sequence[Instance]) -> Sight:
-        return Sight(True, "")
+    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
+        return WitnessReport(True, "")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         return
 
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> Sight:
-        return Sight(True, "")
+    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        return WitnessReport(True, "")
 
 
 @pytest.fixture
