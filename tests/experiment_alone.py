@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from faultload.chaos.journal import readable_faults
-from faultload.faults import cannot
+from faultload.faults import cannot, words
 from faultload.platforms import platform_of
 from faultload.record.directory import RunDirectory
 from faultload.spec.experiment import read_experiment
@@ -32,7 +32,7 @@ def check_alone(
     `one_shot_s` to come back by itself, and any other fault is held for 1.5 s.
     """
     target = read_target(target_file)
-    word = read_experiment(file, {}).word
+    word = read_experiment(file, words()).word
     duration_s = one_shot_s if word.one_shot else 1.5
     _well(target, settle_s)
     argv = [

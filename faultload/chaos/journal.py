@@ -209,6 +209,7 @@ def _line(entry: Mapping[str, Any], by: str) -> dict[str, Any]:
             {"id": one["id"], "started": one["started"], "name": one["name"]} for one in entry["instances"]
         ],
         "undo": plan,
+        "one_shot": entry["one_shot"],
         "max_duration_s": entry["max_duration_s"],
         "by": by,
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from faultload import reference
+from faultload import faults, reference
 from faultload.commands.plan import undecidable
 from faultload.errors import InvalidInput, Mistake
 from faultload.run.scenarios import RunOptions, prepare, target_of
@@ -60,7 +60,7 @@ def _of_file(file: Path) -> list[Mistake]:
     """Mistakes of one file, by what it looks like: an experiment, a target file, else a scenario."""
     keys = set(load(file, expand=False).data)
     if "method" in keys:
-        read_experiment(file)
+        read_experiment(file, faults.words())
         return []
     if "platform" in keys and "load" not in keys:
         read_target(file)
@@ -70,6 +70,6 @@ def _of_file(file: Path) -> list[Mistake]:
     if name is not None and name not in reference.REFERENCES:
         hint = f"there are: {', '.join(reference.REFERENCES)}"
         mistake = loaded.document.mistake(("target", "reference"), f"no reference system '{name}'", hint)
-        return [mistake, *check_scenario(loaded, None)]
+        return [mistake, *check_scenario(loaded, None, faults)]
     _, known = target_of(loaded, RunOptions())
-    return check_scenario(loaded, known)
+    return check_scenario(loaded, known, faults)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -106,6 +106,14 @@ def cannot(platform: str, word: str) -> Mistake | None:
         return Mistake(f"{message}: {known.why}", hint=known.instead)
     hint = f"it can do: {', '.join(able)}" if able else "it can be loaded; for faults give a target file"
     return Mistake(message, hint=hint)
+
+
+def preflight(target: TargetFile, kinds: Collection[str]) -> list[str]:
+    """What is missing for injecting and undoing faults of these kinds, in words; empty when nothing is."""
+    from faultload.platforms import platform_of
+
+    made = faults_of(target.platform)
+    return platform_of(target).preflight({kind: made[kind] for kind in sorted(kinds) if kind in made})
 
 
 def fault_for(target: TargetFile, request: FaultRequest) -> PlatformFault:

@@ -147,3 +147,18 @@ def descendants(process: ProcessId) -> list[ProcessId]:
     except psutil.Error:
         return []
     return [found for child in children if (found := identify(child.pid)) is not None]
+
+
+def listeners(ports: set[int]) -> dict[int, ProcessId]:
+    """The process that listens on each TCP port, as far as this user may see it."""
+    found: dict[int, ProcessId] = {}
+    for connection in psutil.net_connections(kind="tcp"):
+        if connection.status != psutil.CONN_LISTEN or connection.pid is None:
+            continue
+        port = getattr(connection.laddr, "port", None)
+        if port is None or port not in ports or (process := identify(connection.pid)) is None:
+            continue
+        # several processes may share a listener: the oldest owns it
+        if port not in found or process.started < found[port].started:
+            found[port] = process
+    return found

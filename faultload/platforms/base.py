@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,8 +72,8 @@ class Platform(ABC):
         """
         return [] if self.not_ready(service) else self.instances(service)
 
-    def preflight(self, kinds: Collection[str]) -> list[str]:
-        """What is missing for injecting and undoing faults of these kinds: engine, image, permissions, APIs.
+    def preflight(self, faults: Mapping[str, type]) -> list[str]:
+        """What is missing for injecting and undoing these faults (classes by word): engine, image, permissions.
 
         In plain words with what to do; empty when nothing is. Asked before a run touches anything.
         """

@@ -11,6 +11,10 @@ from typing import Any
 from faultload.record.directory import OPEN_STATES, RunDirectory
 from faultload.record.rows import Record, Recorded, Series
 from faultload.spec.stages import Stage, cooldown_start, end_of, warmup_end
+from faultload.spec.vocabulary import WORDS
+
+_ONE_SHOT = frozenset(word.name for word in WORDS if word.one_shot)
+"""For records of before they said so themselves."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class FaultTimes:
     injected_at: float | None = None
     undone_at: float | None = None
     max_duration_s: float | None = None
+    one_shot: bool = False
+    """Whether the fault is over by itself, as the record says."""
     state: str = "SKIPPED"
     gate: bool | None = None
     gate_why: str = ""
@@ -163,6 +169,7 @@ def fault_times(lines: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str
     for line in lines:
         one = entry(line)
         one |= {"kind": line["kind"], "state": line["state"], "max_duration_s": line["max_duration_s"]}
+        one["one_shot"] = bool(line.get("one_shot", line["kind"] in _ONE_SHOT))
         one["instances"] = list(line["instances"])
         if line["state"] == "INJECTING":
             one["injected_at"] = float(line["t"])

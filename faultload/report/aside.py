@@ -11,7 +11,7 @@ from faultload.record.directory import RunDirectory
 from faultload.record.measured import Measured
 from faultload.report import values
 from faultload.verdict.judge import Judgement
-from faultload_analysis.latency.quantiles import rank
+from faultload_analysis.latency.rank import rank
 
 LOG_LINES = 30
 _LOG_TAIL_BYTES = 65_536

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from faultload import reference
+from faultload import faults, reference
 from faultload.chaos.guard import kill_switch
 from faultload.chaos.journal import open_faults, readable_faults
 from faultload.chaos.undo import undo_all
@@ -185,15 +185,14 @@ class Conductor:
         """Nothing is injected where something is missing for injecting or for undoing."""
         if self.target.reference is None or not self.kinds:
             return  # a target that was there before has been looked at before the run
-        platform = platform_of(declared)
-        missing = self._in_thread(lambda: platform.preflight(self.kinds))
+        missing = self._in_thread(lambda: faults.preflight(declared, self.kinds))
         if missing:
             raise Stopped("guard", "; ".join(missing))
 
     def _load_and_faults(self) -> None:
         assert self._children is not None
         assert self._declared is not None
-        from faultload.telemetry.sampler import sampler_of
+        from faultload.telemetry import sampler_of
 
         waiting = sorted(self.injections, key=lambda injection: injection.at_s)
         self._start_processes(self._children, waiting)

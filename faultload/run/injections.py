@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from faultload.faults import words
 from faultload.faults.base import FaultRequest
 from faultload.run.children import Injection
 from faultload.spec.chance import Busy, Strike, schedule, specs
@@ -64,7 +65,7 @@ def request_of(injection: Injection) -> FaultRequest:
     """What an injection will ask of the platform: the same choice of instances, for the same seed."""
     configuration = load(injection.experiment, expand=False).data.get("configuration") or {}
     known = {name: value for name, value in injection.variables.items() if name in configuration}
-    experiment = read_experiment(injection.experiment, known)
+    experiment = read_experiment(injection.experiment, words(), known)
     seed = experiment.arguments.get("seed")
     duration = experiment.arguments.get("duration_s")
     return FaultRequest(

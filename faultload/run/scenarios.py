@@ -13,12 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from faultload import reference
+from faultload import faults, reference
 from faultload.chaos.guard import APPROVED_ENV, check_places, kill_switch
 from faultload.chaos.warden import conductor_lives
 from faultload.errors import ExitCode, InvalidInput, Mistake, Refused
 from faultload.host.processes import myself
-from faultload.platforms import identified, is_here, platform_of
+from faultload.platforms import identified, is_here
 from faultload.record.directory import SECRETS_ENV, RunDirectory
 from faultload.report.live import Screen, open_screen
 from faultload.run.conductor import Conductor, Interrupts, Target, leftover
@@ -111,15 +111,15 @@ def prepare(file: Path, options: RunOptions) -> Prepared:
         scaled = scale(loaded.scenario, options.profile)
     except ValueError as error:
         raise InvalidInput(loaded.document.mistake(("profiles",), str(error))) from None
-    mistakes = check_scenario(loaded, known, scaled.profile)
+    mistakes = check_scenario(loaded, known, faults, scaled.profile)
     if mistakes:
         raise InvalidInput(mistakes)
-    scaled = scaled_with_experiments(loaded, scaled.profile)
+    scaled = scaled_with_experiments(loaded, scaled.profile, faults.words())
     journeys = find(loaded.scenario.load.journeys, loaded.folder)
     assert journeys is not None
     experiments = {}
     for spec in (*scaled.scenario.faults, *monkey.specs(scaled.scenario)):
-        experiment = experiment_of(spec, loaded.folder)
+        experiment = experiment_of(spec, loaded.folder, faults.words())
         assert experiment is not None
         experiments[spec.name] = experiment
     return Prepared(loaded, scaled.scenario, scaled.profile, scaled.scaled, journeys, experiments, target)
@@ -216,7 +216,7 @@ def _run_one(
             check_places(declared, [experiment.service or "", experiment.link or ""])
         declared = prepared.target.declared = identified(declared)
         kinds = _kinds(prepared)
-        missing = platform_of(declared).preflight(kinds) if kinds else []
+        missing = faults.preflight(declared, kinds) if kinds else []
         if missing:
             raise Refused("; ".join(missing))
     target_id = _target_id(prepared.target)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faultload.errors import InvalidInput, Mistake
-from faultload.faults import cannot
 from faultload.spec import chance as monkey
 from faultload.spec.chance import MIN_BASELINE_S
 from faultload.spec.experiment import Experiment, Place, read_experiment
@@ -19,7 +18,7 @@ from faultload.spec.scenario import FaultSpec, LoadedScenario, Scenario
 from faultload.spec.stages import cooldown_start, warmup_end
 from faultload.spec.target import TargetFile
 from faultload.spec.units import format_seconds
-from faultload.spec.vocabulary import collide
+from faultload.spec.vocabulary import Catalogue, FaultWord, collide
 from faultload.spec.workspace import find
 
 
@@ -36,7 +35,9 @@ class Known:
         return cls(tuple(target.services), tuple(target.links), target.platform)
 
 
-def check_scenario(loaded: LoadedScenario, known: Known | None, profile: str | None = None) -> list[Mistake]:
+def check_scenario(
+    loaded: LoadedScenario, known: Known | None, faults: Catalogue, profile: str | None = None
+) -> list[Mistake]:
     """Every mistake of a scenario beyond its form; for all its profiles, or for one.
 
     `known` None: the target is not known yet, and names of services and links are not checked.
@@ -44,7 +45,7 @@ def check_scenario(loaded: LoadedScenario, known: Known | None, profile: str | N
     scenario, document = loaded.scenario, loaded.document
     mistakes: list[Mistake] = []
     journeys = _journeys(loaded, mistakes)
-    experiments = _experiments(loaded, known, mistakes)
+    experiments = _experiments(loaded, known, faults, mistakes)
     for index, spec in enumerate(scenario.objectives):
         path = ("objectives", index)
         for message, hint in _objective_problems(spec.parsed, scenario, journeys, known):
@@ -95,21 +96,27 @@ def _durations(experiments: Mapping[str, Experiment]) -> dict[str, float]:
     return {name: experiment.duration_s for name, experiment in experiments.items()}
 
 
-def scaled_with_experiments(loaded: LoadedScenario, wanted: str | None) -> ScaledScenario:
+def scaled_with_experiments(
+    loaded: LoadedScenario, wanted: str | None, words: Mapping[str, FaultWord]
+) -> ScaledScenario:
     """A scenario scaled to a profile, its experiments' own durations too. Raises ValueError, InvalidInput."""
     every = [*loaded.scenario.faults, *monkey.specs(loaded.scenario)]
-    found = {spec.name: experiment_of(spec, loaded.folder) for spec in every}
+    found = {spec.name: experiment_of(spec, loaded.folder, words) for spec in every}
     known = {name: experiment for name, experiment in found.items() if experiment is not None}
     return scale(loaded.scenario, wanted, _durations(known))
 
 
-def experiment_of(spec: FaultSpec, folder: Path, given_at: Place | None = None) -> Experiment | None:
+def experiment_of(
+    spec: FaultSpec, folder: Path, words: Mapping[str, FaultWord], given_at: Place | None = None
+) -> Experiment | None:
     """The experiment that a fault names, or None when there is no such file. Raises InvalidInput."""
     file = find(spec.experiment, folder)
-    return None if file is None else read_experiment(file, spec.with_, given_at)
+    return None if file is None else read_experiment(file, words, spec.with_, given_at)
 
 
-def _experiments(loaded: LoadedScenario, known: Known | None, mistakes: list[Mistake]) -> dict[str, Experiment]:
+def _experiments(
+    loaded: LoadedScenario, known: Known | None, faults: Catalogue, mistakes: list[Mistake]
+) -> dict[str, Experiment]:
     found: dict[str, Experiment] = {}
     for at, spec in _every_fault(loaded.scenario):
         path: tuple[str | int, ...] = (*at, "experiment")
@@ -118,7 +125,7 @@ def _experiments(loaded: LoadedScenario, known: Known | None, mistakes: list[Mis
             mistakes.append(loaded.document.mistake(path, message, "give one of them a name: of its own"))
             continue
         try:
-            experiment = experiment_of(spec, loaded.folder, (loaded.document, (*at, "with")))
+            experiment = experiment_of(spec, loaded.folder, faults.words(), (loaded.document, (*at, "with")))
         except InvalidInput as error:
             mistakes += error.mistakes
             continue
@@ -136,7 +143,7 @@ def _experiments(loaded: LoadedScenario, known: Known | None, mistakes: list[Mis
             if name is not None and name not in names:
                 message = f"{spec.experiment} names the {what} '{name}', which the target does not have"
                 mistakes.append(loaded.document.mistake(path, message, _near(name, names)))
-        refused = cannot(known.platform, experiment.word.name)
+        refused = faults.cannot(known.platform, experiment.word.name)
         if refused is not None:
             mistakes.append(loaded.document.mistake(path, refused.message, refused.hint))
     return found

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from faultload.errors import InvalidInput, Mistake
-from faultload.faults import words
 from faultload.spec.vocabulary import FaultWord
 from faultload.spec.yamlfile import Document, load
 
@@ -44,19 +43,31 @@ Place = tuple[Document, Sequence[str | int]]
 
 
 def read_experiment(
-    file: Path, variables: Mapping[str, Any] | None = None, given_at: Place | None = None
+    file: Path,
+    words: Mapping[str, FaultWord],
+    variables: Mapping[str, Any] | None = None,
+    given_at: Place | None = None,
 ) -> Experiment:
     """Read an experiment file, with a scenario's `with:` (at `given_at`) laid over its configuration.
+
+    `words` are the fault words by name.
 
     Raises InvalidInput with every mistake that `chaos run` would find too late.
     """
     document = load(file, expand=False)
-    return _Reader(document, dict(variables or {}), given_at).experiment()
+    return _Reader(document, words, dict(variables or {}), given_at).experiment()
 
 
 class _Reader:
-    def __init__(self, document: Document, variables: Mapping[str, Any], given_at: Place | None) -> None:
+    def __init__(
+        self,
+        document: Document,
+        words: Mapping[str, FaultWord],
+        variables: Mapping[str, Any],
+        given_at: Place | None,
+    ) -> None:
         self.document = document
+        self.words = words
         self.data: Mapping[str, Any] = document.data
         self.variables = variables
         self.given_at = given_at
@@ -125,14 +136,14 @@ class _Reader:
             path: tuple[str | int, ...] = ("method", index, "provider")
             if name == "hold":
                 held = True
-            elif name not in words():
-                self._wrong((*path, "func"), f"unknown fault '{name}'", f"known: {', '.join(words())}")
+            elif name not in self.words:
+                self._wrong((*path, "func"), f"unknown fault '{name}'", f"known: {', '.join(self.words)}")
             elif found is not None:
                 self._wrong((*path, "func"), "an experiment injects one fault")
             else:
-                found = words()[name], self._arguments(activity, words()[name], path)
+                found = self.words[name], self._arguments(activity, self.words[name], path)
         if found is None and len(self.mistakes) == before:
-            hint = f"an action with module {ACTIONS_MODULE} and func: {', '.join(words())}"
+            hint = f"an action with module {ACTIONS_MODULE} and func: {', '.join(self.words)}"
             self._wrong(("method",), "this method injects no fault", hint)
         if not held:
             hint = f"add an action with module {ACTIONS_MODULE}, func hold"

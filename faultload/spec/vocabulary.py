@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+from faultload.errors import Mistake
 from faultload.spec import units
 
 Kind = Literal["text", "count", "whole", "share", "number", "size", "choice"]
@@ -133,6 +134,13 @@ def collide(one: FaultWord, given: Mapping[str, Any], other: FaultWord, other_gi
     mine, theirs = one.places(given), other.places(other_given)
     ends = {end for place in (*mine, *theirs) if " -> " in place for end in place.split(" -> ")}
     return bool(mine & theirs) or bool(ends & (mine ^ theirs))
+
+
+class Catalogue(Protocol):
+    """Which fault words there are, and what each platform makes of them; `faultload.faults` is the one in use."""
+
+    def words(self) -> Mapping[str, FaultWord]: ...
+    def cannot(self, platform: str, word: str) -> Mistake | None: ...
 
 
 WORDS = (

@@ -69,18 +69,3 @@ class Sampler(threading.Thread, ABC):
         if before is None or now <= before[0] or cpu_s < before[1]:
             return None
         return 100.0 * (cpu_s - before[1]) / (now - before[0])
-
-
-def sampler_of(run: RunDirectory, target: TargetFile) -> Sampler | None:
-    """The sampler of a target's instances; None where nothing here can see them."""
-    if not target.services:
-        return None
-    if target.platform == "local":
-        from faultload.telemetry.processes import ProcessSampler
-
-        return ProcessSampler(run, target)
-    if target.platform == "docker":
-        from faultload.telemetry.containers import ContainerSampler
-
-        return ContainerSampler(run, target)
-    return None

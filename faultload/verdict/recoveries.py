@@ -9,7 +9,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from faultload.faults import words
 from faultload.record.measured import FaultTimes, Measured
 from faultload.record.rows import Floats, Times, joined_times
 from faultload.spec.baseline import declared_limits, declared_slo
@@ -120,7 +119,6 @@ def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[
         if cut is None or rule is None or until <= fault.injected_at:
             found[fault.label] = _not_measurable("no load was measured around this fault")
             continue
-        one_shot = fault.kind in words() and words()[fault.kind].one_shot
         found[fault.label] = analysis.recover(
             cut,
             rule,
@@ -128,7 +126,7 @@ def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[
             until_s=until,
             hold_s=scenario.recovery.hold,
             undone_s=fault.undone_at,
-            max_duration_s=fault.max_duration_s if one_shot else None,
+            max_duration_s=fault.max_duration_s if fault.one_shot else None,
             alerts_s=alerts,
         )
     return found

@@ -18,6 +18,7 @@ from standin_project import PORT, Project, born, life, now, processes_in, wait_u
 
 from faultload.chaos.guard import check_fault
 from faultload.errors import Refused
+from faultload.faults import preflight
 from faultload.platforms import platform_of
 from faultload.platforms.docker import client as docker_client
 from faultload.spec.target import TargetFile, read_target
@@ -130,9 +131,9 @@ def test_a_containers_own_health_check_counts_where_no_path_is_declared(project:
 
 def test_preflight_finds_nothing_missing_and_names_what_cannot_be_asked(project: Project) -> None:
     project.start("web")
-    assert platform_of(project.target("web")).preflight(["kill", "pause", "cpu_stress"]) == []
+    assert preflight(project.target("web"), ["kill", "pause", "cpu_stress"]) == []
     nowhere = {"compose": "web", "health": "/health"}
-    found = platform_of(project.target(services={"web": nowhere})).preflight([])
+    found = preflight(project.target(services={"web": nowhere}), [])
     assert found == ["service 'web' declares a health path but no port to ask it on: add port"]
 
 

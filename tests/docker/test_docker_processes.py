@@ -192,7 +192,7 @@ def test_a_pause_is_witnessed_as_not_there_once_the_container_runs(project: Proj
 
 
 def test_a_pause_ends_by_itself_where_nobody_undoes_it(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faultload.platforms.docker.fault.EXPIRY_MARGIN_S", 0.5)
+    monkeypatch.setattr("faultload.faults.containers.EXPIRY_MARGIN_S", 0.5)
     api = project.start("api")
     fault = project.fault(project.target("api"), "pause", duration_s=1.5, service="api").inject()
     assert born(api, 0.3) is None
@@ -267,7 +267,7 @@ def test_more_are_made_like_one_that_runs_and_undo_removes_exactly_those(project
 
 
 def test_scaling_ends_by_itself_where_nobody_undoes_it(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faultload.platforms.docker.fault.EXPIRY_MARGIN_S", 0.5)
+    monkeypatch.setattr("faultload.faults.containers.EXPIRY_MARGIN_S", 0.5)
     target = project.target("api", "web")
     api, web = [project.start("api", number) for number in (1, 2)], project.start("web")
     fewer = project.fault(target, "scale", duration_s=2.0, service="api", to=1).inject()

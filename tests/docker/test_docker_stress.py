@@ -94,7 +94,7 @@ def test_cpu_stress_that_does_not_run_is_not_witnessed(project: Project) -> None
 
 
 def test_stress_ends_by_itself_where_nobody_undoes_it(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faultload.platforms.docker.fault.EXPIRY_MARGIN_S", 0.5)
+    monkeypatch.setattr("faultload.faults.containers.EXPIRY_MARGIN_S", 0.5)
     api = project.start("api", nano_cpus=500_000_000)
     pids = set(processes_in(api))
     fault = project.fault(project.target("api"), "cpu_stress", duration_s=2.0, service="api", workers=1).inject()

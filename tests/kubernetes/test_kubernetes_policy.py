@@ -11,8 +11,8 @@ from conftest import PYTHON_IMAGE, WEB, Injected, Space, Workspace, http_status
 from faultload.errors import Refused
 from faultload.faults.base import FaultRequest
 from faultload.faults.network.kubernetes_policy import PolicyPartition
+from faultload.faults.rbac import demands
 from faultload.platforms.kubernetes.client import api_client, execute
-from faultload.platforms.kubernetes.rbac import demands
 from faultload.spec.target import TargetFile
 
 pytestmark = pytest.mark.kubernetes

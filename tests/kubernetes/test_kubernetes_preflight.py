@@ -14,9 +14,10 @@ import yaml
 from conftest import Space, core, wait_until
 
 from faultload.errors import TargetError
+from faultload.faults import preflight
+from faultload.faults.rbac import demands, objects
 from faultload.platforms import identified, platform_of
 from faultload.platforms.kubernetes.client import api_client
-from faultload.platforms.kubernetes.rbac import demands, objects
 from faultload.platforms.kubernetes.rights import Demands, Right
 from faultload.spec.target import TargetFile
 
@@ -115,7 +116,7 @@ def test_exactly_the_rights_of_the_manifest_are_enough(account: Account, word: s
     account.space.deploy("web", 2)
     account.grant(word, demands()[word])
     target = account.target("web")
-    assert platform_of(target).preflight([word]) == []
+    assert preflight(target, [word]) == []
     assert platform_of(target).not_ready("web") == []
     fault = account.space.fault(target, word, **FAULTS[word]).inject()
     assert fault.witness().seen
@@ -131,7 +132,7 @@ def test_one_right_less_is_named_and_nothing_is_touched(account: Account, word: 
     lacking = whole.rights[-1]
     account.grant(word, Demands(whole.rights[:-1], whole.served, helper=False))
     target = account.target("web")
-    problems = platform_of(target).preflight([word])
+    problems = preflight(target, [word])
     assert any(str(lacking) in problem and f"deploy/rbac/{word}.yaml" in problem for problem in problems), problems
     assert set(account.space.pods("web")) == before
     assert all(pod.containers["web"].restarts == 0 for pod in account.space.pods("web").values())
@@ -144,7 +145,7 @@ def test_every_right_of_a_fault_is_asked_for_one_by_one(account: Account) -> Non
     for word, demand in demands().items():
         if word == "look" or word.endswith("-policy"):
             continue
-        problems = " ".join(platform_of(target).preflight([word]))
+        problems = " ".join(preflight(target, [word]))
         known = {str(right) for right in Demands(demand.rights, helper=demand.helper).all_rights}
         known -= {str(Right("list", "pods"))}
         assert {right for right in known if right in problems} == known, word
@@ -161,7 +162,7 @@ def test_trap_drain_is_refused_by_name_where_evictions_are_of_an_older_version(s
     served = {(one.name, one.version) for one in core(space.api).get_api_resources().resources}
     if ("pods/eviction", "v1") in served:
         pytest.skip("this cluster's API has evictions in policy/v1")
-    (problem,) = platform_of(space.target("web")).preflight(["drain_node"])
+    (problem,) = preflight(space.target("web"), ["drain_node"])
     assert problem == "drain_node: this cluster's API has no v1 pods/eviction policy/v1"
 
 

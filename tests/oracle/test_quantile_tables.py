@@ -12,10 +12,10 @@ from faultload_analysis.latency.quantiles import (
     lower_rank,
     quantile,
     quantile_estimate,
-    rank,
     samples_needed_quantile,
     upper_rank,
 )
+from faultload_analysis.latency.rank import rank
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from faultload_analysis.evidence.dependence import BATCHES, MIN_TO_BATCH, Array,
 from faultload_analysis.evidence.inputs import checked_confidence
 from faultload_analysis.evidence.verdict import Estimate, no_data
 from faultload_analysis.latency.population import Population
-from faultload_analysis.latency.quantiles import Probability, mean_estimate, rank
+from faultload_analysis.latency.quantiles import mean_estimate
+from faultload_analysis.latency.rank import Probability, rank
 
 Statistic = Callable[[Array], float]
 Values = npt.ArrayLike | Population

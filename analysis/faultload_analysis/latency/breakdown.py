@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from faultload_analysis.latency.histogram import Array, checked
-from faultload_analysis.latency.quantiles import LatencySummary, Probability, rank, summary
+from faultload_analysis.latency.quantiles import LatencySummary, summary
+from faultload_analysis.latency.rank import Probability, rank
 
 STEPS = 10
 MOST_WINDOWS = 10_000_000

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from faultload_analysis.evidence.dependence import Array, Mask
 from faultload_analysis.latency.population import Population
-from faultload_analysis.latency.quantiles import quantile, rank
+from faultload_analysis.latency.quantiles import quantile
+from faultload_analysis.latency.rank import rank
 from faultload_analysis.latency.slices import SliceBuilder
 
 MIN_LIMIT_S = 0.010

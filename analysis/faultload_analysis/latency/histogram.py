@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from faultload_analysis.latency.quantiles import Probability
+from faultload_analysis.latency.rank import Probability, rank
 
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -237,8 +236,6 @@ class Histogram:
 
     def quantile(self, p: Probability) -> float:
         """x_(ceil(np)), as `order_statistic`. ValueError when empty or p is not in (0, 1]."""
-        from faultload_analysis.latency.quantiles import rank
-
         return self.order_statistic(rank(self.n, p))
 
     def count_above(self, level: float) -> int:

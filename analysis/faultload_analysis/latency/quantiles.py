@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -32,6 +31,7 @@ from faultload_analysis.evidence.inputs import checked_confidence
 from faultload_analysis.evidence.verdict import Estimate, no_data
 from faultload_analysis.latency.histogram import Histogram
 from faultload_analysis.latency.population import Population
+from faultload_analysis.latency.rank import Probability, exact_probability, rank
 
 __all__ = [
     "LatencySummary",
@@ -51,25 +51,7 @@ _GROWTH_KEPT = 0.5
 _TAILS = (Fraction(9, 10), Fraction(8, 10), Fraction(5, 10))
 _SHAPE = 0.5
 
-Probability = float | Fraction | Decimal
 Values = npt.ArrayLike | Population
-
-
-def _exact(p: Probability) -> Fraction:
-    """p as an exact fraction; a float means the decimal it prints as, so 0.07 is 7/100."""
-    if isinstance(p, float) and not math.isfinite(p):
-        raise ValueError(f"a quantile lies in (0, 1], not {p}")
-    fraction = Fraction(str(float(p))) if isinstance(p, float) else Fraction(p)
-    if not 0 < fraction <= 1:
-        raise ValueError(f"a quantile lies in (0, 1], not {p}")
-    return fraction
-
-
-def rank(n: int, p: Probability) -> int:
-    """ceil(n p) in exact arithmetic, 1-based. ValueError when n < 1 or p is not in (0, 1]."""
-    if n < 1:
-        raise ValueError("no samples have no rank")
-    return math.ceil(n * _exact(p))
 
 
 def _checked(values: npt.ArrayLike) -> Array:
@@ -100,13 +82,13 @@ def upper_rank(n: int, p: Probability, *, inflation: float = 1.0, confidence: fl
     For independent samples (inflation 1) the r of P(Bin(n, p) <= r - 1) >= confidence (CMH-17-1G 8.5.13);
     otherwise the same on counts over `inflation`.
     """
-    k = largest_passing(n, float(1 - _exact(p)), inflation=inflation, confidence=confidence)
+    k = largest_passing(n, float(1 - exact_probability(p)), inflation=inflation, confidence=confidence)
     return None if k is None else n - k
 
 
 def lower_rank(n: int, p: Probability, *, inflation: float = 1.0, confidence: float = 0.95) -> int | None:
     """The largest rank r whose order statistic x_(r) bounds the p-quantile from below; None: no rank does."""
-    k = smallest_failing(n, float(1 - _exact(p)), inflation=inflation, confidence=confidence)
+    k = smallest_failing(n, float(1 - exact_probability(p)), inflation=inflation, confidence=confidence)
     return None if k is None else n - k + 1
 
 
@@ -124,7 +106,7 @@ def quantile_estimate(
     How often the bounds are wrong: docs/calibration.md. Below 60 samples every √n neighbours count as one. No
     samples: value None. O(n log n) time, O(n) memory. ValueError on NaN or -inf.
     """
-    population, exact_p = Population.of(values), _exact(p)
+    population, exact_p = Population.of(values), exact_probability(p)
     checked_confidence(confidence)
     n = population.n
     if n == 0:
@@ -328,7 +310,7 @@ def samples_needed_quantile(p: Probability, confidence: float = 0.95) -> int:
 
     299 for p99, 59 for p95, 2995 for p99.9 at 95 %. ValueError for p = 1 (no number is enough).
     """
-    exact_p = _exact(p)
+    exact_p = exact_probability(p)
     checked_confidence(confidence)
     if exact_p == 1:
         raise ValueError("no number of samples bounds the 1-quantile")

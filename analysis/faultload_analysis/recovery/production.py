@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from faultload_analysis.evidence.dependence import share_bounds
 from faultload_analysis.evidence.inputs import checked_confidence
 from faultload_analysis.evidence.verdict import Estimate, no_data
+from faultload_analysis.recovery.outcome import Recovery
 from faultload_analysis.recovery.repeats import mttr, times_of
-
-if TYPE_CHECKING:
-    from faultload_analysis.recovery.faults import Recovery
 
 
 def availability_from(mtbf_s: float, mttr_s: float) -> float:

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,7 @@ from faultload_analysis.evidence.dependence import Array
 from faultload_analysis.evidence.distributions import chi2_quantile, t_quantile
 from faultload_analysis.evidence.inputs import checked_confidence
 from faultload_analysis.evidence.verdict import Estimate, no_data
-
-if TYPE_CHECKING:
-    from faultload_analysis.recovery.faults import Recovery
+from faultload_analysis.recovery.outcome import Recovery
 
 
 def exponential_bounds(

@@ -7,18 +7,39 @@ import random
 import socket
 import struct
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from faultload.agents.link.http1 import Exchange
-
-if TYPE_CHECKING:
-    from faultload.agents.link.pair import LinkConditions, Pair
+from faultload.agents.link.http1 import Errors, Exchange
 
 CHUNK = 64 * 1024
 LINE_LIMIT = 8 * 1024 * 1024
 """Bytes that may wait in the delay line of a connection before reading stops."""
+
+
+@dataclass(slots=True)
+class LinkConditions:
+    """How the network of a pair is now."""
+
+    partition: str | None = None
+    delay_s: float = 0.0
+    jitter_s: float = 0.0
+    bytes_per_s: float | None = None
+    errors: Errors | None = None
+
+
+class Pair(Protocol):
+    """What a connection knows of the instance pair that it belongs to."""
+
+    conditions: LinkConditions
+    passable: asyncio.Event
+    connections: set[Connection]
+
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+    async def take_turn(self, to_server: bool, size: int) -> None: ...
 
 
 class Connection:

@@ -6,24 +6,12 @@ import asyncio
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
-from faultload.agents.link.connection import Connection, abort
+from faultload.agents.link.connection import Connection, LinkConditions, abort
 from faultload.agents.link.http1 import Errors
 
 BACKLOG = 256
-
-
-@dataclass(slots=True)
-class LinkConditions:
-    """How the network of a pair is now."""
-
-    partition: str | None = None
-    delay_s: float = 0.0
-    jitter_s: float = 0.0
-    bytes_per_s: float | None = None
-    errors: Errors | None = None
 
 
 class Pair:

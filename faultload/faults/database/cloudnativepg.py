@@ -14,9 +14,10 @@ from typing import Any
 from faultload.errors import Refused, TargetError
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.faults.database.kubernetes_primary import PrimaryDies, instance_of
+from faultload.faults.pods import KubernetesFault
 from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes.client import Pod, api_client, asking, namespace_of, pods_of
-from faultload.platforms.kubernetes.rights import KubernetesFault, Right
+from faultload.platforms.kubernetes.rights import Right
 from faultload.spec.target import TargetFile
 
 CLUSTER = "cnpg.io/cluster"

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
+from faultload.faults.containers import need_removable
 from faultload.faults.database.cluster_fault import FailoverFault, SwitchoverFault
 from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import Member, cluster
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import helper as docker_helper
-from faultload.platforms.docker.fault import need_removable
 from faultload.platforms.local.processes import wait_until
 from faultload.spec.target import TargetFile
 

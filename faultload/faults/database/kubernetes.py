@@ -13,12 +13,12 @@ from faultload.faults.database import cloudnativepg
 from faultload.faults.database.cloudnativepg import CloudNativeFailover, CloudNativeSwitchover
 from faultload.faults.database.cluster_fault import ClusterFault, FailoverFault, SwitchoverFault
 from faultload.faults.database.kubernetes_primary import PrimaryDies, instance_of
+from faultload.faults.pods import Delegated, KubernetesFault
 from faultload.platforms.base import Instance
 from faultload.platforms.databases import patroni
 from faultload.platforms.kubernetes.api_proxy import proxied
 from faultload.platforms.kubernetes.client import Pod, asking, core, namespace_of, pods_of, running_container
-from faultload.platforms.kubernetes.delegated import Delegated
-from faultload.platforms.kubernetes.rights import EXEC, Demands, KubernetesFault, Right, rights
+from faultload.platforms.kubernetes.rights import EXEC, Demands, Right, rights
 from faultload.spec.target import TargetFile
 
 PROXY = (Right("get", "pods/proxy"), Right("create", "pods/proxy"))

@@ -9,6 +9,7 @@ from typing import Any
 
 from faultload.errors import Refused, TargetError
 from faultload.faults.base import FaultRequest, WitnessReport
+from faultload.faults.pods import KubernetesFault
 from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes.client import (
     Executed,
@@ -22,7 +23,6 @@ from faultload.platforms.kubernetes.client import (
     pods_of,
     running_container,
 )
-from faultload.platforms.kubernetes.rights import KubernetesFault
 from faultload.spec.target import TargetFile
 
 _DEAD_S = 5.0

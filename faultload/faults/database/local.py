@@ -12,17 +12,11 @@ from faultload.errors import Refused
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
 from faultload.faults.database.cluster_fault import FailoverFault, SwitchoverFault
-from faultload.host.processes import ProcessId
+from faultload.faults.process.local import sight_of_death
+from faultload.host.processes import ProcessId, listeners
 from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import Member, api_port, members_of
-from faultload.platforms.local.processes import (
-    kill_all,
-    listeners,
-    process_of,
-    restart_plan,
-    sight_of_death,
-    start_again,
-)
+from faultload.platforms.local.processes import kill_all, process_of, restart_plan, start_again
 from faultload.spec.target import TargetFile
 
 _PATRONI = "patroni"

@@ -11,6 +11,7 @@ from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
 from faultload.faults.database.postgres_holder import holders, start
+from faultload.faults.database.replay import MARK, restore
 from faultload.faults.database.sql_fault import SqlFault, member_name
 from faultload.faults.network.local import EXPIRY_MARGIN_S
 from faultload.host.processes import end
@@ -22,15 +23,12 @@ from faultload.platforms.databases.postgres import (
     pause_replay,
     received_and_replayed,
     replay_paused,
-    resume_replay,
     servers,
     session,
     written,
 )
 from faultload.platforms.local.processes import wait_until
 
-MARK = "faultload"
-"""Key in the cluster's configuration that carries the id of the fault that changed it."""
 _RESUMED_BY_PATRONI = 140000
 _SETTLED_S = 0.3
 _FOLLOW_S = 5.0
@@ -156,40 +154,6 @@ class PauseReplication(SqlFault):
             behind = ["the cluster's configuration still carries the mark of the fault"]
         what = "; ".join(behind) or f"{len(standbys)} standbys replay what the leader writes"
         return WitnessReport(not behind, what)
-
-
-def restore(dsn: str, fault_id: str, plan: Mapping[str, Any]) -> list[str]:
-    """Take the fault away where it is still there; returns what could not be, in words.
-
-    The mark in the cluster's configuration says whether there is anything to take away: it is set before the
-    first standby is paused, and goes last. A standby that was started again since is not paused any more.
-    """
-    import psycopg
-
-    urls = plan["patroni"]
-    if urls:
-        settings = configuration(urls)
-        if settings and settings.get(MARK) != fault_id:
-            return []
-        if not settings:
-            return ["no Patroni answers"]
-    left = []
-    for standby in plan["standbys"]:
-        try:
-            here = next((one for one in servers(dsn) if one.started == standby["started"]), None)
-            if here is not None:
-                with session(dsn, here.address) as sql:
-                    resume_replay(sql)
-            elif member_name(urls, standby["started"]) is not None:
-                left.append(f"the standby at {standby['host']}:{standby['port']} runs, but lets nobody in")
-        except (psycopg.Error, TargetError) as error:
-            left.append(f"the standby at {standby['host']}:{standby['port']}: {error}")
-    if urls and not left:
-        try:
-            configure(urls, {MARK: None} | ({"pause": None} if plan["maintenance"] else {}))
-        except TargetError as error:
-            left.append(str(error))
-    return left
 
 
 def _wait_for_maintenance(urls: Sequence[str], plan: Mapping[str, Any]) -> None:

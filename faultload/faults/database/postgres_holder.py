@@ -93,7 +93,7 @@ def _say(descriptor: int, what: str) -> None:
 
 
 def _resume(fault_id: str, dsn: str, plan: Mapping[str, Any], ready_fd: int, until: float) -> None:
-    from faultload.faults.database.pause_replication import restore
+    from faultload.faults.database.replay import restore
 
     _say(ready_fd, "ready")
     time.sleep(max(0.0, until - time.monotonic()))

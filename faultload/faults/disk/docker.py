@@ -10,10 +10,10 @@ from faultload.agents.stress.stressor import io_files
 from faultload.errors import Refused
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
+from faultload.faults.containers import at_once
 from faultload.faults.stress.docker import InContainers
 from faultload.platforms.base import Instance
 from faultload.platforms.docker import client as docker_client
-from faultload.platforms.docker.fault import at_once
 from faultload.platforms.docker.stats import usage
 from faultload.spec import units
 

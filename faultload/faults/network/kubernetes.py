@@ -13,11 +13,11 @@ from faultload.faults import makes
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.faults.network.kubernetes_agents import Agents, Site
 from faultload.faults.network.kubernetes_policy import PolicyPartition
+from faultload.faults.pods import Delegated, KubernetesFault
 from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes.client import Pod, asking, core, namespace_of, pods_of, running_container
-from faultload.platforms.kubernetes.delegated import Delegated
 from faultload.platforms.kubernetes.helper import helper_namespace
-from faultload.platforms.kubernetes.rights import EXEC, Demands, KubernetesFault, rights
+from faultload.platforms.kubernetes.rights import EXEC, Demands, rights
 from faultload.spec.target import TargetFile
 
 

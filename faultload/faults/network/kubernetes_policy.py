@@ -12,6 +12,7 @@ from typing import Any
 
 from faultload.errors import Refused, TargetError
 from faultload.faults.base import FaultRequest, WitnessReport
+from faultload.faults.pods import KubernetesFault
 from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes.client import (
     Pod,
@@ -27,7 +28,7 @@ from faultload.platforms.kubernetes.client import (
 )
 from faultload.platforms.kubernetes.extension import actions
 from faultload.platforms.kubernetes.helper import FAULT_ID, fault_label, image, labels_of, source
-from faultload.platforms.kubernetes.rights import EXEC, Demands, KubernetesFault, rights
+from faultload.platforms.kubernetes.rights import EXEC, Demands, rights
 from faultload.platforms.kubernetes.selectors import negated, requirements
 from faultload.spec.target import TargetFile
 

@@ -9,11 +9,12 @@ from typing import Any
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport, choose
+from faultload.faults.pods import KubernetesFault
 from faultload.platforms import platform_of
 from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes.client import Pod, asking, core, is_gone, pod_from, pods_of, said
 from faultload.platforms.kubernetes.helper import FAULT_LABEL, fault_label
-from faultload.platforms.kubernetes.rights import Demands, KubernetesFault, rights
+from faultload.platforms.kubernetes.rights import Demands, rights
 from faultload.spec.target import TargetFile
 
 _EVICTED_WITHIN_S = 60.0

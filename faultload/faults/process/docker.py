@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
+from faultload.faults.containers import OnContainers, each, need_removable, take_back_later
 from faultload.platforms.base import Instance, names
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import helper as docker_helper
-from faultload.platforms.docker.fault import OnContainers, each, need_removable, take_back_later
 from faultload.platforms.docker.platform import Docker
 from faultload.platforms.docker.stats import cpu_used_s
 from faultload.platforms.local.processes import http_status, wait_until

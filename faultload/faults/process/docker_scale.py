@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
+from faultload.faults.containers import OnContainers, each, need_removable, take_back_later
 from faultload.faults.process.docker import stop_timeout_s
 from faultload.platforms.base import Instance, names
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import helper as docker_helper
 from faultload.platforms.docker.client import FAULT_LABEL, INSTANCE_LABEL, NUMBER
-from faultload.platforms.docker.fault import OnContainers, each, need_removable, take_back_later
 from faultload.platforms.docker.platform import Docker
 from faultload.platforms.local.processes import wait_until
 

@@ -11,6 +11,7 @@ from typing import Any
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport, choose
+from faultload.faults.pods import KubernetesFault
 from faultload.platforms import platform_of
 from faultload.platforms.base import Instance, names
 from faultload.platforms.kubernetes.client import (
@@ -25,7 +26,7 @@ from faultload.platforms.kubernetes.client import (
 )
 from faultload.platforms.kubernetes.extension import actions
 from faultload.platforms.kubernetes.helper import helper_namespace, helpers_of, remove, source, start, wait_ended
-from faultload.platforms.kubernetes.rights import Demands, KubernetesFault, rights
+from faultload.platforms.kubernetes.rights import Demands, rights
 from faultload.spec.target import TargetFile
 
 _NOTICED_S = 5.0

@@ -10,11 +10,12 @@ from typing import Any
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
+from faultload.faults.pods import KubernetesFault
 from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes import selectors as label_selectors
 from faultload.platforms.kubernetes.client import api_client, asking, is_gone, namespace_of, pods_in, pods_of
 from faultload.platforms.kubernetes.extension import actions
-from faultload.platforms.kubernetes.rights import Demands, KubernetesFault, rights
+from faultload.platforms.kubernetes.rights import Demands, rights
 from faultload.spec.target import TargetFile
 
 _SEEN_S = 30.0

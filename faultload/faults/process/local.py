@@ -20,7 +20,6 @@ from faultload.platforms.local.processes import (
     kill_all,
     process_of,
     restart_plan,
-    sight_of_death,
     start_again,
     stopped,
     wait_until,
@@ -168,3 +167,11 @@ class Pause(OnService):
         ok = all(not stopped(process_of(one)) and answers(service, one) for one in alive)
         what = "run and answer again" if ok else "do not answer yet"
         return WitnessReport(ok, f"{what}: {names(alive)}" if alive else "the processes ended meanwhile")
+
+
+def sight_of_death(instances: Sequence[Instance], what: str) -> WitnessReport:
+    """Whether the processes are gone, within 3 s."""
+    left = wait_gone([process_of(instance) for instance in instances], 3.0)
+    if left:
+        return WitnessReport(False, f"still running: {', '.join(str(process.pid) for process in left)}")
+    return WitnessReport(True, f"{what}: {names(instances)}")

@@ -13,10 +13,10 @@ from faultload.agents.stress.stressor import MEMORY_FLOOR, available_memory
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
+from faultload.faults.containers import OnContainers, at_once
 from faultload.platforms.base import Instance, names
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import helper as docker_helper
-from faultload.platforms.docker.fault import OnContainers, at_once
 from faultload.platforms.docker.stats import Usage, usage
 from faultload.spec import units
 

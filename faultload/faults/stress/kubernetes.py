@@ -11,12 +11,13 @@ from faultload.agents.stress.stressor import MEMORY_FLOOR
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport, choose
+from faultload.faults.pods import KubernetesFault
 from faultload.platforms import platform_of
 from faultload.platforms.base import Instance, names
 from faultload.platforms.kubernetes import helper as helpers
 from faultload.platforms.kubernetes.client import asking, core, namespace_of, pods_of, running_container
 from faultload.platforms.kubernetes.helper import Helper
-from faultload.platforms.kubernetes.rights import Demands, KubernetesFault, rights
+from faultload.platforms.kubernetes.rights import Demands, rights
 from faultload.spec import units
 from faultload.spec.target import TargetFile
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from faultload.errors import TargetError
+from faultload.host.processes import listeners
 from faultload.platforms.base import Instance
-from faultload.platforms.local.processes import listeners
 
 _direct = build_opener(ProxyHandler({}))
 _ways: dict[str, OpenerDirector] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -70,10 +70,8 @@ class Docker(Platform):
             return []
         return [f"{service}: {ready} of {wanted} containers are ready, {floor} must be"]
 
-    def preflight(self, kinds: Collection[str]) -> list[str]:
-        """The engine, its version, the helper image where a kind needs it, and that each service can be asked."""
-        from faultload.faults import faults_of
-
+    def preflight(self, faults: Mapping[str, type]) -> list[str]:
+        """The engine, its version, the helper image where a fault needs it, and that each service can be asked."""
         try:
             client = docker_client.client()
             with docker_client.asking("answer"):
@@ -85,8 +83,7 @@ class Docker(Platform):
         if tuple(int(part) for part in version.split(".")) < LEAST_API:
             least = ".".join(map(str, LEAST_API))
             found.append(f"the Docker engine speaks API {version}: faults need {least} (Docker 20.10) or newer")
-        made = faults_of("docker")
-        if any(needs_helper(made[kind]) for kind in kinds if kind in made):
+        if any(needs_helper(fault) for fault in faults.values()):
             from faultload.platforms.docker import image as helper_image
 
             problem = helper_image.problem(client)

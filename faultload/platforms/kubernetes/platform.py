@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from faultload.platforms.base import Instance, Platform
@@ -16,7 +16,7 @@ from faultload.platforms.kubernetes.client import (
     pods_of,
     running_container,
 )
-from faultload.platforms.kubernetes.rights import HELPER, LOOK, Demands, KubernetesFault, Right, merged
+from faultload.platforms.kubernetes.rights import HELPER, LOOK, Demands, Right, demanding, merged
 from faultload.spec.target import is_loopback
 
 if TYPE_CHECKING:
@@ -69,17 +69,13 @@ class Kubernetes(Platform):
             return []
         return [f"{service}: {ready} of {wanted} pods are ready, {floor} must be"]
 
-    def preflight(self, kinds: Collection[str]) -> list[str]:
+    def preflight(self, faults: Mapping[str, type]) -> list[str]:
         """Rights for inject and undo, API versions, and whether a privileged helper pod would be let in."""
-        from faultload.faults import faults_of
-
         api = api_client(self.target)
         found: list[str] = []
-        demands = {}
-        for kind in sorted(kinds):
-            made_by = faults_of("kubernetes").get(kind)
-            if made_by is not None and issubclass(made_by, KubernetesFault):
-                demands[kind] = made_by.demands(self.target)
+        demands: dict[str, Demands] = {
+            word: fault.demands(self.target) for word, fault in sorted(faults.items()) if demanding(fault)
+        }
         found += self._missing_rights(api, demands)
         for kind, demand in demands.items():
             for served in demand.served:
@@ -111,7 +107,7 @@ class Kubernetes(Platform):
                 yield (
                     f"{kind or 'every fault'} needs the right to {', '.join(lacking)} {place}: "
                     f"deploy/rbac/{kind or 'look'}.yaml grants it "
-                    f"(`python -m faultload.platforms.kubernetes.rbac {kind or 'look'}` prints it)"
+                    f"(`python -m faultload.faults.rbac {kind or 'look'}` prints it)"
                 )
 
     def _where(self, right: Right) -> list[str | None]:

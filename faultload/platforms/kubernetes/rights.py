@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol, TypeGuard
 
-from faultload.faults.base import PlatformFault
 from faultload.spec.target import TargetFile
 
 
@@ -61,13 +61,16 @@ EXEC = rights("get create", "pods/exec")
 """What running a command in a container needs; which verb is asked for depends on the cluster's version."""
 
 
-class KubernetesFault(PlatformFault):
+class Demanding(Protocol):
     """A fault on Kubernetes: it says beforehand what it needs of the cluster, for inject and for undo."""
 
     @classmethod
-    def demands(cls, target: TargetFile) -> Demands:
-        """What inject, witness and undo need on this target, beside looking at the services' pods."""
-        return Demands()
+    def demands(cls, target: TargetFile) -> Demands: ...
+
+
+def demanding(fault: type) -> TypeGuard[type[Demanding]]:
+    """Whether a fault's class says what it needs."""
+    return hasattr(fault, "demands")
 
 
 def merged(demands: Iterable[Demands]) -> Demands:

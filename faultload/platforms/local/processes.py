@@ -13,11 +13,9 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
 
-import psutil
-
-from faultload.faults.base import WitnessReport
-from faultload.host.processes import ProcessId, identify, state_of, wait_gone
-from faultload.platforms.base import Instance, names
+from faultload.host.processes import ProcessId, identify, listeners, state_of
+from faultload.platforms.base import Instance
+from faultload.platforms.databases.patroni import cluster_problems, members_of
 from faultload.spec.target import Service, TargetFile
 
 _direct = build_opener(ProxyHandler({}))
@@ -32,8 +30,6 @@ def instances_of(target: TargetFile, name: str) -> list[Instance]:
     """The running instances of a declared service, by port and pid; never a process that is not declared."""
     service = target.services[name]
     if service.patroni is not None:
-        from faultload.platforms.databases.patroni import members_of
-
         return members_of(name, service.patroni)
     if service.pids is not None:
         return [_instance(name, found, None) for pid in service.pids if (found := identify(pid)) is not None]
@@ -72,27 +68,10 @@ def all_argv() -> Iterator[tuple[int, tuple[str, ...]]]:
                 yield int(entry.name), tuple(raw.decode(errors="replace").rstrip("\0").split("\0"))
 
 
-def listeners(ports: set[int]) -> dict[int, ProcessId]:
-    """The process that listens on each TCP port, as far as this user may see it."""
-    found: dict[int, ProcessId] = {}
-    for connection in psutil.net_connections(kind="tcp"):
-        if connection.status != psutil.CONN_LISTEN or connection.pid is None:
-            continue
-        port = getattr(connection.laddr, "port", None)
-        if port is None or port not in ports or (process := identify(connection.pid)) is None:
-            continue
-        # several processes may share a listener: the oldest owns it
-        if port not in found or process.started < found[port].started:
-            found[port] = process
-    return found
-
-
 def not_ready(target: TargetFile, name: str) -> list[str]:
     """Why a service is not ready, in plain words; empty when it is."""
     service = target.services[name]
     if service.patroni is not None:
-        from faultload.platforms.databases.patroni import cluster_problems
-
         return cluster_problems(name, service.patroni)
     floor = service.declared if service.min_ready is None else service.min_ready
     count = len(ready(target, name))
@@ -204,14 +183,6 @@ def kill_all(instances: Sequence[Instance]) -> None:
     """SIGKILL for the very processes that were resolved."""
     for instance in instances:
         process_of(instance).signal(signal.SIGKILL)
-
-
-def sight_of_death(instances: Sequence[Instance], what: str) -> WitnessReport:
-    """Whether the processes are gone, within 3 s."""
-    left = wait_gone([process_of(instance) for instance in instances], 3.0)
-    if left:
-        return WitnessReport(False, f"still running: {', '.join(str(process.pid) for process in left)}")
-    return WitnessReport(True, f"{what}: {names(instances)}")
 
 
 def wait_until(condition: Any, timeout_s: float, every_s: float = 0.05) -> bool:

@@ -17,8 +17,9 @@ from faultload.errors import Refused
 from faultload.faults import fault_for
 from faultload.faults.database.pause_replication import MARK
 from faultload.faults.database.postgres_holder import holders
+from faultload.host.processes import listeners
 from faultload.platforms.databases.patroni import cluster, configuration, configure, nodes, slowest_failover_s
-from faultload.platforms.local.processes import listeners, process_of
+from faultload.platforms.local.processes import process_of
 from faultload.spec.target import Service
 
 pytestmark = [pytest.mark.system, pytest.mark.long]

@@ -142,7 +142,7 @@ def test_every_example_validates(page: Path, tmp_path: Path, monkeypatch: pytest
                 mistakes, count = found.mistakes, found.files
                 assert (mistakes, count) == ([], 1)
             case "experiment":
-                read_experiment(file)
+                read_experiment(file, words())
             case "journeys":
                 compile(block.text, block.path, "exec")
                 assert read_journeys(file).classes
@@ -155,7 +155,7 @@ def test_a_broken_example_would_be_seen(tmp_path: Path) -> None:
     file = tmp_path / "experiment.yaml"
     file.write_text(good.text.replace("func: pause", "func: paws"))
     with pytest.raises(InvalidInput):
-        read_experiment(file)
+        read_experiment(file, words())
 
 
 @by_page

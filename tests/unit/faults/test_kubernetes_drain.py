@@ -11,6 +11,7 @@ import pytest
 from recorded_api import Answer, RecordedApi, recorded, status
 
 from faultload.errors import Refused, TargetError
+from faultload.faults import preflight
 from faultload.faults.base import FaultRequest
 from faultload.faults.node.kubernetes import DrainNode
 from faultload.spec.target import TargetFile
@@ -210,7 +211,6 @@ def test_a_pod_of_the_same_name_that_took_the_place_is_not_evicted(cluster: Clus
 def test_evictions_of_another_version_are_named_before_anything(
     cluster: Cluster, version: str, missing: bool
 ) -> None:
-    from faultload.platforms.kubernetes.platform import Kubernetes
 
     def discovery(method: str, path: str, body: Any) -> Answer | None:
         if path.rstrip("/") == "/api/v1":
@@ -223,4 +223,4 @@ def test_evictions_of_another_version_are_named_before_anything(
 
     cluster.special.append(discovery)
     wanted = ["drain_node: this cluster's API has no v1 pods/eviction policy/v1"] if missing else []
-    assert Kubernetes(TARGET).preflight(["drain_node"]) == wanted
+    assert preflight(TARGET, ["drain_node"]) == wanted

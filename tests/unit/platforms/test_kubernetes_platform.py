@@ -14,12 +14,12 @@ import yaml
 from recorded_api import Answer, RecordedApi, recorded, status
 
 from faultload.errors import TargetError
+from faultload.faults.rbac import FOLDER, demands, main
+from faultload.faults.rbac import manifest as rbac_manifest
 from faultload.platforms.kubernetes.client import api_client, container_of, core, pods_of
 from faultload.platforms.kubernetes.extension import actions
 from faultload.platforms.kubernetes.helper import labels_of, manifest
 from faultload.platforms.kubernetes.platform import Kubernetes
-from faultload.platforms.kubernetes.rbac import FOLDER, demands, main
-from faultload.platforms.kubernetes.rbac import manifest as rbac_manifest
 from faultload.spec.target import TargetFile
 
 PODS = "/api/v1/namespaces/shop/pods"
@@ -173,7 +173,7 @@ def test_our_own_pods_are_nobodys_instances(cluster: RecordedApi) -> None:
 
 
 def test_the_manifests_in_the_tree_are_those_of_the_code() -> None:
-    """`python -m faultload.platforms.kubernetes.rbac` writes them."""
+    """`python -m faultload.faults.rbac` writes them."""
     known = demands()
     assert {file.stem for file in FOLDER.glob("*.yaml")} == set(known)
     for name, demand in known.items():

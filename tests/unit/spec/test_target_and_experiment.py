@@ -128,7 +128,7 @@ def test_an_experiment_with_a_scenarios_values(tmp_path: Path) -> None:
     file = tmp_path / "cut.yaml"
     file.write_text(experiment("partition", '{link: "web -> store", on_heal: "${mode}", fault: "cut ${mode}"}')
                     .replace("{fault: partition}", '{fault: "cut ${mode}"}'))  # fmt: skip
-    plain = read_experiment(file)
+    plain = read_experiment(file, words())
     assert plain.arguments == {"link": "web -> store", "on_heal": "deliver", "fault": "cut deliver"}
     assert (plain.duration_s, plain.link, plain.service, plain.word.name) == (
         5.0,
@@ -136,22 +136,22 @@ def test_an_experiment_with_a_scenarios_values(tmp_path: Path) -> None:
         None,
         "partition",
     )
-    changed = read_experiment(file, {"mode": "reset", "duration_s": 2.5})
+    changed = read_experiment(file, words(), {"mode": "reset", "duration_s": 2.5})
     assert (changed.arguments["on_heal"], changed.duration_s) == ("reset", 2.5)
     with pytest.raises(InvalidInput, match="configuration: on_heal must be one of deliver, reset, not 'drop'"):
-        read_experiment(file, {"mode": "drop"})
+        read_experiment(file, words(), {"mode": "drop"})
 
 
 @pytest.mark.parametrize("value", [0, -1, "5", True, None, float("nan"), float("inf")])
 def test_a_duration_is_a_number_above_zero(tmp_path: Path, value: object) -> None:
     (tmp_path / "x.yaml").write_text(experiment("pause", "{service: web}"))
     with pytest.raises(InvalidInput, match="duration_s must be a number of seconds above 0"):
-        read_experiment(tmp_path / "x.yaml", {"duration_s": value})
+        read_experiment(tmp_path / "x.yaml", words(), {"duration_s": value})
 
 
 def test_a_database_fault_has_its_service(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(experiment("failover_database", "{mode: member}"))
-    assert read_experiment(tmp_path / "x.yaml").service == "db"
+    assert read_experiment(tmp_path / "x.yaml", words()).service == "db"
 
 
 @pytest.mark.parametrize(
@@ -174,12 +174,12 @@ def test_an_experiment_of_a_wrong_shape_is_refused(tmp_path: Path, old: str, new
     assert old in text
     (tmp_path / "x.yaml").write_text(text.replace(old, new, 1))
     with pytest.raises(InvalidInput, match=r"x.yaml:\d+: "):
-        read_experiment(tmp_path / "x.yaml")
+        read_experiment(tmp_path / "x.yaml", words())
 
 
 @pytest.mark.parametrize("file", sorted((packs_root() / "experiments").rglob("*.yaml")), ids=lambda file: file.stem)
 def test_a_shipped_experiment_is_in_order(file: Path) -> None:
-    assert read_experiment(file).duration_s > 0
+    assert read_experiment(file, words()).duration_s > 0
 
 
 @pytest.mark.parametrize(

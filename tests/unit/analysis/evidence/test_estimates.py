@@ -29,10 +29,10 @@ from faultload_analysis.latency.quantiles import (
     mean_estimate,
     quantile,
     quantile_estimate,
-    rank,
     summary,
     variance_inflation,
 )
+from faultload_analysis.latency.rank import rank
 from faultload_analysis.latency.throughput import rate_estimate
 from faultload_analysis.latency.trend import slope_estimate
 from faultload_analysis.slo.availability import (

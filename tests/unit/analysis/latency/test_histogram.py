@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from faultload_analysis.latency.histogram import Histogram, key, representatives
-from faultload_analysis.latency.quantiles import rank
+from faultload_analysis.latency.rank import rank
 
 ANY = st.floats(allow_nan=False).filter(lambda x: x != -math.inf)
 LATENCY = st.floats(1e-6, 1e3) | st.just(math.inf)

@@ -1,4 +1,4 @@
-"""A fault that is made in one of several ways, which the target decides."""
+"""What faults on pods have in common: what they need of the cluster, and several ways to make one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ from typing import Any
 
 from faultload.faults.base import PlatformFault, WitnessReport
 from faultload.platforms.base import Instance
-from faultload.platforms.kubernetes.rights import KubernetesFault
+from faultload.platforms.kubernetes.rights import Demands
+from faultload.spec.target import TargetFile
+
+
+class KubernetesFault(PlatformFault):
+    """A fault on Kubernetes: it says beforehand what it needs of the cluster, for inject and for undo."""
+
+    @classmethod
+    def demands(cls, target: TargetFile) -> Demands:
+        """What inject, witness and undo need on this target, beside looking at the services' pods."""
+        return Demands()
 
 
 class Delegated(KubernetesFault):
-    """Hands everything on to the fault that is made in the right way."""
+    """Delegates to the implementation that the target calls for."""
 
     @abstractmethod
     def _by(self, plan: Mapping[str, Any] | None = None) -> PlatformFault:

@@ -1,4 +1,4 @@
-"""The rights that each fault needs, as RBAC manifests: `python -m faultload.platforms.kubernetes.rbac kill`.
+"""The rights that each fault needs, as RBAC manifests: `python -m faultload.faults.rbac kill`.
 
 Without a fault's name all are written to `deploy/rbac/`.
 """
@@ -12,12 +12,14 @@ from typing import Any
 
 import yaml
 
-from faultload.platforms.kubernetes.rights import HELPER, LOOK, Demands, KubernetesFault, Right
+from faultload.faults import faults_of
+from faultload.faults.pods import KubernetesFault
+from faultload.platforms.kubernetes.rights import HELPER, LOOK, Demands, Right
 from faultload.spec.target import TargetFile
 
-FOLDER = Path(__file__).parents[3] / "deploy" / "rbac"
+FOLDER = Path(__file__).parents[2] / "deploy" / "rbac"
 _HOW = """\
-# What `{name}` needs, made by `python -m faultload.platforms.kubernetes.rbac {name}`.
+# What `{name}` needs, made by `python -m faultload.faults.rbac {name}`.
 #   kubectl -n NAMESPACE apply -f {name}.yaml
 {bindings}
 """
@@ -25,8 +27,6 @@ _HOW = """\
 
 def demands() -> dict[str, Demands]:
     """What each fault needs by name; `look` is what every run needs, `partition-policy` the other partition."""
-    from faultload.faults import faults_of
-
     found = {"look": Demands(LOOK)}
     for word, made_by in faults_of("kubernetes").items():
         if not issubclass(made_by, KubernetesFault):
