@@ -159,6 +159,15 @@ def target_status(name: str, platform: str) -> None:
 
 
 @cli.command()
+@click.option("--config", required=True, type=_PATH, metavar="FILE", help="Links and their pairs, as JSON.")
+def proxy(config: Path) -> None:
+    """A link proxy: a listener for each pair of a link, for faults on links of a system that has none."""
+    from faultload.commands.proxy import serve_links
+
+    serve_links(config)
+
+
+@cli.command()
 def doctor() -> None:
     """What this machine can and cannot do, and how to mend it."""
     from faultload.commands.doctor import print_findings

@@ -59,7 +59,7 @@ class ContainerPair(Pair):
     ) -> None:
         self.containers[name] = self.client.containers.create(
             image,
-            ["python", "-m", "faultload.reference.kit.member", *words],
+            ["python", "-m", "faultload.reference.systems.memory.member", *words],
             name=f"{self.name}-{name}",
             hostname=name,
             environment={"MEMORY_RAFT": RAFT, **env},

@@ -1,6 +1,6 @@
 """The link proxy process: a listener per instance pair of a target's links, and the faults open on them.
 
-`python -m faultload.agents.link.proxy --config FILE`
+`faultload proxy --config FILE`; where only this package is, `python -m faultload.agents.link.proxy --config FILE`.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class LinkProxy:
     """All links of a target and the HTTP interface to their faults, on loopback only."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self.port = int(config["control"])
+        self.port = None if config.get("control") is None else int(config["control"])
         self.links = {name: Link(name, [Pair(p) for p in pairs]) for name, pairs in config["links"].items()}
 
     async def serve(self) -> None:
@@ -127,6 +127,8 @@ class LinkProxy:
         for link in self.links.values():
             for pair in link.pairs.values():
                 pair.open()
+        if self.port is None:
+            await asyncio.Event().wait()  # links without faults: bytes pass until this process is ended
         server = await asyncio.start_server(self._converse, "127.0.0.1", self.port)
         async with server:
             await server.serve_forever()
@@ -188,25 +190,77 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def main() -> None:
-    """Serve until the parent dies or SIGTERM."""
-    parser = argparse.ArgumentParser(prog="faultload.agents.link.proxy")
-    parser.add_argument("--config", type=Path, required=True)
-    arguments = parser.parse_args()
-    die_with_parent()
+class BadConfigError(ValueError):
+    """What is wrong with a configuration file, in words."""
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The configuration: `links`, a list of pairs by name, and the port of the interface to faults, `control`.
+
+    Raises BadConfigError.
+    """
+    try:
+        config: dict[str, Any] = json.loads(file.read_text())
+    except OSError as error:
+        raise BadConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise BadConfigError(f"{file}: not JSON: {error}") from None
+    links = config.get("links") if isinstance(config, dict) else None
+    if not isinstance(links, dict) or not all(isinstance(pairs, list) for pairs in links.values()):
+        raise BadConfigError(f'{file}: "links" must hold a list of pairs for each link')
+    if config.get("control") is not None and not _is_port(config["control"], least=0):
+        raise BadConfigError(f'{file}: "control" must be a port, not {config["control"]!r}')
+    for link, pairs in links.items():
+        for number, pair in enumerate(pairs):
+            problem = _pair_problem(pair)
+            if problem:
+                raise BadConfigError(f'{file}: links["{link}"][{number}]: {problem}')
+    return config
+
+
+def _is_port(value: Any, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 65536
+
+
+def _pair_problem(pair: Any) -> str | None:
+    if not isinstance(pair, dict) or not isinstance(pair.get("name"), str):
+        return 'needs a "name"'
+    if not _is_port(pair.get("listen")):
+        return f'"listen" must be a port, not {pair.get("listen")!r}'
+    match pair.get("upstream"):
+        case [str(), port] if _is_port(port):
+            return None
+        case other:
+            return f'"upstream" must be [host, port], not {other!r}'
+
+
+def serve(config: Mapping[str, Any]) -> None:
+    """Serve until SIGINT. Raises OSError when a port is taken."""
     _raise_descriptor_limit()
-    config = json.loads(arguments.config.read_text())
     run = asyncio.run
     with suppress(ImportError):
         import uvloop
 
         run = uvloop.run
-    try:
+    with suppress(KeyboardInterrupt):
         run(LinkProxy(config).serve())
+
+
+def main() -> None:
+    """Serve until SIGTERM, or until the parent dies unless told to stay."""
+    parser = argparse.ArgumentParser(prog="faultload.agents.link.proxy")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--stay", action="store_true", help="go on when the process that started it ends")
+    arguments = parser.parse_args()
+    if not arguments.stay:
+        die_with_parent()
+    try:
+        serve(read_config(arguments.config))
+    except BadConfigError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
     except OSError as error:
         sys.exit(f"link proxy: {error}")
-    except KeyboardInterrupt:
-        pass
 
 
 if __name__ == "__main__":

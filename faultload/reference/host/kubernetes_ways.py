@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 import time
@@ -22,7 +23,9 @@ def direct(node: str, ports: Mapping[str, int]) -> dict[str, int] | None:
 
 
 def forwarded(node: str, ports: Mapping[str, int], log: Path) -> tuple[dict[str, int], ProcessId]:
-    """Loopback ports that a process of ours forwards to a node; the process outlives its caller.
+    """Loopback ports that a link proxy without faults forwards to a node; it outlives its caller.
+
+    Its configuration is written beside the log.
 
     Raises TargetError when the node's ports cannot be reached from here.
     """
@@ -33,8 +36,12 @@ def forwarded(node: str, ports: Mapping[str, int], log: Path) -> tuple[dict[str,
             "run faultload where they can"
         )
     listen = dict(zip(ports, free_ports(len(ports)), strict=True))
-    ways = [f"{HOST}:{listen[name]}={node}:{port}" for name, port in ports.items()]
-    process = spawn([sys.executable, "-m", "faultload.reference.forwarder", *ways], log=log)
+    pairs = [{"name": name, "listen": listen[name], "upstream": [node, port]} for name, port in ports.items()]
+    config = log.with_suffix(".json")
+    config.write_text(json.dumps({"links": {"node": pairs}}))
+    process = spawn(
+        [sys.executable, "-m", "faultload.agents.link.proxy", "--config", str(config), "--stay"], log=log
+    )
     deadline = time.monotonic() + _LISTENING_S
     while not all(connects(HOST, port) for port in listen.values()):
         if process.poll() is not None or time.monotonic() >= deadline:

@@ -20,7 +20,6 @@ from typing import Any
 
 from faultload.reference.kit import patroni
 from faultload.reference.kit.settings import Address, addresses
-from faultload.reference.systems.memory.model import SCHEMA
 
 DATA = Path("/var/lib/memory")
 SQL_PORT = 5432
@@ -28,9 +27,9 @@ REST_PORT = 8008
 PARTNERS_WAIT_S = 5.0
 
 
-def main() -> None:
-    """Write the configuration and become Patroni, or a voter."""
-    parser = argparse.ArgumentParser(prog="faultload.reference.kit.member")
+def main(schema: str) -> None:
+    """Write the configuration and become Patroni, or a voter. `schema` is SQL; {password} in it is filled in."""
+    parser = argparse.ArgumentParser(prog="member")
     parser.add_argument("--voter", action="store_true")
     voter = parser.parse_args().voter
     env = os.environ
@@ -39,7 +38,7 @@ def main() -> None:
     if voter:
         settings |= {"log": {"level": "WARNING"}}
     else:
-        settings = member(name, env) | settings
+        settings = member(name, env, schema) | settings
     config = write(DATA / "patroni.json", json.dumps(settings, indent=1))
     if "raft" in settings:
         wait_for_partners(addresses(",".join(partners_first(settings["raft"]))))
@@ -47,7 +46,7 @@ def main() -> None:
     os.execv(sys.executable, [sys.executable, *program, str(config)])
 
 
-def member(name: str, env: Mapping[str, str]) -> dict[str, Any]:
+def member(name: str, env: Mapping[str, str], schema: str) -> dict[str, Any]:
     """The Patroni configuration of a member, with its schema file written."""
     password = env["MEMORY_PASSWORD"]
     host = env.get("MEMORY_ADDRESS", name)
@@ -57,7 +56,7 @@ def member(name: str, env: Mapping[str, str]) -> dict[str, Any]:
         rest=f"{host}:{REST_PORT}",
         data_dir=DATA / "data",
         pgpass=DATA / ".pgpass",
-        schema=write(DATA / "schema.sql", SCHEMA.format(password=password)),
+        schema=write(DATA / "schema.sql", schema.format(password=password)),
         clients="all",
         listen_sql=f"0.0.0.0:{SQL_PORT}",
         listen_rest=f"0.0.0.0:{REST_PORT}",
@@ -103,7 +102,3 @@ def write(path: Path, text: str) -> Path:
     path.touch(mode=0o600)
     path.write_text(text)
     return path
-
-
-if __name__ == "__main__":
-    main()

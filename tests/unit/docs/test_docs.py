@@ -110,21 +110,6 @@ def test_every_command_and_option_exists(page: Path) -> None:
     assert options <= options_of(cli) | OF_OTHERS
 
 
-def test_every_module_is_in_whats_here_and_nothing_else_is() -> None:
-    listed: set[str] = set()
-    folder = ""
-    for line in (ROOT / "docs" / "whats-here.md").read_text().splitlines():
-        if line.startswith("#"):
-            head = re.match(r"## `([\w/]+)/`", line)
-            folder = head.group(1) if head else ""
-            listed |= {f"{folder}/__init__.py"} if folder else set()
-        elif folder and (entry := re.match(r"- `(\w+\.py)`: \S", line)):
-            listed.add(f"{folder}/{entry.group(1)}")
-    packages = [ROOT / "faultload", ROOT / "analysis" / "faultload_analysis"]
-    there = {str(path.relative_to(ROOT)) for package in packages for path in package.rglob("*.py")}
-    assert listed == there
-
-
 @by_page
 def test_every_example_validates(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_TOKEN", "a-secret-of-some-length")
@@ -195,14 +180,17 @@ def test_every_key_of_the_models_is_in_the_reference() -> None:
             assert re.search(rf"`{key}`|\b{key}:", text), f"{model.__name__}.{key}"
 
 
-def test_the_tables_of_faults_are_as_the_code_says() -> None:
-    spec = importlib.util.spec_from_file_location("generate_faults", ROOT / "docs" / "generate_faults.py")
+@pytest.mark.parametrize("page", ["faults.md", "whats-here.md", "files.md"])
+def test_what_is_generated_is_as_the_code_says(page: str) -> None:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    text = (ROOT / "docs" / "faults.md").read_text()
-    assert set(re.findall(r"<!-- generated: (\w+) -->", text)) == set(module.TABLES)
-    assert text == module.generated(text), "python docs/generate_faults.py"
+    text = (ROOT / "docs" / page).read_text()
+    assert set(re.findall(r"<!-- generated: (\w+) -->", text)) == set(module.PAGES[page])
+    assert text == module.generated(page, text), "python docs/generate.py"
+    for folder in module.folders():
+        assert all(module.sentence(file) for file in folder.glob("*.py")), folder
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)

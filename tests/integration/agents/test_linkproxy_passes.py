@@ -1,4 +1,4 @@
-"""The forwarder hands bytes on as they come, both ways, and ends what either side ends."""
+"""A link proxy without faults hands bytes on as they come, both ways, and ends what either side ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 
 import pytest
 
-from faultload.reference.forwarder import forward
+from faultload.agents.link.proxy import LinkProxy
 from faultload.reference.kit.ports import free_ports
 
 HOST = "127.0.0.1"
@@ -27,7 +27,8 @@ def far() -> Iterator[socket.socket]:
 def near(far: socket.socket) -> Iterator[int]:
     (port,) = free_ports(1)
     loop = asyncio.new_event_loop()
-    task = loop.create_task(forward([((HOST, port), far.getsockname())]))
+    pair = {"name": "far", "listen": port, "upstream": list(far.getsockname())}
+    task = loop.create_task(LinkProxy({"links": {"link": [pair]}}).serve())
 
     def work() -> None:
         with pytest.raises(asyncio.CancelledError):

@@ -1,19 +1,22 @@
-"""Writes the tables of docs/faults.md from the vocabulary and the classes of the platforms.
+"""Writes what docs say that the code knows: the tables of faults.md, the lists of whats-here.md and files.md.
 
-`python docs/generate_faults.py` rewrites what stands between `<!-- generated: NAME -->` and `<!-- end -->`.
+`python docs/generate.py` rewrites what stands between `<!-- generated: NAME -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from faultload.faults import PLATFORMS, cannot, faults_of, words
 from faultload.spec.vocabulary import Argument
 
-PAGE = Path(__file__).parent / "faults.md"
+ROOT = Path(__file__).parents[1]
+PACKAGES = (ROOT / "faultload", ROOT / "analysis" / "faultload_analysis")
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -91,23 +94,68 @@ def _row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def generated(text: str) -> str:
+def sentence(file: Path) -> str:
+    """The first sentence of a module's docstring, without its full stop."""
+    text = ast.get_docstring(ast.parse(file.read_text())) or ""
+    first = " ".join(text.split("\n\n")[0].split())
+    return re.split(r"\.(?: |$)", first, maxsplit=1)[0]
+
+
+def folders() -> Iterator[Path]:
+    """Every package, a folder before the folders in it."""
+    for package in PACKAGES:
+        yield from sorted(file.parent for file in package.rglob("__init__.py"))
+
+
+def folder_list() -> Iterator[str]:
+    """One line a folder: its rule."""
+    yield "| folder | what belongs there |"
+    yield "|---|---|"
+    for folder in folders():
+        yield f"| `{folder.relative_to(ROOT)}/` | {sentence(folder / '__init__.py')} |"
+
+
+def file_list() -> Iterator[str]:
+    """One line a module, folder by folder."""
+    for folder in folders():
+        files = [file for file in sorted(folder.glob("*.py")) if file.name != "__init__.py"]
+        if not files:
+            continue
+        yield f"### `{folder.relative_to(ROOT)}/`"
+        yield ""
+        for file in files:
+            line = f"- `{file.name}`: {sentence(file)}."
+            yield from textwrap.wrap(line, 116, subsequent_indent="  ", break_on_hyphens=False)
+        yield ""
+
+
+PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
+    "faults.md": TABLES,
+    "whats-here.md": {"folders": folder_list},
+    "files.md": {"files": file_list},
+}
+
+
+def generated(page: str, text: str) -> str:
     """A page with its generated blocks written anew."""
 
     def block(match: re.Match[str]) -> str:
-        lines = "\n".join(TABLES[match[2]]())
+        lines = "\n".join(PAGES[page][match[2]]())
         return f"{match[1]}{lines}\n{match[3]}"
 
     return _BLOCK.sub(block, text)
 
 
 def main() -> None:
-    """Rewrite the page; with --check only say whether it is as it should be."""
-    text = PAGE.read_text()
-    wanted = generated(text)
-    if "--check" in sys.argv:
-        sys.exit(0 if text == wanted else f"{PAGE} is old: python {Path(__file__).name}")
-    PAGE.write_text(wanted)
+    """Rewrite the pages; with --check only say whether they are as they should be."""
+    for name in PAGES:
+        page = ROOT / "docs" / name
+        text = page.read_text()
+        wanted = generated(name, text)
+        if "--check" not in sys.argv:
+            page.write_text(wanted)
+        elif text != wanted:
+            sys.exit(f"{page} is old: python docs/{Path(__file__).name}")
 
 
 if __name__ == "__main__":
