@@ -5,10 +5,11 @@ from __future__ import annotations
 import hypothesis
 import pytest
 
+pytest_plugins = ["parts"]
+
 LONGEST = (
     "test_kill_matrix",
     "test_kill_matrix_on_docker",
-    "test_kill_matrix_sample_on_docker",
     "test_experiments",
     "test_guards",
     "test_traps_of_chaos_toolkit",

@@ -1,6 +1,7 @@
 """The kill matrix: every fault kind x who dies x when; afterwards the target is as before and nothing dangles.
 
     python tests/kill_matrix.py --all [--platform local] [--write docs/kill-matrix.md]
+    python tests/kill_matrix.py --round 7 [--platform docker]
     python tests/kill_matrix.py --sample 20 --seed 1 [--kinds kill pause]
 
 The moments are exact: the chaos process stops itself (FAULTLOAD_PAUSE_AT), is killed or goes on. `inject`: the
@@ -53,11 +54,8 @@ _HANDFUL = 9
 _STARTS = 3
 """How often a stand-in is tried to be started before its cell is bad."""
 PLATFORMS = ("local", "docker")
-IN_FULL = {"local": ("kill", "pause", "partition", "cpu_stress"), "docker": ("partition",)}
-"""Played in full in CI, one a way of undoing: a process started again, a signal taken back, a link proxy, helpers
-that are found by their fault; and an agent in a container's network."""
-SAMPLE = 20
-"""So many of all other cells, chosen by a fixed seed, are played in CI too."""
+EVERY = {"local": 1, "docker": 2}
+"""A kind is played in every round on local, in every other one on docker."""
 
 
 def cells_of(kinds: Iterable[str]) -> list[Cell]:
@@ -159,15 +157,21 @@ def kinds_shown(platform: str) -> list[str]:
     return made
 
 
-def sample_of(platform: str, seed: int = 1) -> list[Cell]:
-    """The platform's part of the sample that is taken from the other kinds of all platforms."""
-    rest = [
-        (where, cell)
-        for where in PLATFORMS
-        for cell in cells_of(kind for kind in kinds_shown(where) if kind not in IN_FULL[where])
-    ]
-    chosen = random.Random(seed).sample(rest, SAMPLE)
-    return [cell for where, cell in rest if where == platform and (where, cell) in chosen]
+def round_of(platform: str, number: int) -> list[Cell]:
+    """The cells of a round: a Latin square of kinds, victims and moments, one cell a kind.
+
+    All cells come round in 18 rounds on local, in 36 on docker.
+    """
+    every = EVERY[platform]
+    turn, due = divmod(number, every)
+    found = []
+    for row, kind in enumerate(kinds_shown(platform)):
+        if row % every == due:
+            step = row // every
+            _, victims = divmod(turn + step, len(VICTIMS))
+            moment = (turn // len(VICTIMS) + step) % len(MOMENTS)
+            found.append(Cell(kind, VICTIMS[victims], MOMENTS[moment]))
+    return found
 
 
 def failures(results: Iterable[Result]) -> list[str]:
@@ -181,18 +185,23 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="every cell")
     parser.add_argument("--sample", type=int, metavar="N", help="so many cells, chosen by --seed")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--round", type=int, metavar="N", help="the cells that CI plays in this round")
     parser.add_argument("--kinds", nargs="+", metavar="KIND")
     parser.add_argument("--moments", nargs="+", choices=MOMENTS, default=MOMENTS)
     parser.add_argument("--platform", default="local", choices=PLATFORMS)
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells played side by side")
     parser.add_argument("--write", type=Path, metavar="FILE", help="keep the counts in docs/kill-matrix.md")
     options = parser.parse_args()
-    if not options.all and options.sample is None and options.kinds is None:
-        parser.error("say --all, --sample N or --kinds ...")
-    if options.write is not None and (options.sample is not None or tuple(options.moments) != MOMENTS):
-        parser.error("--write keeps whole kinds: leave out --sample and --moments")
+    if not options.all and options.sample is None and options.kinds is None and options.round is None:
+        parser.error("say --all, --round N, --sample N or --kinds ...")
+    if options.write is not None and (
+        options.sample is not None or options.round is not None or tuple(options.moments) != MOMENTS
+    ):
+        parser.error("--write keeps whole kinds: leave out --round, --sample and --moments")
     kinds = [kind for kind in kinds_shown(options.platform) if options.kinds is None or kind in options.kinds]
     cells = [cell for cell in cells_of(kinds) if cell.moment in options.moments]
+    if options.round is not None:
+        cells = [cell for cell in round_of(options.platform, options.round) if cell in cells]
     if options.sample is not None:
         cells = sorted(random.Random(options.seed).sample(cells, min(options.sample, len(cells))), key=cells.index)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # whatever is started is ended

@@ -1,29 +1,24 @@
-"""The kill matrix in CI: one kind per way of undoing in full, and a seeded sample of the rest."""
+"""The kill matrix in CI: one cell of every kind, another one with each commit, so that all of it comes round."""
 
 from __future__ import annotations
 
 import pytest
 from kill_cell import Cell
-from kill_matrix import IN_FULL, cells_of, failures, run_cells, run_side_by_side, sample_of
+from kill_matrix import failures, kinds_shown, round_of, run_cells, run_side_by_side
+from parts import round_number
 
 JOBS = 3
-"""Cells side by side, beside other tests: most of a cell is waiting."""
+"""Cells side by side: most of a cell is waiting."""
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", IN_FULL["local"])
-def test_whoever_is_killed_and_when_the_target_is_as_before(kind: str) -> None:
-    results = run_side_by_side(cells_of([kind]), "local", JOBS)
-    assert len(results) == 18
-    assert failures(results) == []
-
-
-@pytest.mark.long
-def test_a_sample_of_the_other_kinds() -> None:
-    cells = sample_of("local")
+@pytest.mark.round
+def test_whoever_is_killed_and_when_the_target_is_as_before() -> None:
+    number = round_number()
+    cells = round_of("local", number)
     results = run_side_by_side(cells, "local", JOBS)
-    assert len(results) == len(cells) > 0
-    assert failures(results) == []
+    assert len(results) == len(cells) == len(kinds_shown("local"))
+    assert failures(results) == [], f"again: python tests/kill_matrix.py --round {number}"
 
 
 def test_one_cell_of_the_matrix() -> None:

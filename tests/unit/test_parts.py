@@ -1,0 +1,41 @@
+"""Every test is in exactly one part, the parts take about as long, and each has its turn."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+from kill_matrix import PLATFORMS, cells_of, kinds_shown, round_of
+from parts import ROUND_ENV, _part, deal
+
+
+def test_every_test_is_dealt_once_and_the_parts_take_about_as_long() -> None:
+    seconds = {f"test_{number}": float(number % 17 + 1) for number in range(200)}
+    dealt = deal(seconds, 7)
+    assert set(dealt) == set(seconds) and set(dealt.values()) == set(range(1, 8))
+    sums = [sum(seconds[name] for name, part in dealt.items() if part == number) for number in range(1, 8)]
+    assert max(sums) - min(sums) <= 17
+
+
+def test_each_part_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = []
+    for number in range(100, 107):
+        monkeypatch.setenv(ROUND_ENV, str(number))
+        turns.append(_part("turn/7")[0])
+    assert sorted(turns) == list(range(1, 8))
+
+
+@pytest.mark.parametrize("text", ["8/7", "0/7", "x/7", "3", "1/0"])
+def test_a_part_that_there_is_not_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        _part(text)
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_the_rounds_of_the_kill_matrix_play_every_cell(platform: str) -> None:
+    kinds = kinds_shown(platform)
+    rounds = [round_of(platform, number) for number in range(18 if platform == "local" else 36)]
+    assert {cell for cells in rounds for cell in cells} == set(cells_of(kinds))
+    for cells in rounds:
+        assert len({cell.kind for cell in cells}) == len(cells), "each kind at most once a round"
+        assert len({cell.victims for cell in cells}) == 6 and len({cell.moment for cell in cells}) == 3
