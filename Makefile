@@ -6,16 +6,19 @@ STAMP := $(VENV)/.installed
 DEMO_OUT ?=
 SHORT := "not long and not docker and not kubernetes"
 LONG := "long and not docker and not kubernetes"
+# Which part of the long tests `make test-part` plays: K/M, or turn/M for the part whose turn it is by the commits.
+PART ?= turn/7
 # Files on three workers, as most tests wait, in the order in which they are found: the longest first, see tests/conftest.py.
 BY_FILE := -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-long test-docker bench lint types check clean
+.PHONY: help demo test test-part test-docker test-all bench lint types check clean
 
 help:
 	@echo "make demo   run the main job: load, an API kill and a database failover on the reference system"
 	@echo "make test   linters, types and the tests; every kind of thing on the real system once"
-	@echo "make test-long  more of the same: defects, experiments, faults, the kill matrix; about a quarter of an hour"
-	@echo "make test-docker  faults and the reference system in containers; needs a Docker engine and compose"
+	@echo "make test-part  a part of the long tests: defects, experiments, faults, the kill matrix; PART=2/7 names it"
+	@echo "make test-docker  the same part of the tests in containers; needs a Docker engine and compose"
+	@echo "make test-all  every test but those on Kubernetes; more than an hour"
 	@echo "make bench  how often the bounds are wrong, and what a verdict costs; about ten minutes"
 	@echo "make lint   ruff only       make types   mypy only"
 	@echo "make clean  remove what make made"
@@ -37,14 +40,21 @@ test: $(STAMP) check
 	$(BIN)/python -m pytest -m $(SHORT) $(BY_FILE) tests/integration tests/browser
 	$(BIN)/python -m pytest -m $(SHORT) tests/system
 
-test-long: $(STAMP)
-	$(BIN)/python -m pytest -m $(LONG) tests/system --ignore tests/system/test_experiments.py
-	$(BIN)/python -m pytest -m $(LONG) $(BY_FILE) tests/integration tests/system/test_experiments.py
+# A part of the long tests; PART=1/1 is all of them.
+test-part: $(STAMP)
+	$(BIN)/python -m pytest -m $(LONG) --part $(PART) --none-is-fine tests/system --ignore tests/system/test_experiments.py
+	$(BIN)/python -m pytest -m $(LONG) --part $(PART) $(BY_FILE) tests/integration tests/system/test_experiments.py
 
 # Needs an engine that may be used (DOCKER_HOST, or dockerd here), and a base image: see docker/base-image.
 test-docker: $(STAMP)
-	$(BIN)/python -m pytest -m docker $(BY_FILE) tests/docker --ignore tests/docker/test_runs_on_docker.py
-	$(BIN)/python -m pytest -m docker tests/docker/test_runs_on_docker.py
+	$(BIN)/python -m pytest -m docker --part $(PART) $(BY_FILE) tests/docker --ignore tests/docker/test_runs_on_docker.py
+	$(BIN)/python -m pytest -m docker --part $(PART) --none-is-fine tests/docker/test_runs_on_docker.py
+
+# Everything but Kubernetes, for which KUBECONFIG must name a cluster: pytest -m kubernetes tests/kubernetes
+test-all: test
+	$(MAKE) test-part test-docker PART=1/1
+	$(BIN)/python tests/kill_matrix.py --all --jobs 3 --write docs/kill-matrix.md
+	$(BIN)/python tests/kill_matrix.py --all --platform docker --write docs/kill-matrix.md
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/coverage.py

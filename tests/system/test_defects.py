@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,15 @@ def without(*objectives: str) -> str:
 class Runner(Folder):
     """Runs scenarios with a defect switched on."""
 
-    def run(self, scenario: str, defect: str, *sets: str) -> tuple[int, dict[str, Any], str]:
-        """Exit code, verdict.json and output of a smoke run with a defect switched on."""
+    def run(self, scenario: str, defects: str | Sequence[str], *sets: str) -> tuple[int, dict[str, Any], str]:
+        """Exit code, verdict.json and output of a smoke run with one or several defects switched on."""
         out = self.path / "out"
+        switched = [
+            part for one in ([defects] if isinstance(defects, str) else defects) for part in ("--defect", one)
+        ]
         options = [part for one in sets for part in ("--set", one)]
         file = SCENARIOS / f"{scenario}.yaml"
-        done = self.faultload("run", file, "--profile", "smoke", "--defect", defect, "--out", out, *options)
+        done = self.faultload("run", file, "--profile", "smoke", *switched, "--out", out, *options)
         assert (out / "verdict.json").exists(), done.stdout + done.stderr
         return done.returncode, json.loads((out / "verdict.json").read_text()), done.stdout
 
@@ -77,6 +80,7 @@ def verdict_on(verdict: dict[str, Any], objective: str) -> str:
             "lost_writes == 0",
             [f"faults=[{API_KILL}]", rate("50/s", 69), without("lost_writes == 0", "ttr(api-kill) <= 6s")],
             id="ack-before-commit",
+            marks=pytest.mark.long,
         ),
         pytest.param(
             "no-failover",
@@ -104,6 +108,7 @@ def verdict_on(verdict: dict[str, Any], objective: str) -> str:
                 without('availability(request="GET /memories/search") >= 99% during fault:first-tier'),
             ],
             id="no-fallback",
+            marks=pytest.mark.long,
         ),
         pytest.param(
             "slow-search",
@@ -111,8 +116,9 @@ def verdict_on(verdict: dict[str, Any], objective: str) -> str:
             SEARCH,
             steady(SEARCH, hold_s=48),
             id="slow-search",
+            marks=pytest.mark.long,
         ),
-        pytest.param("cache-off", "steady", CACHE, steady(CACHE), id="cache-off"),
+        pytest.param("cache-off", "steady", CACHE, steady(CACHE), id="cache-off", marks=pytest.mark.long),
         pytest.param(
             "one-in-fifty-fails",
             "steady",
@@ -131,6 +137,20 @@ def test_a_defect_is_found(runner: Runner, defect: str, scenario: str, objective
     assert f"FAIL  {objective}" in output
 
 
+def test_three_defects_in_one_run_are_each_found_by_their_own_objective(runner: Runner) -> None:
+    """They touch different objectives; the two that none of them touches pass."""
+    well = ["lost_writes == 0", 'p50(latency, request="GET /memories/") <= 100ms']
+    sets = [steady(SEARCH, hold_s=48)[0], without(SEARCH, CACHE, UP, *well)]
+    defects = ("slow-search", "cache-off", "one-in-fifty-fails")
+    code, verdict, output = runner.run("steady", defects, *sets)
+    assert {one["objective"]: one["verdict"] for one in verdict["objectives"]} == {
+        **dict.fromkeys((SEARCH, CACHE, UP), "FAIL"),
+        **dict.fromkeys(well, "PASS"),
+    }, output
+    assert code == 1
+
+
+@pytest.mark.long
 def test_the_gate_keeps_a_sick_system_from_losing_its_database(runner: Runner) -> None:
     sets = [f"faults=[{FAILOVER}]", rate("50/s", 72)]
     only = without("availability >= 99% during baseline")
