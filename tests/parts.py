@@ -1,8 +1,8 @@
 """A part of the tests that are too many for every commit: `pytest -m long --part 3/7`.
 
 The tests are dealt to the parts by how long each took when that was last kept (`--keep-seconds`), so that all parts
-take about as long; CI plays the part whose turn it is by the number of commits. Tests marked `round` are in every
-part: they choose by that number themselves. What failed is named with the command that plays it again.
+take about as long; CI plays the part whose turn it is by the number of commits. Tests that are not `long` are in
+every part, and so are those marked `round`: they choose by that number themselves. What failed is named with the command that plays it again.
 """
 
 from __future__ import annotations
@@ -67,9 +67,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if wanted is None:
         return
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-    free = {
-        item.nodeid: kept.get(item.nodeid, _UNKNOWN_S) for item in items if not item.get_closest_marker("round")
-    }
+    dealt_out = [one for one in items if one.get_closest_marker("long") and not one.get_closest_marker("round")]
+    free = {one.nodeid: kept.get(one.nodeid, _UNKNOWN_S) for one in dealt_out}
     dealt = deal(free, wanted[1])
     left_out = [item for item in items if dealt.get(item.nodeid, wanted[0]) != wanted[0]]
     items[:] = [item for item in items if dealt.get(item.nodeid, wanted[0]) == wanted[0]]

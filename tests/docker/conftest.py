@@ -19,20 +19,37 @@ sys.path.append(str(Path(__file__).parents[1] / "integration" / "run"))
 
 ONE_OF_EACH_KIND = {
     "test_docker_processes.py": (
-        "a_killed_container_crashes", "terminate_asks_first", "a_restarted_container", "a_paused_container_answers",
+        "a_killed_container_crashes",
+        "terminate_asks_first",
+        "a_restarted_container",
+        "a_paused_container_answers",
         "fewer_stops",
     ),
-    "test_docker_stress.py": ("cpu_stress_is_in", "memory_stress_is_charged", "io_stress_writes", "a_disk_is_filled"),
+    "test_docker_stress.py": (
+        "cpu_stress_is_in",
+        "memory_stress_is_charged",
+        "io_stress_writes",
+        "a_disk_is_filled",
+    ),
     "test_docker_network.py": (
-        "a_partition_is_silent", "latency_is_felt", "an_isolated_client", "a_reset_ends", "http_errors_are_answered",
+        "a_partition_is_silent",
+        "latency_is_felt",
+        "an_isolated_client",
+        "a_reset_ends",
+        "http_errors_are_answered",
         "names_are_unknown",
     ),
     "test_docker_database.py": ("a_dead_postmaster",),
     "test_docker_own_system.py": ("an_undeclared_container", "a_whole_run_kills"),
-    "test_reference_on_docker.py": ("it_is_up_with", "its_target_file", "every_container_is", "memories_are_written"),
+    "test_reference_on_docker.py": (
+        "it_is_up_with",
+        "its_target_file",
+        "every_container_is",
+        "memories_are_written",
+    ),
     "test_observability.py": ("the_compose_file", "the_dashboard_is_one", "panels_lie"),
     "test_runs_on_docker.py": ("the_database_failover",),
-}  # fmt: skip
+}
 """What CI plays in containers with every commit; all other tests here are `long`, so it plays a part of them."""
 
 

@@ -24,7 +24,8 @@ from faultload.reference.kit.ports import free_ports
 from faultload.reference.systems.memory import containers
 
 pytestmark = pytest.mark.docker
-FOLDER = containers.COMPOSE_FILE.parent
+TOP = containers.COMPOSE_FILE.parent
+FOLDER = TOP / "deploy" / "memory"
 DASHBOARD = json.loads((FOLDER / "grafana" / "dashboards" / "memory.json").read_text())
 DEBIANS = "faultload-test-prometheus:bookworm"
 QUERIES = [
@@ -204,7 +205,7 @@ def test_every_data_source_that_the_dashboard_names_is_provisioned() -> None:
 def test_grafana_finds_data_source_and_dashboard_where_they_are_mounted() -> None:
     grafana = yaml.safe_load(containers.COMPOSE_FILE.read_text())["services"]["grafana"]
     source, mounted, _ = grafana["volumes"][0].split(":")
-    assert (FOLDER / source).resolve() == (FOLDER / "grafana").resolve()
+    assert (TOP / source).resolve() == (FOLDER / "grafana").resolve()
     (provider,) = yaml.safe_load((FOLDER / "grafana/dashboards/dashboards.yml").read_text())["providers"]
     home = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     for path in (provider["options"]["path"] + "/memory.json", home):

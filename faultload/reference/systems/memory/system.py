@@ -108,8 +108,9 @@ class System:
     def _command(self, service: str) -> tuple[str, ...]:
         """The exact argument list of a service's processes, with `{port}` for the instance's port."""
         module, more = (service, ()) if service in ("api", "gateway") else ("tier", ("--name", service))
+        home = "kit" if module == "gateway" else "systems.memory"
         config = str(self.folder / "config.json")
-        start = (sys.executable, "-m", f"faultload.reference.systems.memory.{module}", *more)
+        start = (sys.executable, "-m", f"faultload.reference.{home}.{module}", *more)
         return (*start, "--port", "{port}", "--config", config)
 
     def _settings(self) -> Settings:
