@@ -2,7 +2,8 @@
 
 The tests are dealt to the parts by how long each took when that was last kept (`--keep-seconds`), so that all parts
 take about as long; CI plays the part whose turn it is by the number of commits. Tests that are not `long` are in
-every part, and so are those marked `round`: they choose by that number themselves. What failed is named with the command that plays it again.
+every part, and so are those marked `round`: they choose by that number themselves. What failed is named with the
+command that plays it again.
 """
 
 from __future__ import annotations

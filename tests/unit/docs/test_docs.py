@@ -25,7 +25,7 @@ from faultload.spec.objective import parse_objective
 ROOT = Path(__file__).parents[3]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 FOLDERS = "faultload|analysis|scenarios|experiments|loadtests|tests|docs"
-OF_OTHERS = {"--bind", "--directory", "--wheel", "--var", "--config", "--port", "--write", "--kinds"}
+OF_OTHERS = {"--bind", "--directory", "--wheel", "--var", "--config", "--port", "--write", "--kinds", "--round"}
 """Options of other programs that the pages mention."""
 
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
