@@ -11,7 +11,7 @@ PART ?= turn/7
 # Files on three workers, as most tests wait, in the order in which they are found: the longest first, see tests/conftest.py.
 BY_FILE := -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-part test-docker test-all bench lint types check clean
+.PHONY: help demo test test-part test-docker test-all test-oldest-locust bench lint types check clean
 
 help:
 	@echo "make demo   run the main job: load, an API kill and a database failover on the reference system"
@@ -55,6 +55,10 @@ test-all: test
 	$(MAKE) test-part test-docker PART=1/1
 	$(BIN)/python tests/kill_matrix.py --all --jobs 3 --write docs/kill-matrix.md
 	$(BIN)/python tests/kill_matrix.py --all --platform docker --write docs/kill-matrix.md
+
+# The load's tests on the other end of the range that pyproject.toml declares for Locust.
+test-oldest-locust: $(STAMP)
+	$(BIN)/python tests/oldest_locust.py
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/coverage.py
