@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -30,6 +29,9 @@ MOST_CURVES = 8
 MOST_REQUESTS = 5
 MOST_INSTANCES = 12
 _LONGEST_NAME = 48
+_SVG, _HREF = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
+ElementTree.register_namespace("", _SVG[1:-1])
+ElementTree.register_namespace("xlink", _HREF[1:-5])
 _BEFORE_S = 10.0
 _SHORTEST_AFTER_S, _LONGEST_AFTER_S = 20.0, 120.0
 
@@ -105,20 +107,27 @@ def _draw(name: str, caption: str, figure: Callable[[], Figure]) -> Drawing:
 
 
 def _svg(figure: Figure, name: str, caption: str) -> str:
-    """A figure as an <svg> element that may stand beside others in one page."""
+    """A figure as an <svg> element that may stand beside others in one page: ids of its own, styles of nobody."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'href="#', f'href="#{name}-', svg)
-    svg = svg.replace("url(#", f"url(#{name}-")
-    svg = re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", svg, count=1)
-    svg = re.sub(r'<svg height="[^"]*" ([^>]*?)width="[^"]*"', r"<svg \1", svg, count=1)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(caption)}" ', 1)
+    root = ElementTree.fromstring(text.getvalue())
+    for parent in [*root.iter()]:
+        for child in [*parent]:
+            if child.tag == f"{_SVG}metadata" or [one.tag for one in child] == [f"{_SVG}style"]:
+                parent.remove(child)
+    for element in root.iter():
+        for key, value in element.items():
+            if key == "id":
+                element.set(key, f"{name}-{value}")
+            elif key == _HREF:
+                element.set(key, value.replace("#", f"#{name}-", 1))
+            else:
+                element.set(key, value.replace("url(#", f"url(#{name}-"))
+    for key in ("width", "height"):
+        root.attrib.pop(key, None)
+    root.set("role", "img")
+    root.set("aria-label", caption)
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def _end_s(judgement: Judgement) -> float:

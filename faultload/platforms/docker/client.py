@@ -205,12 +205,6 @@ def instance_of(service: str, found: Container, port: int | None) -> Instance:
     return Instance(service, str(found.id), started_at(found), str(found.name), port)
 
 
-def address_of(found: Container, network: str | None = None) -> str | None:
-    """A container's own address: on the network named, else on its first; None where it has none."""
-    address = _interfaces(found).get(network) if network else next(iter(_interfaces(found).values()), None)
-    return str(address.ip) if address is not None else None
-
-
 def _interfaces(found: Container) -> dict[str, ipaddress.IPv4Interface | ipaddress.IPv6Interface]:
     """A container's addresses with their networks' prefixes, by the names of the networks."""
     networks: dict[str, Any] = found.attrs["NetworkSettings"].get("Networks") or {}

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faultload.errors import TargetError
-from faultload.platforms.base import Instance
 from faultload.spec.target import TargetFile
 
 if TYPE_CHECKING:
@@ -239,11 +238,6 @@ def pods_of(target: TargetFile, service: str) -> list[Pod]:
 def pod(target: TargetFile, namespace: str, uid: str) -> Pod | None:
     """The pod with a UID, or None when it is gone: a pod of the same name is another one."""
     return next((one for one in pods_in(target, namespace) if one.uid == uid), None)
-
-
-def pod_of(target: TargetFile, instance: Instance) -> Pod | None:
-    """The very pod of an instance, or None when it is gone."""
-    return next((one for one in pods_of(target, instance.service) if one.uid == instance.id), None)
 
 
 def container_of(target: TargetFile, service: str, pod: Pod) -> str:

@@ -40,11 +40,6 @@ class Demands:
     served: tuple[str, ...] = ()
     helper: bool = False
 
-    @property
-    def all_rights(self) -> tuple[Right, ...]:
-        """Each right once, with those of the helper."""
-        return tuple(dict.fromkeys((*self.rights, *(HELPER if self.helper else ()))))
-
 
 def rights(
     verbs: str, resource: str, group: str = "", *, cluster: bool = False, name: str = ""
