@@ -6,6 +6,7 @@ The table of floors is the one of docs/whats-here.md; a new folder needs a place
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -168,6 +169,20 @@ def test_a_library_is_imported_only_where_it_belongs(library: str) -> None:
         if name.startswith("faultload.") and library in {module.split(".")[0] for module in imported(file, name)}
     }
     assert where <= ONLY_IN[library]
+
+
+def test_every_module_that_is_named_in_a_string_is_there() -> None:
+    """As `python -m` is told them, here, in containers and in manifests."""
+    files = [file for file in modules().values()] + [ROOT / "docker-compose.yml", *ROOT.glob("deploy/**/*.yaml")]
+    named = {
+        word
+        for file in files
+        for word in re.findall(r"(?<![\w.])faultload(?:\.[a-z_0-9]+){2,}(?![\w.{])", file.read_text())
+        if (ROOT / "faultload" / word.split(".")[1]).is_dir()
+    }
+    assert len(named) > 50
+    known = modules()
+    assert {word for word in named if word not in known and word.rpartition(".")[0] not in known} == set()
 
 
 def test_the_tests_mirror_the_folders() -> None:

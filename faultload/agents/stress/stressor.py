@@ -6,7 +6,7 @@ Prints one line, `ready`, when it is in effect. It ends by itself after `--secon
 with its parent. Its workers die with it. What fills the disk is a file without a name, so that the kernel gives
 its space back as soon as the process is gone, however it went; the small files of `io` have names, because some
 file systems do not flush what nobody could find again. Standard library only, and of faultload no more than
-`lifeline.py` and `platforms/cgroups.py`: it also runs in helper containers.
+`lifeline.py` and `cgroups.py`: it also runs in helper containers.
 """
 
 from __future__ import annotations

@@ -50,7 +50,15 @@ class InContainers(OnContainers):
         from docker.types import Mount
 
         (one,) = self.the_very([instance])
-        argv = [*_program("container_stress"), *_process(one), what, "--seconds", f"{self.expires_s:.1f}"]
+        argv = [
+            "python3",
+            "-m",
+            "faultload.agents.stress.container_stress",
+            *_process(one),
+            what,
+            "--seconds",
+            f"{self.expires_s:.1f}",
+        ]
         docker_helper.start(
             [*argv, *arguments],
             self.request.fault_id,
@@ -62,7 +70,7 @@ class InContainers(OnContainers):
 
     def look_into(self, one: Container, what: str, folder: str, file_names: Sequence[str] = ()) -> dict[str, Any]:
         """What a folder's file system has free, and which files are there; see `container_files`."""
-        argv = [*_program("container_files"), *_process(one), what, folder, *file_names]
+        argv = ["python3", "-m", "faultload.agents.container.files", *_process(one), what, folder, *file_names]
         said = docker_helper.run(argv, self.request.fault_id, 30.0, sees_machine=True, cap_add=list(_CAPABILITIES))
         found: dict[str, Any] = json.loads(said.splitlines()[-1])
         return found
@@ -92,10 +100,6 @@ def _freezes_signals() -> bool:
     """Whether a SIGKILL waits until a frozen process is thawed, as in control groups of version 1."""
     with docker_client.asking("say of which version its control groups are"):
         return str(docker_client.client().info().get("CgroupVersion", "1")) == "1"
-
-
-def _program(module: str) -> list[str]:
-    return ["python3", "-m", f"faultload.platforms.{module}"]
 
 
 def _process(one: Container) -> list[str]:
