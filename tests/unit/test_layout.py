@@ -173,7 +173,7 @@ def test_a_library_is_imported_only_where_it_belongs(library: str) -> None:
 
 def test_every_module_that_is_named_in_a_string_is_there() -> None:
     """As `python -m` is told them, here, in containers and in manifests."""
-    files = [file for file in modules().values()] + [ROOT / "docker-compose.yml", *ROOT.glob("deploy/**/*.yaml")]
+    files = [*modules().values(), ROOT / "docker-compose.yml", *ROOT.glob("deploy/**/*.yaml")]
     named = {
         word
         for file in files
