@@ -1,4 +1,4 @@
-"""The kill matrix on containers in CI: a cell of every other kind, another one with each commit."""
+"""The kill matrix on containers in CI: a cell of every fifth kind, another one with each commit."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def test_whoever_is_killed_and_when_the_containers_are_as_before() -> None:
     number = round_number()
     cells = round_of("docker", number)
     results = run_side_by_side(cells, "docker", 1)
-    assert len(results) == len(cells) >= len(kinds_shown("docker")) // 2
+    assert len(results) == len(cells) >= len(kinds_shown("docker")) // 5
     assert failures(results) == [], f"again: python tests/kill_matrix.py --platform docker --round {number}"

