@@ -139,7 +139,7 @@ def test_a_defect_is_found(runner: Runner, defect: str, scenario: str, objective
 
 def test_three_defects_in_one_run_are_each_found_by_their_own_objective(runner: Runner) -> None:
     """They touch different objectives; the two that none of them touches pass."""
-    well = ["lost_writes == 0", 'p50(latency, request="GET /memories/") <= 100ms']
+    well = ["lost_writes == 0", 'p50(latency, request="POST /memories/") <= 100ms']
     sets = [steady(SEARCH, hold_s=48)[0], without(SEARCH, CACHE, UP, *well)]
     defects = ("slow-search", "cache-off", "one-in-fifty-fails")
     code, verdict, output = runner.run("steady", defects, *sets)
