@@ -151,7 +151,7 @@ class Session:
     def need_warden(self) -> None:
         """A fault is injected only while a warden lives; alone, this process starts its own."""
         if self.standalone:
-            if self._own_warden is None or self._own_warden.poll() is not None:
+            if self._own_warden is None or not self._own_warden.alive:
                 from faultload.chaos.warden import start_warden
 
                 self._own_warden = start_warden(self.run, standalone=True)

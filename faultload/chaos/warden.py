@@ -10,14 +10,14 @@ import math
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from faultload.chaos.journal import OpenFault, readable_faults
 from faultload.chaos.undo import undo, undo_all
-from faultload.host.processes import ProcessId, end, myself, spawn
+from faultload.host.processes import Process, ProcessId, Spawn, end, myself, spawn
 from faultload.host.state import write_json
 from faultload.record.directory import RunDirectory
 
@@ -28,10 +28,16 @@ OVERDUE_S = {"ACTIVE": 5.0, "INJECTING": 20.0}
 """How long past its maximum duration a fault is left to its own rollback: a helper may take long to start."""
 
 
-class WardenProcess(subprocess.Popen[bytes]):
+@dataclass(frozen=True, slots=True)
+class WardenProcess:
     """A started warden, with the writing end of its pipe."""
 
+    process: Process
     life_fd: int
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
 
     def beat(self) -> None:
         """Say that the conductor lives."""
@@ -47,7 +53,7 @@ class WardenProcess(subprocess.Popen[bytes]):
             os.close(self.life_fd)
 
 
-def start_warden(run: RunDirectory, *, standalone: bool = False) -> WardenProcess:
+def start_warden(run: RunDirectory, *, standalone: bool = False, spawn: Spawn = spawn) -> WardenProcess:
     """Start a warden for a run; the writing end of its pipe stays with the caller and is not inherited."""
     reading, writing = os.pipe()
     argv = [sys.executable, "-m", "faultload.chaos.warden", str(run.path), str(reading)]
@@ -57,11 +63,8 @@ def start_warden(run: RunDirectory, *, standalone: bool = False) -> WardenProces
         process = spawn(argv, log=run.log("warden"), pass_fds=[reading])
     finally:
         os.close(reading)
-    process.__class__ = WardenProcess
-    assert isinstance(process, WardenProcess)
-    process.life_fd = writing
     os.set_blocking(writing, False)
-    return process
+    return WardenProcess(process, writing)
 
 
 class Warden:

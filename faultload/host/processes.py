@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 import psutil
 
@@ -80,6 +80,47 @@ def myself() -> ProcessId:
     return found
 
 
+class Process(Protocol):
+    """A started child, as far as those who start one need to know."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def stdin(self) -> IO[bytes] | None: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, signum: int, /) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+class Spawn(Protocol):
+    """Whatever starts processes as `spawn` does."""
+
+    def __call__(
+        self,
+        argv: Sequence[str],
+        *,
+        log: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        pass_fds: Iterable[int] = (),
+        stdin: int = subprocess.DEVNULL,
+    ) -> Process: ...
+
+
+def log_file(log: Path | None) -> int:
+    """A descriptor that appends to a log (or throws away), to be closed by the caller."""
+    if log is None:
+        return os.open(os.devnull, os.O_WRONLY)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+
 def spawn(
     argv: Sequence[str],
     *,
@@ -93,11 +134,7 @@ def spawn(
 
     `env` is added to the environment of the caller.
     """
-    if log is None:
-        output = os.open(os.devnull, os.O_WRONLY)
-    else:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    output = log_file(log)
     try:
         return subprocess.Popen(
             list(argv),

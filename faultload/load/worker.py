@@ -10,6 +10,7 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import gevent
 import gevent.os
@@ -23,6 +24,7 @@ from faultload.load.quiet import quiet_logs
 from faultload.record.directory import RunDirectory
 
 _NICE = -20
+os.register_at_fork(after_in_child=gevent.reinit)  # a worker may be forked from a server that imported this
 
 
 class Orders:
@@ -120,7 +122,8 @@ def _end_when_orphaned(orders: Orders, engine: Engine) -> None:
     os._exit(3)
 
 
-if __name__ == "__main__":
+def run_to_exit() -> NoReturn:
+    """Entry of a load process."""
     try:
         code = main()
     except InvalidInput as error:
@@ -130,3 +133,7 @@ if __name__ == "__main__":
     sys.stderr.flush()
     # greenlets of a journey may be left in a request; nobody waits for them
     os._exit(code)
+
+
+if __name__ == "__main__":
+    run_to_exit()

@@ -23,7 +23,7 @@ from faultload.chaos.session import (
     TARGET_ENV,
     process_name,
 )
-from faultload.host.processes import identify, spawn
+from faultload.host.processes import Process, Spawn, identify, spawn
 from faultload.record.directory import RUN_ENV, RunDirectory
 
 LEAD_S = 12.0
@@ -35,7 +35,7 @@ class Child:
     """A process of the run, known by its name in the record."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    process: Process
     told_to_stop: bool = False
 
     @property
@@ -102,6 +102,8 @@ class Children:
     run: RunDirectory
     target_file: Path | None
     env: Mapping[str, str]
+    spawn_load: Spawn = spawn
+    spawn_chaos: Spawn = spawn
     load: list[Child] = field(default_factory=list)
     chaos: list[Child] = field(default_factory=list)
 
@@ -125,7 +127,7 @@ class Children:
         for worker in range(workers):
             name = f"load-{worker}"
             argv = [sys.executable, "-m", "faultload.load.worker", str(self.run.path), str(worker)]
-            process = spawn(argv, log=self.run.log(name), env=self._environment(), stdin=subprocess.PIPE)
+            process = self.spawn_load(argv, log=self.run.log(name), env=self._environment(), stdin=subprocess.PIPE)
             self.load.append(Child(name, process))
             self.record(name, process.pid)
 
@@ -147,7 +149,7 @@ class Children:
             MAX_DURATION_ENV: str(injection.max_duration_s),
             LIFE_ENV: str(self._life_reading),
         }
-        process = spawn(
+        process = self.spawn_chaos(
             argv, log=self.run.log(injection.name), env=env, cwd=self.run.path, pass_fds=[self._life_reading]
         )
         self.chaos.append(Child(injection.name, process))
@@ -156,7 +158,7 @@ class Children:
     def verify_writes(self) -> Child:
         """Start the process that reads acknowledged writes back."""
         argv = [sys.executable, "-m", "faultload.load.verify", str(self.run.path)]
-        process = spawn(argv, log=self.run.log("verify"), env=self._environment())
+        process = self.spawn_load(argv, log=self.run.log("verify"), env=self._environment())
         self.record("verify", process.pid)
         return Child("verify", process)
 

@@ -24,6 +24,7 @@ from faultload.record import tables as record_tables
 from faultload.record.directory import RunDirectory
 from faultload.report.live import Screen
 from faultload.run.children import LEAD_S, Child, Children, Injection
+from faultload.run.warm import ForkServer, Servers, spawn_from
 from faultload.run.watch import Watch
 from faultload.spec.scenario import Scenario
 from faultload.spec.target import TargetFile, read_target
@@ -33,7 +34,7 @@ READY_TIMEOUT_S = {"local": 60.0, "docker": 120.0, "kubernetes": 180.0}
 EARLY_PATIENCE_S = 30.0
 """So long the load waits for the processes of the first faults to be ready."""
 _TICK_S = 0.1
-_NOTES_SAID = ("not_injected", "inject_failed", "warden_lost", "overdue", "late")
+_NOTES_SAID = ("not_injected", "inject_failed", "warden_lost", "overdue", "late", "server_lost")
 
 
 class Stopped(Exception):
@@ -85,6 +86,8 @@ class Conductor:
     env: Mapping[str, str] = field(default_factory=dict)
     kinds: frozenset[str] = frozenset()
     """The fault words that will be injected."""
+    servers: Servers | None = None
+    """What its processes are forked from; None: they are started plainly."""
 
     def __post_init__(self) -> None:
         self.watch = Watch(self.run, self.scenario, self.profile, self.slo)
@@ -134,8 +137,12 @@ class Conductor:
         if url is None:
             raise TargetError(f"target {self._declared.id} has no url: there is nothing to load")
         self._describe_target(self._declared, url)
-        self._children = Children(self.run, self._target_file, self.env)
         self.watch.status = "starting the load"
+        load, chaos = (self.servers.load, self.servers.chaos) if self.servers is not None else (None, None)
+        self._wait_for_server(load)
+        self._children = Children(
+            self.run, self._target_file, self.env, spawn_from(load, self.run), spawn_from(chaos, self.run)
+        )
         self._children.start_load(self.workers)
         self._wait_until_ready(self._declared)
         self._preflight(self._declared)
@@ -222,6 +229,8 @@ class Conductor:
 
     def _start_processes(self, children: Children, waiting: list[Injection]) -> None:
         """Wait for those of the load, then for those of the faults due soon; a fault that is not ready is late."""
+        if waiting:
+            self._wait_for_server(self.servers.chaos if self.servers is not None else None)
         while waiting and waiting[0].at_s <= LEAD_S:
             children.start_chaos(waiting.pop(0))
         self._wait(
@@ -247,6 +256,12 @@ class Conductor:
 
     # -- waiting
 
+    def _wait_for_server(self, server: ForkServer | None) -> None:
+        """Wait until a server has imported everything; one that takes too long is lost at the first request."""
+        if server is not None:
+            with suppress(TargetError):
+                self._wait(server.ready, READY_TIMEOUT_S["local"], "")
+
     def _tick(self) -> None:
         """A tenth of a second: beat, read what happened, draw, look for reasons to stop."""
         self._beat()
@@ -268,7 +283,7 @@ class Conductor:
         if self._warden is None or now - self._last_beat < 1.0:
             return
         self._last_beat = now
-        if self._warden.poll() is not None:
+        if not self._warden.alive:
             self.run.event("note", what="warden_lost", text="the warden ended: a new one was started")
             with suppress(OSError):
                 os.close(self._warden.life_fd)
@@ -277,8 +292,9 @@ class Conductor:
             self._warden.beat()
 
     def _new_warden(self) -> WardenProcess:
-        warden = start_warden(self.run)
-        process = identify(warden.pid)
+        chaos = self.servers.chaos if self.servers is not None else None
+        warden = start_warden(self.run, spawn=spawn_from(chaos, self.run))
+        process = identify(warden.process.pid)
         if process is not None:
             self.run.event("process", process="warden", state="started", pid=process.pid, started=process.started)
         return warden
@@ -365,9 +381,9 @@ class Conductor:
         warden, self._warden = self._warden, None
         if warden is not None:
             warden.dismiss()
-            self._patiently(lambda: warden.poll() is not None, 5.0)
-            if warden.poll() is None:
-                warden.kill()
+            self._patiently(lambda: not warden.alive, 5.0)
+            if warden.alive:
+                warden.process.kill()
         ended: dict[str, Any] = {"ended": self.run.clock.now(), "duration_s": round(self.run.clock.now(), 3)}
         if self.stopped is not None:
             ended["stopped"] = {"by": self.stopped.by, "why": str(self.stopped)}

@@ -23,6 +23,7 @@ from faultload.record.directory import SECRETS_ENV, RunDirectory
 from faultload.report.live import Screen, open_screen
 from faultload.run.conductor import Conductor, Interrupts, Target, leftover
 from faultload.run.injections import injections_of
+from faultload.run.warm import Servers, warm_servers
 from faultload.spec import chance as monkey
 from faultload.spec.baseline import declared_slo
 from faultload.spec.checks import Known, check_scenario, experiment_of, scaled_with_experiments
@@ -150,14 +151,14 @@ def run_scenarios(names: Sequence[str], options: RunOptions, *, screen: Screen |
             reference.check(one.target.reference, one.target.defects, one.target.platform)
     folder = options.out if options.out is not None and len(prepared) > 1 else runs_folder(here)
     results: list[tuple[Path, dict[str, Any]]] = []
-    with _interrupts() as interrupts:
+    with _interrupts() as interrupts, warm_servers(any(one.experiments for one in prepared)) as servers:
         for index, one in enumerate(prepared):
             later = [other.target.reference for other in prepared[index + 1 :]]
             one.target.keep = one.target.reference is not None and one.target.reference in later
             out = options.out if options.out is not None and len(prepared) == 1 else None
             path = out or _new_folder(folder, one.scenario.name)
             try:
-                verdict = _run_one(one, options, path, interrupts, screen)
+                verdict = _run_one(one, options, path, interrupts, screen, servers)
             except BaseException as error:
                 error.add_note(f"run directory: {path}")
                 _stop_kept(one)
@@ -204,7 +205,12 @@ def _stop_kept(one: Prepared) -> None:
 
 
 def _run_one(
-    prepared: Prepared, options: RunOptions, path: Path, interrupts: Interrupts, screen: Screen | None
+    prepared: Prepared,
+    options: RunOptions,
+    path: Path,
+    interrupts: Interrupts,
+    screen: Screen | None,
+    servers: Servers | None,
 ) -> dict[str, Any]:
     """One run: conduct, seal, judge, report."""
     switch = kill_switch()
@@ -260,6 +266,7 @@ def _run_one(
         interrupts=interrupts,
         env={APPROVED_ENV: ",".join(approved)} if approved else {},
         kinds=_kinds(prepared),
+        servers=servers,
     )
     try:
         own_screen.say(f"{prepared.scenario.name}, profile {prepared.profile}, seed {seed}: {path}")
