@@ -23,7 +23,8 @@ from faultload.spec.journeys import read_journeys
 from faultload.spec.objective import parse_objective
 
 ROOT = Path(__file__).parents[3]
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+AT_THE_TOP = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
+PAGES = sorted([*AT_THE_TOP, *(ROOT / "docs").glob("*.md")])
 FOLDERS = "faultload|analysis|scenarios|experiments|loadtests|tests|docs"
 OF_OTHERS = {"--bind", "--directory", "--wheel", "--var", "--config", "--port", "--write", "--kinds", "--round"}
 """Options of other programs that the pages mention."""
@@ -213,8 +214,15 @@ def test_what_a_platform_cannot_do_is_refused_with_the_nearest_that_it_can(platf
         assert refused is None or (refused.message.partition(": ")[2] and refused.hint), word
 
 
-def test_exit_codes_commands_and_defects_are_in_the_readme() -> None:
+def test_the_readme_is_short_and_shows_a_report() -> None:
     text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 200
+    (picture,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert 10_000 < (ROOT / picture).stat().st_size < 200_000
+
+
+def test_exit_codes_commands_and_defects_are_in_the_reference() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text()
     for code in ExitCode:
         assert re.search(rf"^\|(?: [A-Z]+ \|)? {int(code)} \|", text, re.MULTILINE), code.name
     for name in cli.commands:
