@@ -1,4 +1,4 @@
-"""The dispatcher: a slot goes to a user of its journey, waits for one or is dropped, and says whose doing it was."""
+"""The dispatcher: a slot goes to a user of its journey, waits for one or is dropped; whose doing it was."""
 
 from __future__ import annotations
 
