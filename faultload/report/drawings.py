@@ -47,45 +47,52 @@ class Drawing:
 
 
 def drawings(judgement: Judgement) -> dict[str, Drawing]:
-    """Every figure of a report by name: timeline, recoveries, quantiles, instances, and capacity if asked for."""
+    """Every figure of a report as markup, by name."""
+    return {name: _draw(name, plan) for name, plan in figures_of(judgement).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class FigurePlan:
+    """A figure that can be drawn: `figure` raises ValueError when there is nothing to draw."""
+
+    caption: str
+    figure: Callable[[], Figure]
+
+
+def figures_of(judgement: Judgement) -> dict[str, FigurePlan]:
+    """The figures of a run by name: timeline, recoveries, quantiles, instances; budget, capacity if asked for."""
     measured = judgement.measured
     scenario = scenario_from_run(measured.info)
     limit, quantile, _ = declared_limits(scenario, str(measured.info.get("profile", "full")))
     found = {
-        "timeline": _draw(
-            "timeline",
+        "timeline": FigurePlan(
             "Requests on the run's clock: offered and achieved iterations, latency from the intended start, "
             "errors by outcome. Shaded: from a fault's injection until it was undone.",
             lambda: _timeline(judgement, limit),
         ),
-        "recoveries": _draw(
-            "recoveries",
+        "recoveries": FigurePlan(
             "Share of successful requests and P99 latency of the successful ones, each fault laid over the "
             "others at the moment of its injection. A dot marks the recovery.",
             lambda: _recoveries(judgement, limit),
         ),
-        "quantiles": _draw(
-            "quantiles",
+        "quantiles": FigurePlan(
             "Latency by quantile without warm-up and cool-down. A failed request is infinitely slow: a line "
             "ends in an open circle where only failed requests are left.",
             lambda: _quantiles(judgement, limit, quantile),
         ),
-        "instances": _draw(
-            "instances",
+        "instances": FigurePlan(
             "Resident memory and CPU of the instances; a gap is an instance that was not there.",
             lambda: _instances(judgement),
         ),
     }
     budget = next((one for one in scenario.objectives if one.parsed.term.name == "budget"), None)
     if budget is not None:
-        found["budget"] = _draw(
-            "budget",
+        found["budget"] = FigurePlan(
             f"Error budget that the whole run left of the window in {budget.objective}; at 0 it is spent.",
             lambda: _budget(judgement, budget.parsed),
         )
     if judgement.capacity is not None:
-        found["capacity"] = _draw(
-            "capacity",
+        found["capacity"] = FigurePlan(
             "What came back and how slowly at each offered rate; shaded: between the highest rate that passed "
             "and the lowest that failed. Beside it throughput by concurrency, with the fitted curve.",
             lambda: _capacity(judgement),
@@ -93,17 +100,17 @@ def drawings(judgement: Judgement) -> dict[str, Drawing]:
     return found
 
 
-class Missing(Exception):
+class Missing(ValueError):
     """There is nothing to draw; says why."""
 
 
-def _draw(name: str, caption: str, figure: Callable[[], Figure]) -> Drawing:
+def _draw(name: str, plan: FigurePlan) -> Drawing:
     try:
-        return Drawing(name, caption, svg=_svg(figure(), name, caption))
+        return Drawing(name, plan.caption, svg=_svg(plan.figure(), name, plan.caption))
     except Missing as missing:
-        return Drawing(name, caption, missing=str(missing))
+        return Drawing(name, plan.caption, missing=str(missing))
     except ValueError as error:
-        return Drawing(name, caption, missing=f"This figure could not be drawn: {error}.")
+        return Drawing(name, plan.caption, missing=f"This figure could not be drawn: {error}.")
 
 
 def _svg(figure: Figure, name: str, caption: str) -> str:

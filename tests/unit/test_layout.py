@@ -21,7 +21,7 @@ FLOORS = (
     {"__main__"},
     {"cli"},
     {"commands"},
-    {"run"},
+    {"run", "opened"},
     {"chaos", "report"},
     {"reference", "faults", "telemetry", "load", "verdict"},
     {"platforms", "record"},

@@ -1,0 +1,232 @@
+"""A run directory opened for analysis: its tables, phases, faults, objectives and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from faultload.errors import InvalidInput, Mistake
+from faultload.record import tables
+from faultload.record.directory import RunDirectory
+from faultload.record.measured import FaultTimes
+from faultload.record.rows import Iterations, Samples, Series, joined
+from faultload.spec.baseline import declared_limits
+from faultload.spec.scenario import scenario_from_run
+from faultload.verdict.judge import Judgement, judge
+from faultload.verdict.phases import Phases
+from faultload.verdict.recoveries import slice_rule
+from faultload_analysis.recovery.outcome import Recovery
+from faultload_analysis.recovery.slice_rule import SliceRule
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+    from matplotlib.figure import Figure
+
+    from faultload_analysis.figures import FaultSpan, PhaseSpan
+
+_ORDER = {"samples": "intended_ns", "iterations": "intended_ns"}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the scenario declares as normal: latency in seconds at a quantile, and a share of bad requests."""
+
+    latency_s: float | None
+    quantile: float
+    bad_share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveResult:
+    """One judged objective; `estimate`, `low`, `high`, `target` are in `unit`, None where nothing can be said."""
+
+    objective: str
+    verdict: str
+    estimate: float | None
+    low: float | None
+    high: float | None
+    unit: str
+    target: float | None
+    n: int
+    n_eff: float | None
+    why: str
+
+
+class Run:
+    """One run, sealed or not, judged from its raw files when that is first asked for; nothing is written."""
+
+    def __init__(self, path: Path) -> None:
+        self._directory = RunDirectory.existing(path)
+        self.path = self._directory.path
+
+    def __repr__(self) -> str:
+        return f"faultload.open({str(self.path)!r})"
+
+    # -- the record as it was written
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """run.json."""
+        return self._directory.info() or {}
+
+    @property
+    def events(self) -> Sequence[Mapping[str, Any]]:
+        """events.jsonl: gates, witnesses, notes, processes, the generator's health; `t` in seconds of the run."""
+        return self._directory.events()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of the tables that this run has."""
+        return tuple(name for name in tables.SCHEMAS if tables.files(self.path, name))
+
+    def table(self, name: str) -> pyarrow.Table:
+        """A table over all workers, in order of time; `_ns` and `_us` columns count on the run's clock.
+
+        Raises InvalidInput for a name that is no table's.
+        """
+        if name not in tables.SCHEMAS:
+            raise InvalidInput(Mistake(f"there is no table '{name}'", hint=f"tables: {', '.join(tables.SCHEMAS)}"))
+        return tables.read(self.path, name).sort_by(_ORDER.get(name, "t_ns"))
+
+    def frame(self, name: str) -> pandas.DataFrame:
+        """A table as pandas. Raises InvalidInput as `table` does, and where pandas is not installed."""
+        try:
+            import pandas  # noqa: F401 - pyarrow needs it
+        except ImportError:
+            hint = "pip install pandas, or use table() for Arrow"
+            raise InvalidInput(Mistake("pandas is not installed", hint=hint)) from None
+        return self.table(name).to_pandas()
+
+    # -- the record as arrays
+
+    @cached_property
+    def requests(self) -> Samples:
+        """Every request but those of on_start and on_stop: times in seconds, +inf latency for one that failed."""
+        return joined(self._judged.measured.record.samples())
+
+    @property
+    def iterations(self) -> Iterations:
+        """Every iteration: times in seconds, what it waited for a user, and how late the generator was."""
+        (found,) = self._judged.measured.record.iterations()
+        return found
+
+    @property
+    def observations(self) -> Series:
+        """What journeys observed."""
+        (found,) = self._judged.measured.record.observations()
+        return found
+
+    # -- the judged run
+
+    @cached_property
+    def _judged(self) -> Judgement:
+        return judge(self._directory)
+
+    @property
+    def verdict(self) -> Mapping[str, Any]:
+        """What verdict.json holds, judged anew from the raw files."""
+        return self._judged.verdict
+
+    @property
+    def objectives(self) -> list[ObjectiveResult]:
+        """Every objective with its estimate, bounds and verdict."""
+        return [
+            ObjectiveResult(
+                objective=one["objective"],
+                verdict=one["verdict"],
+                estimate=one["estimate"],
+                low=one["interval"][0],
+                high=one["interval"][1],
+                unit=one["unit"],
+                target=one["target"],
+                n=one["n"],
+                n_eff=one["n_eff"],
+                why=one["why"],
+            )
+            for one in self.verdict["objectives"]
+        ]
+
+    @property
+    def faults(self) -> Sequence[FaultTimes]:
+        """Every fault, injected or held: when, on what, and what its witness saw."""
+        return self._judged.measured.faults
+
+    @property
+    def recoveries(self) -> Mapping[str, Recovery]:
+        """Impact and recovery by a fault's label, such as `api-kill#1`."""
+        return self._judged.recoveries
+
+    @property
+    def phases(self) -> Phases:
+        """Which stretch of the run is what; `phases.mask(times_s, "baseline")` selects moments."""
+        return self._judged.phases
+
+    @property
+    def start_s(self) -> float:
+        """The load's start, seconds on the run's clock."""
+        return self._judged.measured.load_start_s
+
+    @property
+    def warmup_end_s(self) -> float:
+        """The end of the warm-up, seconds on the run's clock."""
+        return self._judged.measured.warmup_end_s
+
+    @property
+    def end_s(self) -> float:
+        """The load's end, seconds on the run's clock."""
+        return self._judged.measured.load_end_s
+
+    @property
+    def judged(self) -> Judgement:
+        """Everything the reports draw from: timeline, latency by request, spoiled seconds, capacity."""
+        return self._judged
+
+    @property
+    def limits(self) -> Limits:
+        """What the scenario declares as normal."""
+        return Limits(*declared_limits(self._scenario, self._profile))
+
+    @property
+    def slice_rule(self) -> SliceRule | None:
+        """When a slice of the run is bad, read from its baseline; None where there was none."""
+        return slice_rule(self._judged.measured, self._scenario, self._profile)
+
+    @cached_property
+    def _scenario(self) -> Any:
+        return scenario_from_run(self.info)
+
+    @property
+    def _profile(self) -> str:
+        return str(self.info.get("profile", "full"))
+
+    # -- figures
+
+    @property
+    def figures(self) -> Mapping[str, Callable[[], Figure]]:
+        """The figures of the report by name: `run.figures["timeline"]()`. Each raises ValueError with why not."""
+        from faultload.report.drawings import figures_of
+
+        return {name: plan.figure for name, plan in figures_of(self._judged).items()}
+
+    @property
+    def fault_spans(self) -> list[FaultSpan]:
+        """The faults as `faultload_analysis.figures` shades them."""
+        from faultload.report.drawings import fault_spans
+
+        return fault_spans(self._judged)
+
+    @property
+    def phase_spans(self) -> list[PhaseSpan]:
+        """The phases as `faultload_analysis.figures` names them."""
+        from faultload.report.drawings import phase_spans
+
+        return phase_spans(self.phases, self.end_s)
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run directory. Raises InvalidInput when it is none."""
+    return Run(Path(path))
