@@ -1,1 +1,97 @@
 """How much a system carries: brackets, the USL, knees, queues."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from faultload_analysis.capacity.bracket import (
+        Bracket,
+        BracketState,
+        Level,
+        Step,
+        capacity_bracket,
+        capacity_estimate,
+        interpolated_capacity,
+    )
+    from faultload_analysis.capacity.knee import Knee, find_knee, kneedle
+    from faultload_analysis.capacity.queueing import (
+        ClosedSystem,
+        LittleCheck,
+        MMc,
+        OperationalBounds,
+        closed_system,
+        erlang_c,
+        little_check,
+        mmc_capacity,
+        operational_bounds,
+    )
+    from faultload_analysis.capacity.scaling import scaling_efficiency
+    from faultload_analysis.capacity.search import Probe, Search
+    from faultload_analysis.capacity.usl import Peak, PeakState, UslFit, usl_fit
+
+__all__ = [
+    "Bracket",
+    "BracketState",
+    "ClosedSystem",
+    "Knee",
+    "Level",
+    "LittleCheck",
+    "MMc",
+    "OperationalBounds",
+    "Peak",
+    "PeakState",
+    "Probe",
+    "Search",
+    "Step",
+    "UslFit",
+    "capacity_bracket",
+    "capacity_estimate",
+    "closed_system",
+    "erlang_c",
+    "find_knee",
+    "interpolated_capacity",
+    "kneedle",
+    "little_check",
+    "mmc_capacity",
+    "operational_bounds",
+    "scaling_efficiency",
+    "usl_fit",
+]
+
+_HOME = {
+    "Bracket": "bracket",
+    "BracketState": "bracket",
+    "ClosedSystem": "queueing",
+    "Knee": "knee",
+    "Level": "bracket",
+    "LittleCheck": "queueing",
+    "MMc": "queueing",
+    "OperationalBounds": "queueing",
+    "Peak": "usl",
+    "PeakState": "usl",
+    "Probe": "search",
+    "Search": "search",
+    "Step": "bracket",
+    "UslFit": "usl",
+    "capacity_bracket": "bracket",
+    "capacity_estimate": "bracket",
+    "closed_system": "queueing",
+    "erlang_c": "queueing",
+    "find_knee": "knee",
+    "interpolated_capacity": "bracket",
+    "kneedle": "knee",
+    "little_check": "queueing",
+    "mmc_capacity": "queueing",
+    "operational_bounds": "queueing",
+    "scaling_efficiency": "scaling",
+    "usl_fit": "usl",
+}
+"""Which module has each name: it is imported when the name is first asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
