@@ -47,11 +47,13 @@ ONLY_IN = {
     "docker": {"platforms", "faults", "chaos", "reference", "telemetry"},
     "kubernetes": {"platforms", "faults", "chaos", "reference", "telemetry"},
     "numpy": {"record", "verdict", "report", "load"},
-    "pyarrow": {"record", "verdict", "report", "load"},
+    "pyarrow": {"record", "verdict", "report", "load", "opened"},
     "scipy": set[str](),
-    "matplotlib": {"report"},
+    "matplotlib": {"report", "opened"},
 }
 """Heavy or single-purpose libraries and the folders that may import them."""
+ON_DEMAND = {("faultload", "faultload.opened")}
+"""The one arrow up: the package's front door, `faultload.open`, opened when it is asked for and not before."""
 GUARDED = {("faultload/agents/link/proxy.py", "uvloop")}
 """What an agent imports beside the standard library: used where it is there, done without where it is not."""
 
@@ -83,7 +85,9 @@ def imported(file: Path, name: str) -> Iterator[str]:
 def arrows() -> Mapping[str, frozenset[str]]:
     """Which of our modules each of our modules imports."""
     return {
-        name: frozenset(one for one in imported(file, name) if one in modules() and one != name)
+        name: frozenset(
+            one for one in imported(file, name) if one in modules() and one != name and (name, one) not in ON_DEMAND
+        )
         for name, file in modules().items()
     }
 

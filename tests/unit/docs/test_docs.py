@@ -232,3 +232,12 @@ def test_exit_codes_commands_and_defects_are_in_the_reference() -> None:
     for system in REFERENCES.values():
         for defect in system.defects:
             assert f"`{defect}`" in text, defect
+
+
+def test_the_page_on_reading_runs_runs_to_the_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+    monkeypatch.chdir(tmp_path)
+    parts = [block.text for block in blocks(ROOT / "docs" / "reading-runs.md") if block.language == "python"]
+    assert len(parts) >= 4
+    exec("\n".join(parts), {})
+    assert (tmp_path / "timeline.png").stat().st_size > 10_000
