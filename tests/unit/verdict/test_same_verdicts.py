@@ -1,7 +1,7 @@
 """Recorded runs are judged as they were when their verdicts were stored.
 
 The stored verdicts in `tests/data/verdicts/` were first written by the code of before the folders were drawn anew.
-A commit that changes a rule renews them and gives the reason: 
+A commit that changes a rule renews them and gives the reason:
 `python -m tests.unit.verdict.test_same_verdicts`.
 """
 
