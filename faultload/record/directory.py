@@ -36,6 +36,8 @@ OUTCOMES = (
     "unfinished",
     "dropped",
 )
+RECORD = 1
+"""What a record promises, as run.json says it. 1: every planned injection, and what of a fault the judge needs."""
 _PACKAGES = ("faultload", "locust", "chaostoolkit-lib", "numpy", "scipy", "pyarrow")
 
 
@@ -220,7 +222,14 @@ class RunDirectory:
     def begin(self, fields: Mapping[str, Any]) -> Clock:
         """Write run.json before anything starts, with the run's zero."""
         t0 = {"monotonic_ns": time.monotonic_ns(), "wall": wall_time()}
-        fields = {**fields, "versions": versions(), "machine": machine(), "t0": t0, "started": t0["wall"]}
+        fields = {
+            "record": RECORD,
+            **fields,
+            "versions": versions(),
+            "machine": machine(),
+            "t0": t0,
+            "started": t0["wall"],
+        }
         self.update(fields)
         self._clock = Clock(int(str(t0["monotonic_ns"])))
         return self._clock

@@ -58,6 +58,11 @@ class Measured:
     write_checks: Mapping[str, Any] | None
 
     @property
+    def promises(self) -> int:
+        """The number of the record: which rules about completeness it can be held to; 0 of before it had one."""
+        return int(self.info.get("record", 0))
+
+    @property
     def stages(self) -> list[Stage]:
         return [Stage.from_json(stage) for stage in self.info.get("load", {}).get("stages", [])]
 

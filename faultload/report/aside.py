@@ -87,6 +87,9 @@ def last_lines(run: RunDirectory, process: str) -> str:
     return "\n".join(lines[-LOG_LINES:]) or "Its log is empty."
 
 
+_UNNUMBERED = "This record is older than record 1: it is held to no rule that came later, and judged as it was."
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """Something that was noted while the run went on."""
@@ -96,8 +99,8 @@ class Note:
 
 
 def notes(measured: Measured) -> list[Note]:
-    """Notes and aborts of the run in order of time."""
-    found = []
+    """Notes and aborts of the run in order of time; first, that its record is an old one."""
+    found = [] if measured.promises else [Note(values.MISSING, _UNNUMBERED)]
     for event in measured.events:
         kind, what = event.get("kind"), event.get("what")
         if kind not in ("note", "abort") or what in _QUIET_NOTES:

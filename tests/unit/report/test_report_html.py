@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from judged import Judged
+from synthetic_run import write_run
 
-from faultload.record.directory import RunDirectory
+from faultload.record.directory import RECORD, RunDirectory
 from faultload.report import write_reports
 from faultload.report.html import render_html
 from faultload.verdict.judge import judge
@@ -161,3 +163,15 @@ def test_write_reports_writes_all_four_without_secrets(killed: Judged, monkeypat
         assert "hunter2" not in (run.path / name).read_text()
     assert "token is ***TOKEN***" in (run.path / "report.html").read_text()
     assert (run.verdict() or {})["verdict"] == judgement.verdict["verdict"]
+
+
+def test_a_record_without_a_number_is_judged_as_before_and_the_report_says_so(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    info = run.info() or {}
+    assert info["record"] == RECORD == 1
+    numbered, text = judge(run), Page(render_html(run, judge(run))).text
+    (run.path / "run.json").write_text(json.dumps({key: value for key, value in info.items() if key != "record"}))
+    old = judge(run)
+    assert old.verdict == numbered.verdict
+    assert "older than record 1" in Page(render_html(run, old)).text
+    assert "older than record 1" not in text
