@@ -23,11 +23,11 @@ def frozen(workspace: Workspace, target: StandIn) -> tuple[Path, psutil.Process]
         target,
         load={
             "journeys": "journeys.py",
-            "rate": [{"step": "20/s", "for": "14s"}],
+            "rate": [{"step": "20/s", "for": "16s"}],
             "max_users": 50,
             "timeout": "2s",
         },
-        faults=[{"name": "freeze", "experiment": pause, "at": "4s"}],
+        faults=[{"name": "freeze", "experiment": pause, "at": "5s"}],
         recovery={"slice": "1s", "hold": "3s"},
     )
     run = workspace.folder / "out"
