@@ -1,4 +1,4 @@
-"""The dispatcher: a slot goes to a user of its journey, waits for one, or is dropped; and whose doing the wait was."""
+"""The dispatcher: a slot goes to a user, waits for one, or is dropped; and whose doing the wait was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wait clock: a slot's wait is the target's while the loop has nothing to do, and the generator's while it has."""
+"""The wait clock: a wait is the target's while the loop has nothing to do, and the generator's while it has."""
 
 from __future__ import annotations
 
