@@ -9,7 +9,7 @@ LONG := "long and not docker and not kubernetes"
 # Files on three workers, as most tests wait, in the order in which they are found: the longest first, see tests/conftest.py.
 BY_FILE := -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-long test-docker bench lint types check clean
+.PHONY: mutants help demo test test-long test-docker bench lint types check clean
 
 help:
 	@echo "make demo   run the main job: load, an API kill and a database failover on the reference system"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-long  more of the same: defects, experiments, faults, the kill matrix; about a quarter of an hour"
 	@echo "make test-docker  faults and the reference system in containers; needs a Docker engine and compose"
 	@echo "make bench  how often the bounds are wrong, and what a verdict costs; about ten minutes"
+	@echo "make mutants MODULE=verdict/judge  whether tests notice changes in the core; all of it without MODULE"
 	@echo "make lint   ruff only       make types   mypy only"
 	@echo "make clean  remove what make made"
 
@@ -49,6 +50,10 @@ test-docker: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/analysis.py
+
+# Changes one thing at a time in a module of the core (all without MODULE) and looks whether its tests notice.
+mutants: $(STAMP)
+	nice $(BIN)/python benchmarks/mutants.py $(MODULE)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
