@@ -11,7 +11,11 @@ PART ?= turn/7
 # Files on three workers, as most tests wait, in the order in which they are found: the longest first, see tests/conftest.py.
 BY_FILE := -n 3 --dist loadfile --no-loadscope-reorder
 
+<<<<<<< HEAD
 .PHONY: help demo test test-part test-docker test-all test-oldest-locust bench lint types check clean
+=======
+.PHONY: mutants help demo test test-long test-docker bench lint types check clean
+>>>>>>> mutants
 
 help:
 	@echo "make demo   run the main job: load, an API kill and a database failover on the reference system"
@@ -20,6 +24,7 @@ help:
 	@echo "make test-docker  the same part of the tests in containers; needs a Docker engine and compose"
 	@echo "make test-all  every test but those on Kubernetes; more than an hour"
 	@echo "make bench  how often the bounds are wrong, and what a verdict costs; about ten minutes"
+	@echo "make mutants MODULE=verdict/judge  whether tests notice changes in the core; all of it without MODULE"
 	@echo "make lint   ruff only       make types   mypy only"
 	@echo "make clean  remove what make made"
 
@@ -63,6 +68,10 @@ test-oldest-locust: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/analysis.py
+
+# Changes one thing at a time in a module of the core (all without MODULE) and looks whether its tests notice.
+mutants: $(STAMP)
+	nice $(BIN)/python benchmarks/mutants.py $(MODULE)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -126,7 +126,7 @@ def test_a_generator_that_is_busy_from_the_start_has_nobody_else_to_blame(loop: 
 def test_the_sleep_of_a_real_loop_is_seen_and_its_work_is_not() -> None:
     clock = WaitClock(0, time.monotonic_ns)
     try:
-        gevent.sleep(0)
+        gevent.sleep(0.001)  # a clock sees the loop from its next turn on
         clock.slept_ns = 0
         gevent.sleep(0.03)
         slept = clock.slept_ns
