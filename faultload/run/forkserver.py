@@ -16,7 +16,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from fcntl import F_DUPFD_CLOEXEC, fcntl
-from os import fork, waitpid  # the system's own: gevent puts others in their place once it is imported
+from os import (
+    close,
+    fork,
+    waitpid,
+)  # the system's own: gevent puts others in their place, whose close waits for a loop
 from pathlib import Path
 from select import select
 from socket import AF_UNIX, SOCK_SEQPACKET, recv_fds, socket
@@ -55,15 +59,15 @@ class Job:
         waiting, *received = received
         if not os.read(waiting, 1):
             os._exit(1)
-        os.close(waiting)
+        close(waiting)
         os.setsid()
         above = max(self.descriptors, default=2) + 1
         moved = [fcntl(descriptor, F_DUPFD_CLOEXEC, above) for descriptor in received]
         for descriptor in received:
-            os.close(descriptor)
+            close(descriptor)
         for descriptor, number in zip(moved, self.descriptors, strict=True):
             os.dup2(descriptor, number)
-            os.close(descriptor)
+            close(descriptor)
         os.environ.clear()
         os.environ.update(self.env)
         os.chdir(self.cwd)
@@ -109,7 +113,7 @@ def serve(client: socket, modules: list[str]) -> Job | None:
             job.settle_in(received)
             return job
         for descriptor in received:
-            os.close(descriptor)
+            close(descriptor)
         client.send(json.dumps({"pid": pid}).encode())
 
 
@@ -123,21 +127,21 @@ def _handed_on() -> int | None:
     if middle == 0:
         pid = -1
         try:
-            os.close(reading)
+            close(reading)
             pid = fork()
             if pid:
                 os.write(writing, str(pid).encode())
         finally:
             if pid:
                 os._exit(0)
-        os.close(writing)
+        close(writing)
         return None
-    os.close(writing)
+    close(writing)
     try:
         waitpid(middle, 0)
         pid = int(os.read(reading, 32) or 0)
     finally:
-        os.close(reading)
+        close(reading)
     if not pid:
         raise OSError("no process could be forked")
     return pid

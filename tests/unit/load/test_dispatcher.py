@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """The dispatcher: a slot goes to a user of its journey, waits for one or is dropped; whose doing it was."""
-=======
-"""The dispatcher: a slot goes to a user, waits for one, or is dropped; and whose doing the wait was."""
->>>>>>> mutants
 
 from __future__ import annotations
 
