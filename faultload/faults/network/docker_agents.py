@@ -13,6 +13,7 @@ from faultload.agents.network.agent import SPEC_ENV
 from faultload.agents.network.spec import Spec
 from faultload.agents.probes import together
 from faultload.errors import Refused, TargetError
+from faultload.faults.network.agents import Agents
 from faultload.platforms.docker.client import FAULT_LABEL, asking, client, container, printed_in, runs, started_at
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ RUN_LABEL = "faultload.run"
 SITE_LABEL = "faultload.network-of"
 _PROGRAM = ("python3", "-m", "faultload.agents.network.agent")
 _CAPABILITIES = ("NET_ADMIN", "NET_RAW")
+_Answer = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,14 @@ class Site:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Site:
         return cls(**{**value, "spec": Spec.from_json(value["spec"])})
+
+    @property
+    def id(self) -> str:
+        return self.container
+
+    def in_way(self, way: str) -> Site:
+        """The same site with the fault made in one of several ways."""
+        return replace(self, spec=replace(self.spec, way=way))
 
     @property
     def same(self) -> bool:
@@ -124,7 +134,9 @@ def _answer(text: str, where: str) -> dict[str, Any]:
     return value
 
 
-def _briefly(network: str, labels: Mapping[str, str], command: Sequence[str], spec: Spec | None, where: str) -> Any:
+def _briefly(
+    network: str, labels: Mapping[str, str], command: Sequence[str], spec: Spec | None, where: str
+) -> dict[str, Any]:
     """What a helper that ends at once answers."""
     helper = _create(network, labels, command, spec)
     try:
@@ -136,34 +148,55 @@ def _briefly(network: str, labels: Mapping[str, str], command: Sequence[str], sp
     return answer
 
 
-def start(sites: Sequence[Site]) -> list[Site]:
-    """Start an agent at every site and let it measure; the sites with what they measured.
+class ContainerAgents(Agents[Site, "Container"]):
+    """Agents in helper containers that share the network of a site's container."""
 
-    Raises Refused with an agent's reason, TargetError when one cannot be started; then none is left.
-    """
-    helpers = together(lambda site: _tried(lambda: _serve(site)), list(sites))
-    failed = [found for found in helpers if isinstance(found, Exception)]
-    if failed:
-        if sites:
-            dismiss(sites[0].spec.fault)
-        raise failed[0]
-    return [found for found in helpers if isinstance(found, Site)]
+    def serve(self, site: Site) -> Site:
+        helper = _create(f"container:{site.container}", _labels(site), ["serve"], site.spec)
+        answer = _answer(_start(helper, whole=False), site.name)
+        if "ready" not in answer:
+            raise Refused(f"{site.name}: {answer.get('error', answer)}")
+        return replace(site, before=answer["ready"])
+
+    def agents_of(self, sites: Sequence[Site]) -> dict[str, Container]:
+        return {one.labels[SITE_LABEL]: one for fault in _faults(sites) for one in helpers_of(fault)}
+
+    def runs(self, agent: Container) -> bool:
+        return bool(agent.status == "running")
+
+    def ask(self, site: Site, agent: Container, do: str) -> dict[str, Any]:
+        return _ask(agent, do, site.name)
+
+    def end(self, agent: Container) -> None:
+        _remove(agent)
+
+    def dismiss(self, sites: Sequence[Site]) -> None:
+        for fault in _faults(sites):
+            together(_remove, helpers_of(fault))
+
+    def is_there(self, site: Site) -> bool:
+        return site.same
+
+    def briefly(self, site: Site, command: Sequence[str]) -> dict[str, Any] | None:
+        def there() -> bool:
+            # a look is worth its while in the network of a new start too, where nothing is to be cleaned
+            return site.running if command[0] == "look" else site.same
+
+        if not there():
+            return None
+        try:
+            return _briefly(f"container:{site.container}", _labels(site), command, site.spec, site.name)
+        except TargetError:
+            if there():
+                raise
+            return None
+
+    def kernel(self, site: Site) -> Mapping[str, bool]:
+        return _kernel(client())
 
 
-def _serve(site: Site) -> Site:
-    helper = _create(f"container:{site.container}", _labels(site), ["serve"], site.spec)
-    answer = _answer(_start(helper, whole=False), site.name)
-    if "ready" not in answer:
-        raise Refused(f"{site.name}: {answer.get('error', answer)}")
-    return replace(site, before=answer["ready"])
-
-
-def _tried(do: Any) -> Any:
-    """What it returns, or the error that it raised, so that the others can go on."""
-    try:
-        return do()
-    except (Refused, TargetError) as error:
-        return error
+def _faults(sites: Sequence[Site]) -> list[str]:
+    return sorted({site.spec.fault for site in sites})
 
 
 def helpers_of(fault_id: str) -> list[Container]:
@@ -173,96 +206,11 @@ def helpers_of(fault_id: str) -> list[Container]:
         return client().containers.list(all=True, filters={"label": labels}, ignore_removed=True)
 
 
-def dismiss(fault_id: str) -> None:
-    """Remove the agents of a fault."""
-    together(_remove, helpers_of(fault_id))
-
-
-def order(sites: Sequence[Site], do: str) -> list[dict[str, Any]]:
-    """The answers of every site's agent to an order. Raises TargetError when one cannot do it."""
-    if not sites:
-        return []
-    agents = {helper.labels[SITE_LABEL]: helper for helper in helpers_of(sites[0].spec.fault)}
-
-    def one(site: Site) -> Any:
-        helper = agents.get(site.container)
-        if helper is None:
-            return TargetError(f"{site.name}: its network agent is gone")
-        return _tried(lambda: _ask(helper, do, site.name))
-
-    answers = together(one, list(sites))
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
-    return answers
-
-
 def _ask(helper: Container, do: str, where: str) -> dict[str, Any]:
     answer = _answer(printed_in(helper, [*_PROGRAM, "ask", json.dumps({"do": do})]), where)
     if "error" in answer:
         raise TargetError(f"{where}: {answer['error']}")
     return answer
-
-
-def undo(sites: Sequence[Site]) -> None:
-    """Take a fault away at every site, by its agent or by a new helper, and remove the agents.
-
-    A container that ended or was started again has no namespace that a fault could be left in.
-    """
-    if not sites:
-        return
-    fault_id = sites[0].spec.fault
-    agents = {helper.labels[SITE_LABEL]: helper for helper in helpers_of(fault_id)}
-    problems = [
-        problem
-        for group in ("server", "client")  # a client's end of the fault may reset, which a server's may not hinder
-        for problem in together(
-            lambda site: _tried(lambda: _undo(site, agents.get(site.container))),
-            [site for site in sites if _acts_as(site) == group],
-        )
-        if isinstance(problem, Exception)
-    ]
-    dismiss(fault_id)
-    if problems:
-        raise problems[0]
-
-
-def _acts_as(site: Site) -> str:
-    return "server" if site.spec.flows and all(flow.side == "server" for flow in site.spec.flows) else "client"
-
-
-def _undo(site: Site, agent: Container | None) -> None:
-    if not site.same:
-        return
-    if agent is not None and agent.status == "running":
-        answer = _tried(lambda: _ask(agent, "undo", site.name))
-        if isinstance(answer, dict) and answer.get("state") == "undone" and not answer["left"]:
-            return
-        _remove(agent)
-    try:
-        answer = _briefly(f"container:{site.container}", _labels(site), ["clean"], site.spec, site.name)
-    except TargetError:
-        if site.same:
-            raise
-        return
-    if answer["left"]:
-        raise TargetError(f"{site.name}: left behind: {', '.join(answer['left'])}")
-
-
-def look(site: Site) -> dict[str, Any] | None:
-    """What a new helper sees of a fault at a site: `seen` (gone), `what`; None when the container does not run."""
-    if not site.running:
-        return None
-    command = ["look", json.dumps(dict(site.before))]
-    try:
-        found: dict[str, Any] = _briefly(
-            f"container:{site.container}", _labels(site), command, site.spec, site.name
-        )
-    except TargetError:
-        if site.running:
-            raise
-        return None
-    return found
 
 
 def latency_way() -> str:
@@ -277,7 +225,4 @@ def can_shape() -> bool:
 
 @cache
 def _kernel(_engine: object) -> dict[str, bool]:
-    found: dict[str, bool] = _briefly(
-        "none", {"faultload.helper": "kernel"}, ["kernel"], None, "the engine's kernel"
-    )
-    return found
+    return _briefly("none", {"faultload.helper": "kernel"}, ["kernel"], None, "the engine's kernel")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from faultload.agents.network.agent import IDLE_S, SPEC_ENV
 from faultload.agents.network.spec import Spec
-from faultload.agents.probes import together
 from faultload.errors import Refused, TargetError
+from faultload.faults.network.agents import Agents, tried
 from faultload.platforms.kubernetes import helper as helpers
 from faultload.platforms.kubernetes.client import Executed, Pod, asking, core, pods_in
 from faultload.platforms.kubernetes.helper import Helper
@@ -44,6 +44,10 @@ class Site:
     spec: Spec
     before: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def id(self) -> str:
+        return self.pod
+
     def in_way(self, way: str) -> Site:
         """The same site with the fault made in one of several ways."""
         return replace(self, spec=replace(self.spec, way=way))
@@ -57,25 +61,14 @@ class Site:
         return cls(**{**value, "spec": Spec.from_json(value["spec"])})
 
 
-class Agents:
-    """The agents of one fault on one target."""
+class PodAgents(Agents[Site, Pod]):
+    """Agents in helper pods on the nodes of a target's pods."""
 
     def __init__(self, target: TargetFile) -> None:
         self.target = target
+        self._kernels: dict[str, Mapping[str, bool]] = {}
 
-    def start(self, sites: Sequence[Site]) -> list[Site]:
-        """Start an agent at every site and let it measure; the sites with what they measured.
-
-        Raises Refused with an agent's reason, TargetError when one cannot be started; then none is left.
-        """
-        found = together(lambda site: _tried(lambda: self._serve(site)), list(sites))
-        failed = [one for one in found if isinstance(one, Exception)]
-        if failed:
-            self._dismiss(sites)
-            raise failed[0]
-        return found
-
-    def _serve(self, site: Site) -> Site:
+    def serve(self, site: Site) -> Site:
         helper = self._helper(site, ["serve"], site.spec.fault, site.spec.expires_s + IDLE_S + _START_S)
         try:
             helpers.wait_running(self.target, helper, _START_S)
@@ -83,7 +76,7 @@ class Agents:
                 helpers.wait_running(self.target, helper, _START_S)
                 time.sleep(0.1)
         except TargetError as error:
-            said = _tried(lambda: self._lines(helper))
+            said = tried(lambda: self._lines(helper))
             refused = _json(said[-1]).get("error") if isinstance(said, list) and said else None
             raise (Refused(f"{site.name}: {refused}") if refused else error) from None
         answer = _json(lines[-1])
@@ -91,54 +84,24 @@ class Agents:
             raise Refused(f"{site.name}: {answer.get('error', lines[-1])}")
         return replace(site, before=answer["ready"])
 
-    def order(self, sites: Sequence[Site], do: str) -> list[dict[str, Any]]:
-        """The answers of every site's agent to an order. Raises TargetError when one cannot do it."""
-        agents = self._agents(sites)
-        answers = together(lambda site: _tried(lambda: self._ask(site, agents.get(site.pod), do)), list(sites))
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
+    def left(self, sites: Sequence[Site]) -> str:
+        count = len(self.agents_of(sites))
+        return f"{count} helper pods of the fault are still there" if count else ""
 
-    def undo(self, sites: Sequence[Site]) -> None:
-        """Take a fault away at every site, by its agent or by a new helper, and remove the agents.
-
-        A pod that is gone has no namespace that a fault could be left in.
-        """
-        agents = self._agents(sites)
-        problems = [
-            problem
-            for acts in ("server", "client")  # a client's end may reset, which a server's may not hinder
-            for problem in together(
-                lambda site: _tried(lambda: self._undo(site, agents.get(site.pod))),
-                [site for site in sites if _acts_as(site) == acts],
+    def kernel(self, site: Site) -> Mapping[str, bool]:
+        """Tried in a network of its own, once for each node."""
+        if site.node not in self._kernels:
+            helper = helpers.start(
+                self.target,
+                site.helpers,
+                site.node,
+                ["python3", "-m", "faultload.agents.network.agent", "kernel"],
+                f"{site.spec.fault}/kernel",
+                _BRIEFLY_S,
+                capabilities=("NET_ADMIN",),
             )
-            if isinstance(problem, Exception)
-        ]
-        self._dismiss(sites)
-        if problems:
-            raise problems[0]
-
-    def look(self, site: Site) -> dict[str, Any] | None:
-        """What a new helper sees of a fault at a site: `seen` (gone), `what`; None when the pod is gone."""
-        return self._briefly(site, ["look", json.dumps(dict(site.before))])
-
-    def left(self, sites: Sequence[Site]) -> int:
-        """How many agents are still there."""
-        return len(self._agents(sites))
-
-    def latency_way(self, site: Site) -> str:
-        """`netem` where the kernel of a pod's node has it, else `proxy`; tried in a network of its own."""
-        helper = helpers.start(
-            self.target,
-            site.helpers,
-            site.node,
-            ["python3", "-m", "faultload.agents.network.agent", "kernel"],
-            f"{site.spec.fault}/kernel",
-            _BRIEFLY_S,
-            capabilities=("NET_ADMIN",),
-        )
-        return "netem" if self._ended(helper, f"{site.spec.fault}/kernel").get("netem") else "proxy"
+            self._kernels[site.node] = self._ended(helper, f"{site.spec.fault}/kernel")
+        return self._kernels[site.node]
 
     # one agent
 
@@ -168,15 +131,13 @@ class Agents:
             raise TargetError(f"no container of {site.name} runs: nothing leads into its network")
         return running[0]
 
-    def _agents(self, sites: Sequence[Site]) -> dict[str, Pod]:
+    def agents_of(self, sites: Sequence[Site]) -> dict[str, Pod]:
         """The agents that are there, by the pod that each is for."""
         places = {(site.helpers, site.spec.fault) for site in sites}
         found = [pod for place, fault_id in places for pod in helpers.helpers_of(self.target, place, fault_id)]
         return {pod.labels.get(SITE_LABEL, ""): pod for pod in found}
 
-    def _ask(self, site: Site, agent: Pod | None, do: str) -> dict[str, Any]:
-        if agent is None:
-            raise TargetError(f"{site.name}: its network agent is gone")
+    def ask(self, site: Site, agent: Pod, do: str) -> dict[str, Any]:
         helper = Helper(agent.namespace, agent.name, agent.uid, agent.node)
         order = json.dumps({"do": do})
         argv = ["sh", "-c", _SHELL, "sh", self._container(site), "ask", order]
@@ -186,22 +147,20 @@ class Agents:
             raise TargetError(f"{site.name}: {answer.get('error') or done.err.strip() or 'its agent said nothing'}")
         return answer
 
-    def _undo(self, site: Site, agent: Pod | None) -> None:
-        if self._pod(site) is None:
-            return
-        if agent is not None and agent.phase == "Running":
-            answer = _tried(lambda: self._ask(site, agent, "undo"))
-            if isinstance(answer, dict) and answer.get("state") == "undone" and not answer["left"]:
-                return
-        found = self._briefly(site, ["clean"])
-        if found is not None and found["left"]:
-            raise TargetError(f"{site.name}: left behind: {', '.join(found['left'])}")
+    def runs(self, agent: Pod) -> bool:
+        return agent.phase == "Running"
 
-    def _dismiss(self, sites: Sequence[Site]) -> None:
+    def end(self, agent: Pod) -> None:
+        """It goes with the others: a new helper cleans beside it."""
+
+    def is_there(self, site: Site) -> bool:
+        return self._pod(site) is not None
+
+    def dismiss(self, sites: Sequence[Site]) -> None:
         for place, fault_id in sorted({(site.helpers, site.spec.fault) for site in sites}):
             helpers.remove(self.target, place, fault_id)
 
-    def _briefly(self, site: Site, command: Sequence[str]) -> dict[str, Any] | None:
+    def briefly(self, site: Site, command: Sequence[str]) -> dict[str, Any] | None:
         """What a helper that ends at once answers; None when the pod is gone."""
         brief = f"{site.spec.fault}/{command[0]}/{site.pod}"
         try:
@@ -233,10 +192,6 @@ class Agents:
         return [line for line in text.splitlines() if line.strip()]
 
 
-def _acts_as(site: Site) -> str:
-    return "server" if site.spec.flows and all(flow.side == "server" for flow in site.spec.flows) else "client"
-
-
 def _json(text: str) -> dict[str, Any]:
     """A JSON object, or an empty one for anything else."""
     try:
@@ -244,11 +199,3 @@ def _json(text: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _tried(do: Callable[[], Any]) -> Any:
-    """What it returns, or the error that it raised, so that the others can go on."""
-    try:
-        return do()
-    except (Refused, TargetError) as error:
-        return error
