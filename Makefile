@@ -7,7 +7,7 @@ DEMO_OUT ?=
 SHORT := "not long and not docker and not kubernetes"
 LONG := "long and not docker and not kubernetes"
 # Which part of the long tests `make test-part` plays: K/M, or turn/M for the part whose turn it is by the commits.
-PART ?= turn/7
+PART ?= turn/13
 # Files on three workers, as most tests wait, in the order in which they are found: the longest first, see tests/conftest.py.
 BY_FILE := -n 3 --dist loadfile --no-loadscope-reorder
 

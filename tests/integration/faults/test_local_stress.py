@@ -184,7 +184,7 @@ def test_a_stressor_ends_by_itself_when_nobody_is_left_to_end_it(light: LightSys
     """The process that injected is killed before it could do anything else: the time-out is the stressor's own."""
     mark = f"faultload:orphan-{os.getpid()}"
     code = (
-        "import sys, os, signal\nfrom faultload.platforms import stressors\n"
+        "import sys, os, signal\nfrom faultload.faults.stress import stressors\n"
         f"stressors.start('cpu', {mark!r}, {1.0 + EXPIRY_MARGIN_S / 5}, ['--workers', '1', '--load', '0.1'])\n"
         "print('injected', flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
     )
