@@ -11,11 +11,7 @@ PART ?= turn/7
 # Files on three workers, as most tests wait, in the order in which they are found: the longest first, see tests/conftest.py.
 BY_FILE := -n 3 --dist loadfile --no-loadscope-reorder
 
-<<<<<<< HEAD
-.PHONY: help demo test test-part test-docker test-all test-oldest-locust bench lint types check clean
-=======
-.PHONY: mutants help demo test test-long test-docker bench lint types check clean
->>>>>>> mutants
+.PHONY: help demo test test-part test-docker test-all test-oldest-locust bench mutants lint types check clean
 
 help:
 	@echo "make demo   run the main job: load, an API kill and a database failover on the reference system"

@@ -28,6 +28,7 @@ from faultload.spec.stages import area_between, cooldown_start, warmup_end
 from faultload.spec.target import TargetFile, read_target
 from faultload.spec.units import format_number, format_seconds
 from faultload.spec.workspace import packs
+from faultload_analysis.needed import requests_needed as least_requests
 
 _SEEDS = 2**31
 
@@ -201,16 +202,13 @@ def undecidable(prepared: Prepared) -> Iterator[str]:
 
 def requests_needed(objective: Objective) -> int | None:
     """Independent requests that a PASS needs at the very least; None where the measure is no share or quantile."""
-    from faultload_analysis.latency.quantiles import samples_needed_quantile
-    from faultload_analysis.slo.availability import samples_needed_availability
-
     term, target = objective.term, objective.target.value
     if term.quantile is not None:
-        return samples_needed_quantile(Fraction(term.quantile))
+        return least_requests(Fraction(term.quantile))
     if term.name == "availability" and 0 < target < 1:
-        return samples_needed_availability(target)
+        return least_requests(Fraction(str(target)))
     if term.name == "error_rate" and 0 < target < 1:
-        return samples_needed_availability(1.0 - target)
+        return least_requests(1 - Fraction(str(target)))
     return None
 
 

@@ -20,7 +20,6 @@ from faultload.errors import TargetError
 from faultload.host.processes import identify, myself
 from faultload.host.state import write_json
 from faultload.platforms import platform_of
-from faultload.record import tables as record_tables
 from faultload.record.directory import RunDirectory
 from faultload.report.live import Screen
 from faultload.run.children import LEAD_S, Child, Children, Injection
@@ -435,6 +434,8 @@ class Conductor:
             self.run.event("note", what="writes_not_read", text="the writes were not read back in time")
 
     def _has_writes(self) -> bool:
+        from faultload.record import tables as record_tables
+
         return bool(record_tables.read(self.run.path, "writes", ["state"]).num_rows)
 
     def _stop_reference(self) -> None:

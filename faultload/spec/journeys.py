@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from faultload.errors import InvalidInput, Mistake
@@ -27,11 +28,17 @@ class JourneyFile:
 def read_journeys(file: Path) -> JourneyFile:
     """Parse a journey file. Raises InvalidInput with the line of a syntax error."""
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+        return _parsed(file.read_text(encoding="utf-8"))
     except SyntaxError as error:
         raise InvalidInput(Mistake(f"syntax error: {error.msg}", file, error.lineno)) from None
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise InvalidInput(Mistake(f"cannot be read: {error}", file)) from None
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: str) -> JourneyFile:
+    """What a journey file says; the scenarios of a pack share one. Raises SyntaxError, ValueError."""
+    tree = ast.parse(text)
     found = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     classes = frozenset(node.name for node in found)
     imported = {

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,12 @@ def _problem(error: Exception) -> str:
     return str(getattr(error, "problem", None) or error)
 
 
+@lru_cache(maxsize=128)
+def _composed(text: str) -> yaml.Node | None:
+    """The nodes of a text, which nobody changes: one file is read for each scenario and profile that names it."""
+    return yaml.compose(text, Loader=yaml.SafeLoader)
+
+
 def load(file: Path, *, expand: bool = True) -> Document:
     """Read a YAML file; with `expand`, `${NAME}` and `${NAME:-default}` come from the environment.
 
@@ -193,7 +200,7 @@ def load(file: Path, *, expand: bool = True) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(Mistake(f"cannot be read: {error}", file)) from None
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = _composed(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = None if mark is None else mark.line + 1

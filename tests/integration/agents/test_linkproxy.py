@@ -115,8 +115,8 @@ def test_the_loud_partitions_reset_what_is_there_and_what_comes(links: Bench, mo
 def test_latency_is_added_once_to_a_round_trip_and_costs_no_throughput(links: Bench) -> None:
     with links.connect() as connection:
         links.proxy.add(LINK, "slow", "latency", {"delay_ms": 100, "jitter_ms": 10}, expires_s=30)
-        trips = sorted(echo(connection) for _ in range(5))
-        assert trips[0] >= 0.09 and trips[-1] < 0.2
+        quickest = min(echo(connection) for _ in range(5))  # a crowded machine makes some longer, none shorter
+        assert 0.09 <= quickest < 0.17, "once: twice would be 0.18 at least"
         sent = os.urandom(4_000_000)
         received = bytearray()
         reader = threading.Thread(target=_read, args=(connection, received, len(sent)))
@@ -127,7 +127,7 @@ def test_latency_is_added_once_to_a_round_trip_and_costs_no_throughput(links: Be
         assert time.perf_counter() - started < 1.5
         assert bytes(received) == sent
         links.proxy.remove(LINK, "slow")
-        assert sorted(echo(connection) for _ in range(5))[2] < 0.02
+        assert min(echo(connection) for _ in range(5)) < 0.02
 
 
 def _read(connection: socket.socket, into: bytearray, size: int) -> None:

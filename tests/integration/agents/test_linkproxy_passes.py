@@ -84,5 +84,5 @@ def test_the_end_of_one_stream_leaves_the_other_open(far: socket.socket, near: i
 
 def test_a_far_side_that_is_not_there_ends_the_connection(far: socket.socket, near: int) -> None:
     far.close()
-    with socket.create_connection((HOST, near), 5.0) as client, suppress(ConnectionResetError):
+    with suppress(ConnectionResetError), socket.create_connection((HOST, near), 5.0) as client:
         assert client.recv(1) == b""
