@@ -47,6 +47,7 @@ ONE_OF_EACH_KIND = {
         "every_container_is",
         "memories_are_written",
     ),
+    "test_compose_profiles.py": ("every_profile_is",),
     "test_observability.py": ("the_compose_file", "the_dashboard_is_one", "panels_lie"),
     "test_runs_on_docker.py": ("the_database_failover",),
 }

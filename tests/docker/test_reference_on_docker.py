@@ -67,6 +67,12 @@ def up(client: Any, logs: Path) -> Iterator[Up]:
         assert reference.stop(NAME, "docker") == []
 
 
+@pytest.fixture
+def nothing_up() -> None:
+    """Whichever tests came before: the one that they share is not up."""
+    assert reference.stop(NAME, "docker") == []
+
+
 def processes_of(container: Any) -> list[list[str]]:
     """`ps` lines of a container, as the engine sees them."""
     return list(container.top(ps_args="-eo pid,uid,args")["Processes"])
@@ -224,8 +230,7 @@ def test_metrics_count_what_was_asked(up: Up) -> None:
     assert total() == before + 17
 
 
-def test_stopping_leaves_no_trace_but_the_logs(client: Any, logs: Path) -> None:
-    reference.stop(NAME, "docker")
+def test_stopping_leaves_no_trace_but_the_logs(nothing_up: None, client: Any, logs: Path) -> None:
     file = reference.start(NAME, "docker", logs=logs, owner=identify(os.getpid())).wait_ready(READY_S)
     assert len(traces(client)) >= 9 + 1 + 3
     assert reference.stop(NAME, "docker") == []
@@ -237,7 +242,7 @@ def test_stopping_leaves_no_trace_but_the_logs(client: Any, logs: Path) -> None:
 
 
 @pytest.mark.parametrize("after_s", [0.3, 2.5])
-def test_stopping_in_the_middle_of_a_start_leaves_no_trace(client: Any, after_s: float) -> None:
+def test_stopping_in_the_middle_of_a_start_leaves_no_trace(nothing_up: None, client: Any, after_s: float) -> None:
     started = on_docker.start(NAME)
     folder = started.folder
     found = identify(started.process.pid)
@@ -249,7 +254,7 @@ def test_stopping_in_the_middle_of_a_start_leaves_no_trace(client: Any, after_s:
     assert traces(client) == [] and not folder.exists()
 
 
-def test_what_a_dead_starter_left_is_told_and_removed(client: Any) -> None:
+def test_what_a_dead_starter_left_is_told_and_removed(nothing_up: None, client: Any) -> None:
     started = on_docker.start(NAME)
     wait_for(lambda: len(traces(client)) > 3, 20)
     started.process.kill()
@@ -260,7 +265,7 @@ def test_what_a_dead_starter_left_is_told_and_removed(client: Any) -> None:
     assert traces(client) == []
 
 
-def test_what_compose_says_against_a_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_compose_says_against_a_start_is_told(nothing_up: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setenv("MEMORY_PORT", str(port))
@@ -286,7 +291,7 @@ def test_an_engine_of_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch
     assert not state.target_dir("reference:memory:docker").exists()
 
 
-def test_every_defect_shows_on_docker_as_well(client: Any) -> None:
+def test_every_defect_shows_on_docker_as_well(nothing_up: None, client: Any) -> None:
     """All eight in one start; each seen in what the service does."""
     file = reference.start(NAME, "docker", defects=REFERENCES[NAME].defects).wait_ready(READY_S)
     try:

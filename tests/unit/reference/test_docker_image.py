@@ -7,6 +7,7 @@ import io
 import tarfile
 import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -14,6 +15,9 @@ import yaml
 from faultload.errors import TargetError
 from faultload.reference.host import docker_image
 from faultload.reference.host.docker_image import PACKAGE, Recipe
+from faultload.reference.kit import patroni
+from faultload.reference.systems.memory import containers
+from faultload.spec.target import read_target
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy" / "memory"
@@ -111,15 +115,49 @@ def test_the_build_context_is_the_same_wherever_it_is_made() -> None:
         assert {(entry.uid, entry.uname, entry.mtime) for entry in archive} == {(0, "", 0)}
 
 
+def test_the_platform_starts_the_compose_file_at_the_top() -> None:
+    assert containers.COMPOSE_FILE == ROOT / "docker-compose.yml"
+
+
 def test_every_service_of_the_compose_file_is_checked_restarted_limited_and_on_loopback() -> None:
     services = compose()
-    assert set(services) == {
-        "gateway", "api", "cloud", "shortterm", "pg1", "pg2", "arbiter", "prometheus", "grafana",
-    }  # fmt: skip
+    by_profile: dict[str, set[str]] = {}
     for name, service in services.items():
-        assert service["healthcheck"]["test"], name  # type: ignore[index]
-        assert service["restart"] == "unless-stopped" and service["mem_limit"], name
+        by_profile.setdefault(",".join(service.get("profiles", [])), set()).add(name)  # type: ignore[call-overload]
+    assert by_profile == {
+        "": {"gateway", "api", "cloud", "shortterm", "pg1", "pg2", "arbiter"},
+        "observability": {"prometheus", "grafana"},
+        "load": {"locust-master", "locust-worker", "faultload"},
+    }
+    for name, service in services.items():
+        assert service["mem_limit"], name
         for port in service.get("ports", ()):  # type: ignore[attr-defined]
             assert port.startswith("127.0.0.1:"), name
-    assert services["api"]["scale"] == 3
-    assert {name for name, service in services.items() if "profiles" in service} == {"prometheus", "grafana"}
+        if name == "faultload":  # it ends by itself, once
+            assert service["restart"] == "no" and "healthcheck" not in service
+        else:
+            assert service["restart"] == "unless-stopped", name
+            assert service["healthcheck"]["test"], name  # type: ignore[index]
+    assert (services["api"]["scale"], services["locust-worker"]["scale"]) == (3, 2)
+
+
+def test_faultload_finds_the_gateway_and_the_databases_under_the_names_of_the_compose_file() -> None:
+    target = read_target(DEPLOY / "target.yaml")
+    services = compose()
+    command = services["faultload"]["command"]
+    assert target.platform == "external" and f"--approve={target.id}" in command  # type: ignore[operator]
+    url, dsn = urlsplit(str(target.url)), target.services["db"].dsn or ""
+    assert url.hostname in services and services["gateway"]["command"][-1] == str(url.port)  # type: ignore[index]
+    assert dsn == patroni.read_write_dsn("memory", [("pg1", 5432), ("pg2", 5432)])
+
+
+def test_what_dockerfiles_copy_is_let_into_the_build_context() -> None:
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = {
+        Path(source).parts[0]
+        for dockerfile in (ROOT / "deploy").glob("*/Dockerfile")
+        for line in dockerfile.read_text().splitlines()
+        if line.startswith("COPY ")
+        for source in line.split()[1:-1]
+    }
+    assert copied == let_in
