@@ -12,7 +12,15 @@ from faultload.errors import InvalidInput, Mistake
 from faultload.record import tables
 from faultload.record.directory import RunDirectory
 from faultload.record.measured import FaultTimes
-from faultload.record.rows import Iterations, Samples, Series, joined
+from faultload.record.rows import (
+    OBSERVATION_LABELS,
+    Iterations,
+    Samples,
+    Series,
+    joined,
+    joined_iterations,
+    joined_series,
+)
 from faultload.spec.baseline import declared_limits
 from faultload.spec.scenario import scenario_from_run
 from faultload.verdict.judge import Judgement, judge
@@ -106,30 +114,29 @@ class Run:
     @cached_property
     def requests(self) -> Samples:
         """Every request but those of on_start and on_stop: times in seconds, +inf latency for one that failed."""
-        return joined(self._judged.measured.record.samples())
+        return joined(self.judged.measured.record.samples())
 
     @property
     def iterations(self) -> Iterations:
         """Every iteration: times in seconds, what it waited for a user, and how late the generator was."""
-        (found,) = self._judged.measured.record.iterations()
-        return found
+        return joined_iterations(self.judged.measured.record.iterations())
 
     @property
     def observations(self) -> Series:
         """What journeys observed."""
-        (found,) = self._judged.measured.record.observations()
-        return found
+        return joined_series(self.judged.measured.record.observations(), OBSERVATION_LABELS)
 
     # -- the judged run
 
     @cached_property
-    def _judged(self) -> Judgement:
+    def judged(self) -> Judgement:
+        """Everything the reports draw from: timeline, latency by request, spoiled seconds, capacity."""
         return judge(self._directory)
 
     @property
     def verdict(self) -> Mapping[str, Any]:
         """What verdict.json holds, judged anew from the raw files."""
-        return self._judged.verdict
+        return self.judged.verdict
 
     @property
     def objectives(self) -> list[ObjectiveResult]:
@@ -153,37 +160,32 @@ class Run:
     @property
     def faults(self) -> Sequence[FaultTimes]:
         """Every fault, injected or held: when, on what, and what its witness saw."""
-        return self._judged.measured.faults
+        return self.judged.measured.faults
 
     @property
     def recoveries(self) -> Mapping[str, Recovery]:
         """Impact and recovery by a fault's label, such as `api-kill#1`."""
-        return self._judged.recoveries
+        return self.judged.recoveries
 
     @property
     def phases(self) -> Phases:
         """Which stretch of the run is what; `phases.mask(times_s, "baseline")` selects moments."""
-        return self._judged.phases
+        return self.judged.phases
 
     @property
     def start_s(self) -> float:
         """The load's start, seconds on the run's clock."""
-        return self._judged.measured.load_start_s
+        return self.judged.measured.load_start_s
 
     @property
     def warmup_end_s(self) -> float:
         """The end of the warm-up, seconds on the run's clock."""
-        return self._judged.measured.warmup_end_s
+        return self.judged.measured.warmup_end_s
 
     @property
     def end_s(self) -> float:
         """The load's end, seconds on the run's clock."""
-        return self._judged.measured.load_end_s
-
-    @property
-    def judged(self) -> Judgement:
-        """Everything the reports draw from: timeline, latency by request, spoiled seconds, capacity."""
-        return self._judged
+        return self.judged.measured.load_end_s
 
     @property
     def limits(self) -> Limits:
@@ -193,7 +195,7 @@ class Run:
     @property
     def slice_rule(self) -> SliceRule | None:
         """When a slice of the run is bad, read from its baseline; None where there was none."""
-        return slice_rule(self._judged.measured, self._scenario, self._profile)
+        return slice_rule(self.judged.measured, self._scenario, self._profile)
 
     @cached_property
     def _scenario(self) -> Any:
@@ -210,14 +212,14 @@ class Run:
         """The figures of the report by name: `run.figures["timeline"]()`. Each raises ValueError with why not."""
         from faultload.report.drawings import figures_of
 
-        return {name: plan.figure for name, plan in figures_of(self._judged).items()}
+        return {name: plan.figure for name, plan in figures_of(self.judged).items()}
 
     @property
     def fault_spans(self) -> list[FaultSpan]:
         """The faults as `faultload_analysis.figures` shades them."""
         from faultload.report.drawings import fault_spans
 
-        return fault_spans(self._judged)
+        return fault_spans(self.judged)
 
     @property
     def phase_spans(self) -> list[PhaseSpan]:

@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 
 
-def requests_needed(share: Fraction, confidence: float = 0.95) -> int:
+def least_requests(share: Fraction, confidence: float = 0.95) -> int:
     """The fewest independent requests, all of them good, that show that at least `share` of all are good.
 
     The smallest n with share^n <= 1 - confidence. For a quantile the share is its p: the slowest of n bounds it

@@ -28,7 +28,7 @@ from faultload.spec.stages import area_between, cooldown_start, warmup_end
 from faultload.spec.target import TargetFile, read_target
 from faultload.spec.units import format_number, format_seconds
 from faultload.spec.workspace import packs
-from faultload_analysis.needed import requests_needed as least_requests
+from faultload_analysis.needed import least_requests
 
 _SEEDS = 2**31
 

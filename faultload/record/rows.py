@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,13 @@ from faultload.record.sealed import Columns, Vocabulary, chunks, row_count
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
+C = TypeVar("C", "Samples", "Iterations")
 
 Askers = Mapping[str, frozenset[str]]
 """Which journeys made each request, by the request's name."""
+
+OBSERVATION_LABELS = ("journey", "variant")
+METRIC_LABELS = ("service", "instance")
 
 KEPT_ROWS = 1_000_000
 """Runs of up to so many requests are read once and kept; longer ones are read again for each pass."""
@@ -202,20 +206,47 @@ def _between(samples: Samples, since_s: float | None, until_s: float | None) -> 
 
 def joined(parts: Iterable[Samples]) -> Samples:
     """Consecutive chunks of one record as one."""
+    return _whole(Samples, list(parts))
+
+
+def joined_iterations(parts: Iterable[Iterations]) -> Iterations:
+    """Consecutive chunks of one record as one."""
+    return _whole(Iterations, list(parts))
+
+
+def joined_series(parts: Iterable[Series], labels: Sequence[str]) -> Series:
+    """Consecutive chunks of one record as one, with these labels also where there is none."""
     found = list(parts)
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        nothing, empty = np.zeros(0), Labels(np.zeros(0, dtype=np.int32), [])
-        return Samples(nothing, nothing, nothing, nothing, np.zeros(0, np.bool_), empty, empty, empty, empty)
+    return Series(
+        t_s=_one_array([part.t_s for part in found]),
+        name=_one_label([part.name for part in found]),
+        value=_one_array([part.value for part in found]),
+        labels={name: _one_label([part.labels[name] for part in found]) for name in labels},
+    )
+
+
+def _whole(kind: type[C], parts: Sequence[C]) -> C:
+    """The columns of several chunks one after another; the only chunk as it is."""
+    if len(parts) == 1:
+        return parts[0]
     columns: dict[str, Any] = {}
-    for name in Samples.__dataclass_fields__:
-        pieces = [getattr(part, name) for part in found]
-        if isinstance(pieces[0], Labels):
-            columns[name] = Labels(np.concatenate([piece.codes for piece in pieces]), pieces[-1].names)
+    for column in fields(kind):
+        pieces = [getattr(part, column.name) for part in parts]
+        if column.type == "Labels":
+            columns[column.name] = _one_label(pieces)
         else:
-            columns[name] = np.concatenate(pieces)
-    return Samples(**columns)
+            columns[column.name] = _one_array(pieces, np.bool_ if column.type == "Mask" else np.float64)
+    return kind(**columns)
+
+
+def _one_array(pieces: Sequence[npt.NDArray[Any]], dtype: npt.DTypeLike = np.float64) -> npt.NDArray[Any]:
+    return np.concatenate(pieces) if pieces else np.zeros(0, dtype)
+
+
+def _one_label(pieces: Sequence[Labels]) -> Labels:
+    """The last piece knows every name that the ones before it had."""
+    codes = _one_array([piece.codes for piece in pieces], np.int32)
+    return Labels(codes, pieces[-1].names if pieces else [])
 
 
 def joined_times(parts: Iterable[Times]) -> Times:
@@ -343,24 +374,11 @@ class Recorded:
             )
 
     def observations(self) -> Iterator[Series]:
-        return self._series("observations", ("journey", "variant"))
+        return self._series("observations", OBSERVATION_LABELS)
 
     def metrics(self) -> Series:
         """The metrics of all instances, whole: one row a second and instance and metric."""
-        parts = list(self._series("metrics", ("service", "instance")))
-        known = self._vocabulary("metrics")
-
-        def whole(pieces: Iterable[Labels], column: str) -> Labels:
-            codes = [piece.codes for piece in pieces] or [np.zeros(0, dtype=np.int32)]
-            return Labels(np.concatenate(codes), known.names(column))
-
-        nothing = [np.zeros(0)]
-        return Series(
-            t_s=np.concatenate([part.t_s for part in parts] or nothing),
-            name=whole((part.name for part in parts), "name"),
-            value=np.concatenate([part.value for part in parts] or nothing),
-            labels={name: whole((part.labels[name] for part in parts), name) for name in ("service", "instance")},
-        )
+        return joined_series(self._series("metrics", METRIC_LABELS), METRIC_LABELS)
 
     def _series(self, table: str, labels: Sequence[str]) -> Iterator[Series]:
         known = self._vocabulary(table)

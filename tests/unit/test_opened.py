@@ -73,6 +73,17 @@ def test_a_run_that_died_opens_too(how: dict[str, bool], tmp_path: Path) -> None
     opened = faultload.open(write_run(tmp_path / "run", **how).path)
     assert opened.verdict["verdict"] != "PASS"
     assert opened.table("samples").num_rows == 0 or how == {"killed": True}
+    for name, found in (("iterations", opened.iterations.intended_s), ("observations", opened.observations.value)):
+        assert found.size == opened.table(name).num_rows, name
+
+
+def test_arrays_of_a_record_in_many_chunks_are_whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faultload.record.rows.KEPT_ROWS", 0)
+    monkeypatch.setattr("faultload.record.sealed.CHUNK_ROWS", 137)
+    chunked = faultload.open(KEPT)
+    assert (chunked.iterations.intended_s == run.iterations.intended_s).all()
+    assert chunked.observations.name.counts() == run.observations.name.counts()
+    assert chunked.requests.outcome.counts() == run.requests.outcome.counts()
 
 
 def test_mistakes_are_said() -> None:

@@ -111,7 +111,7 @@ class Connection:
 
 
 class Pump:
-    """Bytes from one end to the other, in order, as the conditions of the pair permits."""
+    """Bytes from one end to the other, in order, as the conditions of the pair permit."""
 
     def __init__(self, pair: Pair, source: socket.socket, sink: socket.socket, *, to_server: bool) -> None:
         self.pair = pair

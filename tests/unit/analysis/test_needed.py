@@ -9,30 +9,30 @@ from fractions import Fraction
 import pytest
 
 from faultload_analysis.latency.quantiles import samples_needed_quantile
-from faultload_analysis.needed import requests_needed
+from faultload_analysis.needed import least_requests
 from faultload_analysis.slo.availability import samples_needed_availability
 
 
 @pytest.mark.parametrize(("share", "needed"), [("0.5", 5), ("0.95", 59), ("0.99", 299), ("0.999", 2995)])
 def test_the_known_numbers(share: str, needed: int) -> None:
-    assert requests_needed(Fraction(share)) == needed
+    assert least_requests(Fraction(share)) == needed
 
 
 @pytest.mark.parametrize("thousandths", [*range(1, 1000, 7), 900, 950, 990, 995, 998, 999])
 def test_it_is_what_quantiles_and_availability_ask_for(thousandths: int) -> None:
     share = Fraction(thousandths, 1000)
-    assert requests_needed(share) == samples_needed_quantile(share) == samples_needed_availability(float(share))
+    assert least_requests(share) == samples_needed_quantile(share) == samples_needed_availability(float(share))
 
 
 @pytest.mark.parametrize("share", ["0.9999", "0.99995", "0.99999"])
 def test_it_is_what_rare_failures_ask_for(share: str) -> None:
-    assert requests_needed(Fraction(share)) == samples_needed_availability(float(share))
+    assert least_requests(Fraction(share)) == samples_needed_availability(float(share))
 
 
 @pytest.mark.parametrize("share", ["0", "1", "-1", "2"])
 def test_a_share_that_is_none_is_refused(share: str) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
-        requests_needed(Fraction(share))
+        least_requests(Fraction(share))
 
 
 def test_validating_a_pack_loads_nothing_heavy() -> None:
