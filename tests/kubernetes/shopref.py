@@ -57,6 +57,7 @@ except http.client.RemoteDisconnected:
     print("closed", flush=True)
 except ConnectionError:
     print("reset", flush=True)
+sys.stdin.readline()  # what a process says right before its end may be lost
 """
 
 

@@ -17,6 +17,7 @@ from faultload.platforms.kubernetes.helper import helpers_of
 
 pytestmark = pytest.mark.kubernetes
 
+
 @pytest.fixture
 def shop(space: Space) -> Iterator[Shop]:
     yield Shop(space)

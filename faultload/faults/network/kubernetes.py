@@ -188,8 +188,8 @@ class HttpError(_OnPods, family.HttpError):
 class DnsFailure(_OnPods, family.DnsFailure):
     """dns_failure, in the networks of pods."""
 
-    made_by = "nftables drops what comes from port 53 in the pod's network; the cluster's DNS goes on for all others"
-    needs = f"{_OnPods.needs}; a name server in the pod's resolv.conf that answers: the cluster's DNS, or `dnsConfig`"
+    made_by = "nftables drops what comes from port 53 in the pod's network; all other pods go on finding names"
+    needs = f"{_OnPods.needs}; a name server that answers in the pod's resolv.conf (cluster DNS, or `dnsConfig`)"
     not_run = "against the cluster's own DNS"
 
     @classmethod
