@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from conftest import PYTHON_IMAGE, Space, no_cluster, own_space, wait_until
+from conftest import Space, no_cluster, own_space, wait_until
+from dnsref import ADDRESS, NAME, asking, name_server
 from shopref import IDLE
 
 from faultload.errors import Refused
@@ -17,17 +16,6 @@ from faultload.platforms.kubernetes.helper import helpers_of
 from faultload.spec.target import TargetFile
 
 pytestmark = pytest.mark.kubernetes
-DNS_IMAGE = os.environ.get("FAULTLOAD_TEST_DNS_IMAGE", "faultload-test-dnsmasq:bookworm")
-NAME, ADDRESS = "stock.shop.test", "192.0.2.7"
-DNSMASQ = [
-    DNS_IMAGE,
-    "dnsmasq",
-    "--keep-in-foreground",
-    "--user=root",
-    "--no-resolv",
-    "--no-hosts",
-    f"--address=/{NAME}/{ADDRESS}",
-]
 _LOOK_UP = """
 import socket, sys
 try:
@@ -35,22 +23,6 @@ try:
 except socket.gaierror as error:
     print(error.errno == socket.EAI_AGAIN and "no server answers" or error)
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def dns_image() -> None:
-    """Debian's dnsmasq, built where the cluster's node uses the Docker engine of this machine."""
-    if no_cluster() is None and "FAULTLOAD_TEST_DNS_IMAGE" not in os.environ:
-        import docker
-        from docker.errors import ImageNotFound
-
-        engine = docker.from_env()
-        try:
-            engine.images.get(DNS_IMAGE)
-        except ImageNotFound:
-            install = "RUN apt-get update -q && apt-get install -y -q --no-install-recommends dnsmasq-base"
-            recipe = io.BytesIO(f"FROM {PYTHON_IMAGE}\n{install}\n".encode())
-            engine.images.build(fileobj=recipe, tag=DNS_IMAGE, network_mode="host", rm=True)
 
 
 @dataclass(frozen=True)
@@ -70,21 +42,12 @@ class Town:
         return execute(self.space.api, self.space.name, pod, "web", argv, 30.0).out.strip()
 
 
-def asking(*servers: str) -> dict[str, object]:
-    """What makes a pod ask these name servers, as often as a cluster's pods ask, but not for as long."""
-    wanted = {"ndots": "5", "timeout": "1", "attempts": "1"}
-    options = [{"name": name, "value": value} for name, value in wanted.items()]
-    config = {"nameservers": list(servers), "searches": ["svc.cluster.local"], "options": options}
-    return {"dnsPolicy": "None", "dnsConfig": config}
-
-
 @pytest.fixture(scope="module")
 def one_town() -> Iterator[Town]:
     if (reason := no_cluster()) is not None:
         pytest.skip(reason)
     with own_space() as space:
-        space.deploy("names", command=DNSMASQ)
-        (server,) = (pod.ip for pod in space.pods("names").values())
+        server = name_server(space)
         space.deploy("app", 2, command=IDLE, **asking(server))
         town = Town(space, space.target("app"), server)
         wait_until(lambda: [town.found(pod) for pod in town.pods()] == [ADDRESS] * 2)
