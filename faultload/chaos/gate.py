@@ -12,7 +12,7 @@ from faultload.faults.base import FaultRequest, PlatformFault
 from faultload.platforms import platform_of
 from faultload.platforms.base import Instance, names
 from faultload.record.directory import RunDirectory
-from faultload.spec.scenario import Scenario, scenario_from_run
+from faultload.spec.scenario import Scenario
 from faultload.spec.target import TargetFile
 from faultload.spec.vocabulary import collide
 
@@ -42,9 +42,9 @@ def problems(
     if overlap:
         return found + [problem for other in others if (problem := _beside(run, request, other)) is not None]
     found += [f"fault {other.label} is still open" for other in others]
-    info = run.info() or {}
-    if "scenario" in info:
-        scenario = scenario_from_run(info)
+    info = run.info()
+    if info.scenario is not None:
+        scenario = info.as_run()
         found += _hold_problems(run, scenario)
         from faultload.verdict.live_baseline import baseline_problems
 

@@ -30,7 +30,8 @@ from faultload.host.state import (
     write_json,
 )
 from faultload.platforms.base import Instance
-from faultload.record.directory import RunDirectory, append_line, wall_time
+from faultload.record.directory import RunDirectory, wall_time
+from faultload.record.lines import append_line
 from faultload.spec.target import TargetFile, target_from_json
 
 PAUSE_AT_ENV = "FAULTLOAD_PAUSE_AT"

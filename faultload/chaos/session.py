@@ -136,10 +136,10 @@ class Session:
         at_s = os.environ.get(AT_ENV)
         if at_s is None or self.opened:
             return
-        while (load_start_s := (self.run.info() or {}).get("load_start_s")) is None:
+        while (load_start_s := self.run.info().load_start_s) is None:
             self.check_may_go_on()
             time.sleep(0.05)
-        due_ns = self.run.clock.t0_ns + int((float(load_start_s) + float(at_s)) * 1e9)
+        due_ns = self.run.clock.t0_ns + int((load_start_s + float(at_s)) * 1e9)
         late_s = (time.monotonic_ns() - due_ns) / 1e9
         if late_s > LATE_S:
             why = f"begins {late_s:.1f} s late: its process was not ready"
@@ -226,7 +226,7 @@ class Session:
     @property
     def allowed(self) -> list[str]:
         """The target ids that the run's scenario lists under `allow`."""
-        scenario = (self.run.info() or {}).get("scenario") or {}
+        scenario = self.run.info().scenario or {}
         return [str(one) for one in scenario.get("allow", [])]
 
 

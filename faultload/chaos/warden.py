@@ -170,7 +170,7 @@ def end_processes(run: RunDirectory) -> list[ProcessId]:
 
 def stop_own_target(run: RunDirectory) -> None:
     """Stop the reference system that a run started for itself."""
-    started = (run.info() or {}).get("started_target")
+    started = run.info().started_target
     if started:
         from faultload import reference
 

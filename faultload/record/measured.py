@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from faultload.record.directory import OPEN_STATES, RunDirectory
+from faultload.record.info import PlannedInjection, RunInfo
 from faultload.record.rows import Record, Recorded, Series
 from faultload.spec.stages import Stage, cooldown_start, end_of, warmup_end
 from faultload.spec.vocabulary import WORDS
@@ -50,7 +51,7 @@ class FaultTimes:
 class Measured:
     """A run directory as it is judged."""
 
-    info: Mapping[str, Any]
+    info: RunInfo
     events: Sequence[Mapping[str, Any]]
     record: Record
     metrics: Series
@@ -60,18 +61,17 @@ class Measured:
     @property
     def promises(self) -> int:
         """The number of the record: which rules about completeness it can be held to; 0 of before it had one."""
-        return int(self.info.get("record", 0))
+        return self.info.record
 
     @property
-    def stages(self) -> list[Stage]:
-        return [Stage.from_json(stage) for stage in self.info.get("load", {}).get("stages", [])]
+    def stages(self) -> Sequence[Stage]:
+        return self.info.load.stages
 
     @cached_property
     def load_start_s(self) -> float:
         """Seconds from the run's zero to the load's start; the first sample's when it was not noted."""
-        noted = self.info.get("load_start_s")
-        if noted is not None:
-            return float(noted)
+        if self.info.load_start_s is not None:
+            return self.info.load_start_s
         first = next(self.record.times(), None)
         return 0.0 if first is None else float(first.intended_s[0])
 
@@ -79,10 +79,9 @@ class Measured:
     def load_end_s(self) -> float:
         """Where the load ended: as planned, or where it was cut short."""
         planned = self.load_start_s + end_of(self.stages)
-        cut = self.info.get("load_end_s")
-        if cut is not None:
-            return min(planned, float(cut))
-        if self.info.get("ended") is None:
+        if self.info.load_end_s is not None:
+            return min(planned, self.info.load_end_s)
+        if self.info.ended is None:
             ends = [float(part.ended_s.max()) for part in self.record.times() if len(part)]
             return min(planned, max(ends)) if ends else planned
         return planned
@@ -106,7 +105,7 @@ class Measured:
     @cached_property
     def by_chance(self) -> frozenset[str]:
         """The names of the faults that came by chance."""
-        return frozenset(str(one["fault"]) for one in self.injections if one.get("by_chance"))
+        return frozenset(one.fault for one in self.info.injections if one.by_chance)
 
     @cached_property
     def held(self) -> list[FaultTimes]:
@@ -122,22 +121,16 @@ class Measured:
             if fault.gate is False and not (forgiven and fault.fault in self.by_chance)
         ]
 
-    @property
-    def injections(self) -> Sequence[Mapping[str, Any]]:
-        """Every injection that was planned before the run began."""
-        found: Sequence[Mapping[str, Any]] = self.info.get("injections", ())
-        return found
-
     @cached_property
-    def missing(self) -> list[Mapping[str, Any]]:
+    def missing(self) -> list[PlannedInjection]:
         """The planned injections that did not happen, and of which the record does not say why.
 
         None of a run that was cut short: what had not come yet is missed by nobody.
         """
-        if self.info.get("stopped") or self.info.get("ended") is None:
+        if self.info.stopped is not None or self.info.ended is None:
             return []
         explained = {(one.fault, one.k) for one in self.faults if one.injected_at is not None or one.gate is False}
-        return [one for one in self.injections if (one["fault"], one["k"]) not in explained]
+        return [one for one in self.info.injections if (one.fault, one.k) not in explained]
 
     def of_kind(self, kind: str) -> Iterable[Mapping[str, Any]]:
         return (event for event in self.events if event.get("kind") == kind)
@@ -149,7 +142,7 @@ class Measured:
 
 def read_measured(run: RunDirectory) -> Measured:
     """Read a run directory, sealed or live. Raises InvalidInput when it is none."""
-    info = run.info() or {}
+    info = run.info()
     events = run.events()
     record = Recorded(run)
     checks = json.loads(run.write_checks_path.read_text()) if run.write_checks_path.exists() else None

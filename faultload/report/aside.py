@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from faultload.record.directory import RunDirectory
+from faultload.record.info import RunInfo
 from faultload.record.measured import Measured
 from faultload.report import values
 from faultload.verdict.judge import Judgement
@@ -113,29 +112,23 @@ def notes(measured: Measured) -> list[Note]:
     return found
 
 
-def command(info: Mapping[str, Any]) -> str:
-    """The command line that makes this run again; from the parts when it was not kept."""
-    given = info.get("command")
-    if isinstance(given, list):
-        return shlex.join(str(part) for part in given)
-    if given:
-        return str(given)
-    return ""
+def command(info: RunInfo) -> str:
+    """The command line that makes this run again; empty when it was not kept."""
+    return info.command if isinstance(info.command, str) else shlex.join(info.command)
 
 
-def facts(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+def facts(info: RunInfo) -> list[tuple[str, str]]:
     """When, how long, with which seed, on what machine and with which versions."""
-    machine, load = info.get("machine") or {}, info.get("load") or {}
     pairs = [
-        ("started", info.get("started")),
-        ("lasted", values.seconds(info.get("duration_s"))),
-        ("profile", info.get("profile")),
-        ("seed", info.get("seed")),
-        ("load processes", load.get("workers")),
-        ("system", machine.get("system")),
-        ("architecture", machine.get("architecture")),
-        ("processors", machine.get("cpus")),
-        ("memory", values.size(machine.get("memory_bytes"))),
+        ("started", info.started or None),
+        ("lasted", values.seconds(info.duration_s)),
+        ("profile", info.profile),
+        ("seed", info.seed),
+        ("load processes", info.load.workers),
+        ("system", info.machine.get("system")),
+        ("architecture", info.machine.get("architecture")),
+        ("processors", info.machine.get("cpus")),
+        ("memory", values.size(info.machine.get("memory_bytes"))),
     ]
-    pairs += [(str(name), str(version)) for name, version in (info.get("versions") or {}).items()]
+    pairs += [(str(name), str(version)) for name, version in info.versions.items()]
     return [(name, str(value)) for name, value in pairs if value not in (None, values.MISSING)]

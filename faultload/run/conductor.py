@@ -147,8 +147,8 @@ class Conductor:
         self._preflight(self._declared)
 
     def _describe_target(self, declared: TargetFile, url: str) -> None:
-        info = self.run.info() or {}
-        load = {**info["load"], "host": url.rstrip("/")}
+        info = self.run.info()
+        load = {**info.load.to_json(), "host": url.rstrip("/")}
         described = {"id": declared.id, "name": declared.name, "platform": declared.platform, "url": url}
         self.run.update({"load": load, "target": described})
 
@@ -439,7 +439,7 @@ class Conductor:
         return bool(record_tables.read(self.run.path, "writes", ["state"]).num_rows)
 
     def _stop_reference(self) -> None:
-        name = (self.run.info() or {}).get("started_target")
+        name = self.run.info().started_target
         if not name:
             return
         if self.target.keep and self.stopped is None:

@@ -19,7 +19,8 @@ from faultload.chaos.warden import conductor_lives
 from faultload.errors import ExitCode, InvalidInput, Mistake, Refused
 from faultload.host.processes import myself
 from faultload.platforms import identified, is_here
-from faultload.record.directory import SECRETS_ENV, RunDirectory
+from faultload.record.directory import RunDirectory
+from faultload.record.redactor import SECRETS_ENV
 from faultload.report.live import Screen, open_screen
 from faultload.run.conductor import Conductor, Interrupts, Target, leftover
 from faultload.run.injections import injections_of
@@ -289,7 +290,7 @@ def finish(run: RunDirectory, *, skip_analysis: bool = False) -> dict[str, Any]:
     """Seal, judge and report a run; also one that was killed."""
     from faultload.record.sealed import seal
 
-    os.environ.setdefault(SECRETS_ENV, ",".join((run.info() or {}).get("secrets", [])))
+    os.environ.setdefault(SECRETS_ENV, ",".join(run.info().secrets))
 
     seal(run.path)
     run.redact_foreign_files()

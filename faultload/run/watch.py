@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faultload.record.directory import LineTail, RunDirectory
+from faultload.record.directory import RunDirectory
+from faultload.record.lines import LineTail
 from faultload.report.live import LiveState
 from faultload.spec.objective import Objective
 from faultload.spec.scenario import Scenario

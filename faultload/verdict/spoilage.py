@@ -30,7 +30,7 @@ def spoilage(
     whether a request counts as failed.
     """
     start = math.floor(slips.start_s)
-    tightest = np.full(slips.p99_s.size, float(measured.info.get("load", {}).get("timeout_s", 10.0)))
+    tightest = np.full(slips.p99_s.size, measured.info.load.timeout_s)
     for one in objectives:
         seconds = (phases.seconds(one.phase) - start).astype(np.int64)
         seconds = seconds[(seconds >= 0) & (seconds < tightest.size)]
@@ -52,7 +52,7 @@ def spoilage(
 
 
 def _workers(measured: Measured) -> range:
-    return range(int(measured.info.get("load", {}).get("workers", 1)))
+    return range(measured.info.load.workers)
 
 
 def _of_worker(measured: Measured, worker: int, slips: Slips, limit_s: float) -> Spoiled:

@@ -25,7 +25,8 @@ from faultload.errors import ExitCode, InvalidInput, NotUndone, TargetError
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.host.state import file_name
 from faultload.platforms.base import Instance
-from faultload.record.directory import RunDirectory, read_lines
+from faultload.record.directory import RunDirectory
+from faultload.record.lines import read_lines
 from faultload.spec.target import TargetFile
 
 SERVICES = {"web": {"port": 80, "count": 3}, "prod-db": {"port": 90}}

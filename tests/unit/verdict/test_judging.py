@@ -16,12 +16,14 @@ from synthetic_run import HOLD_S, INJECTED_S, OUTAGE_S, RAMP_S, RATE, REQUESTS, 
 
 from faultload.errors import ExitCode
 from faultload.record import tables
-from faultload.record.directory import RunDirectory, append_line
+from faultload.record.directory import RunDirectory
+from faultload.record.info import RunInfo
+from faultload.record.lines import append_line
 from faultload.record.measured import FaultTimes, Measured, fault_times, read_measured
 from faultload.record.rows import InMemory, Labels, Samples, joined
 from faultload.spec.baseline import declared_limits, declared_slo
 from faultload.spec.objective import parse_objective
-from faultload.spec.scenario import Scenario, scenario_from_run
+from faultload.spec.scenario import Scenario
 from faultload.verdict.evaluate import estimate
 from faultload.verdict.evidence import Evidence
 from faultload.verdict.judge import invalid_reasons, judge, worst_exit
@@ -50,7 +52,7 @@ def measured(written: RunDirectory) -> Measured:
 
 @pytest.fixture(scope="module")
 def evidence(measured: Measured) -> Evidence:
-    recoveries = recoveries_of(measured, scenario_from_run(measured.info), "full")
+    recoveries = recoveries_of(measured, measured.info.as_run(), "full")
     return Evidence(measured, phases_of(measured, recoveries), recoveries)
 
 
@@ -218,7 +220,7 @@ def test_a_named_stage_is_a_phase_and_a_later_fault_ends_a_recovery(measured: Me
         FaultTimes("cut", 1, "partition", injected_at=5.0, undone_at=8.0),
         FaultTimes("cut", 2, "partition", injected_at=15.0, undone_at=None),
     ]
-    info = {"load": {"stages": stages}, "load_start_s": 2.0, "ended": 50.0}
+    info = RunInfo.from_json({"load": {"stages": stages}, "load_start_s": 2.0, "ended": 50.0})
     phases = phases_of(replace(measured, info=info, faults=faults), {})
     assert [(span.name, span.start, span.end) for span in phases.spans] == [
         ("cooldown", 42.0, math.inf),
@@ -443,7 +445,8 @@ def test_a_second_is_spoiled_by_the_tightest_bound_that_reads_it(
 
 
 def test_a_worker_without_health_spoils_everything(measured: Measured, evidence: Evidence) -> None:
-    two = replace(measured, info={**measured.info, "load": {**measured.info["load"], "workers": 2}})
+    load = measured.info.load.model_copy(update={"workers": 2})
+    two = replace(measured, info=measured.info.model_copy(update={"load": load}))
     result = spoilage(two, slips_of(evidence), [], evidence.phases, None)
     assert result.mask.all()
 
@@ -456,8 +459,7 @@ def judged(run: RunDirectory) -> dict[str, Any]:
 
 
 def with_objectives(run: RunDirectory, *objectives: str) -> RunDirectory:
-    info = run.info() or {}
-    run.update({"scenario": {**info["scenario"], "objectives": list(objectives)}})
+    run.update({"scenario": {**(run.info().scenario or {}), "objectives": list(objectives)}})
     return run
 
 
@@ -488,7 +490,7 @@ def test_trap_what_was_not_measured_never_passes(run: RunDirectory) -> None:
 
 
 def cut_short(run: RunDirectory) -> None:
-    info = run.info() or {}
+    info = run.info().to_json()
     del info["ended"]
     (run.path / "run.json").write_text(json.dumps(info))
 
