@@ -88,7 +88,7 @@ class Run:
     @property
     def events(self) -> Sequence[Mapping[str, Any]]:
         """events.jsonl: gates, witnesses, notes, processes, the generator's health; `t` in seconds of the run."""
-        return self._directory.events()
+        return [event.to_json() for event in self._directory.events()]
 
     @property
     def tables(self) -> tuple[str, ...]:

@@ -90,11 +90,11 @@ def shared_instances(target: TargetFile, request: FaultRequest, instances: Seque
 
 def _hold_problems(run: RunDirectory, scenario: Scenario) -> list[str]:
     """The hold after the previous fault was undone must be over."""
-    undone = [line for line in run.faults() if line["state"] == "UNDONE"]
+    undone = [line for line in run.faults() if line.state == "UNDONE"]
     if not undone:
         return []
-    since = run.clock.now() - max(float(line["t"]) for line in undone)
+    last = max(undone, key=lambda line: line.t)
+    since = run.clock.now() - last.t
     if since >= scenario.recovery.hold:
         return []
-    last = max(undone, key=lambda line: float(line["t"]))
-    return [f"{last['fault']}#{last['k']} was undone {since:.1f} s ago, the hold is {scenario.recovery.hold:g} s"]
+    return [f"{last.label} was undone {since:.1f} s ago, the hold is {scenario.recovery.hold:g} s"]

@@ -12,19 +12,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from faultload.errors import InvalidInput, Mistake
 from faultload.host.state import read_json, write_json
 from faultload.record.entry import DAMAGED
+from faultload.record.events import Event, event_of
+from faultload.record.faults import FaultLine
 from faultload.record.info import RunInfo
-from faultload.record.lines import append_line, read_lines
+from faultload.record.lines import append_line, numbered_lines
 from faultload.record.redactor import Redactor, plain
 
+E = TypeVar("E", bound=Event)
 RUN_ENV = "FAULTLOAD_RUN"
 LOG_LIMIT_BYTES = 10_000_000
-FAULT_STATES = ("PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDONE", "UNDO_FAILED")
-OPEN_STATES = ("PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDO_FAILED")
 OUTCOMES = (
     "ok",
     "http_error",
@@ -136,18 +137,30 @@ class RunDirectory:
     def event(self, kind: str, **fields: Any) -> None:
         """Append to events.jsonl; `t` is now unless it is given."""
         line = {"t": round(self.clock.now(), 6), "wall": wall_time(), "kind": kind, **fields}
-        append_line(self.path / "events.jsonl", line)
+        append_line(self.events_path, event_of(line).to_json())
 
-    def events(self, kind: str | None = None) -> list[dict[str, Any]]:
-        lines = read_lines(self.path / "events.jsonl")
-        return [line for line in lines if kind is None or line.get("kind") == kind]
+    @property
+    def events_path(self) -> Path:
+        return self.path / "events.jsonl"
+
+    def events(self) -> list[Event]:
+        """Every event. Raises InvalidInput for one that cannot be read."""
+        return self.events_of(Event)
+
+    def events_of(self, kind: type[E]) -> list[E]:
+        """The events of one class; others are not looked at. Raises InvalidInput for one that cannot be read."""
+        lines = numbered_lines(self.events_path)
+        found = (event_of(value, self.events_path, number) for number, value in lines if kind.is_kind_of(value))
+        return [one for one in found if isinstance(one, kind)]
 
     @property
     def faults_path(self) -> Path:
         return self.path / "faults.jsonl"
 
-    def faults(self) -> list[dict[str, Any]]:
-        return list(read_lines(self.faults_path))
+    def faults(self) -> list[FaultLine]:
+        """Every line of faults.jsonl. Raises InvalidInput for one that cannot be read."""
+        path = self.faults_path
+        return [FaultLine.from_json(value, path, number) for number, value in numbered_lines(path)]
 
     # -- other files
 

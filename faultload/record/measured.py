@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from faultload.record.directory import OPEN_STATES, RunDirectory
+from faultload.record.directory import E, RunDirectory
+from faultload.record.events import Event, Gate, Health, Note, Witness
+from faultload.record.faults import OPEN_STATES, FaultLine
 from faultload.record.info import PlannedInjection, RunInfo
 from faultload.record.rows import Record, Recorded, Series
 from faultload.spec.stages import Stage, cooldown_start, end_of, warmup_end
-from faultload.spec.vocabulary import WORDS
-
-_ONE_SHOT = frozenset(word.name for word in WORDS if word.one_shot)
-"""For records of before they said so themselves."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class FaultTimes:
     fault: str
     k: int
     kind: str
-    instances: list[dict[str, Any]] = field(default_factory=list)
+    instances: list[Mapping[str, Any]] = field(default_factory=list)
     injected_at: float | None = None
     undone_at: float | None = None
     max_duration_s: float | None = None
@@ -52,7 +50,7 @@ class Measured:
     """A run directory as it is judged."""
 
     info: RunInfo
-    events: Sequence[Mapping[str, Any]]
+    events: Sequence[Event]
     record: Record
     metrics: Series
     faults: Sequence[FaultTimes]
@@ -95,11 +93,11 @@ class Measured:
         return min(self.load_start_s + cooldown_start(self.stages), self.load_end_s)
 
     @cached_property
-    def health(self) -> dict[int, list[Mapping[str, Any]]]:
+    def health(self) -> dict[int, list[Health]]:
         """The generator's own health by worker, in order of time."""
-        found: dict[int, list[Mapping[str, Any]]] = {}
-        for event in self.of_kind("health"):
-            found.setdefault(int(event.get("worker", 0)), []).append(event)
+        found: dict[int, list[Health]] = {}
+        for event in self.of_kind(Health):
+            found.setdefault(event.worker, []).append(event)
         return found
 
     @cached_property
@@ -132,12 +130,12 @@ class Measured:
         explained = {(one.fault, one.k) for one in self.faults if one.injected_at is not None or one.gate is False}
         return [one for one in self.info.injections if (one.fault, one.k) not in explained]
 
-    def of_kind(self, kind: str) -> Iterable[Mapping[str, Any]]:
-        return (event for event in self.events if event.get("kind") == kind)
+    def of_kind(self, kind: type[E]) -> Iterator[E]:
+        return (event for event in self.events if isinstance(event, kind))
 
-    def note(self, what: str) -> Mapping[str, Any] | None:
+    def note(self, what: str) -> Note | None:
         """The last note of a sort."""
-        return next((event for event in reversed(self.events) if event.get("what") == what), None)
+        return next((note for note in reversed(list(self.of_kind(Note))) if note.what == what), None)
 
 
 def read_measured(run: RunDirectory) -> Measured:
@@ -156,31 +154,28 @@ def read_measured(run: RunDirectory) -> Measured:
     )
 
 
-def fault_times(lines: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]]) -> list[FaultTimes]:
+def fault_times(lines: Sequence[FaultLine], events: Sequence[Event]) -> list[FaultTimes]:
     """The faults of a run from faults.jsonl and its gate and witness events, in order of time."""
     found: dict[tuple[str, int], dict[str, Any]] = {}
 
-    def entry(line: Mapping[str, Any]) -> dict[str, Any]:
-        key = (str(line["fault"]), int(line["k"]))
-        return found.setdefault(key, {"fault": key[0], "k": key[1], "kind": "", "order": line["t"]})
+    def of(fault: str, k: int, t: float) -> dict[str, Any]:
+        return found.setdefault((fault, k), {"fault": fault, "k": k, "kind": "", "order": t})
 
     for line in lines:
-        one = entry(line)
-        one |= {"kind": line["kind"], "state": line["state"], "max_duration_s": line["max_duration_s"]}
-        one["one_shot"] = bool(line.get("one_shot", line["kind"] in _ONE_SHOT))
-        one["instances"] = list(line["instances"])
-        if line["state"] == "INJECTING":
-            one["injected_at"] = float(line["t"])
-        if line["state"] == "UNDONE":
-            one["undone_at"] = float(line["t"])
+        one = of(line.fault, line.k, line.t)
+        one |= {"kind": line.kind, "state": line.state, "max_duration_s": line.max_duration_s}
+        one |= {"one_shot": line.one_shot, "instances": list(line.instances)}
+        if line.state == "INJECTING":
+            one["injected_at"] = line.t
+        if line.state == "UNDONE":
+            one["undone_at"] = line.t
     for event in events:
-        if event.get("kind") == "gate":
-            entry(event).update(gate=bool(event["passed"]), gate_why=str(event.get("why", "")))
-        elif event.get("kind") == "witness" and event.get("of") == "there":
-            entry(event).update(witnessed=bool(event["seen"]), witness_what=str(event.get("what", "")))
-        elif event.get("kind") == "witness" and event.get("of") == "gone":
-            entry(event)["gone_what"] = str(event.get("what", ""))
-        elif event.get("what") == "not_injected" and "fault" in event:
-            entry(event).update(gate=False, gate_why=str(event.get("text", "")))
+        if isinstance(event, Gate):
+            of(event.fault, event.k, event.t).update(gate=event.passed, gate_why=event.why)
+        elif isinstance(event, Witness):
+            seen = {"witnessed": event.seen, "witness_what": event.what}
+            of(event.fault, event.k, event.t).update(seen if event.of == "there" else {"gone_what": event.what})
+        elif isinstance(event, Note) and event.what == "not_injected" and event.fault is not None:
+            of(event.fault, event.k, event.t).update(gate=False, gate_why=event.text)
     ordered = sorted(found.values(), key=lambda one: float(one.get("injected_at") or one["order"]))
     return [FaultTimes(**{key: value for key, value in one.items() if key != "order"}) for one in ordered]

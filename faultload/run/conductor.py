@@ -21,6 +21,7 @@ from faultload.host.processes import identify, myself
 from faultload.host.state import write_json
 from faultload.platforms import platform_of
 from faultload.record.directory import RunDirectory
+from faultload.record.events import Event, Gate, Note, ProcessEvent, Witness
 from faultload.report.live import Screen
 from faultload.run.children import LEAD_S, Child, Children, Injection
 from faultload.run.warm import ForkServer, Servers, spawn_from
@@ -330,31 +331,28 @@ class Conductor:
         start = self.watch.load_start_s
         return f"{self.run.clock.now() - (start or 0.0):6.1f} s"
 
-    def _notice(self, event: Mapping[str, Any]) -> None:
-        kind = event.get("kind")
-        label = f"{event.get('fault')}#{event.get('k')}"
-        if kind == "process":
+    def _notice(self, event: Event) -> None:
+        if isinstance(event, ProcessEvent):
             self._notice_process(event)
-        elif kind == "gate":
-            passed = "passed" if event.get("passed") else f"holds: {event.get('why')}"
-            self.screen.say(f"{self._time()}  {label} gate {passed}")
-        elif kind == "witness" and event.get("of") == "there":
-            seen = "witnessed" if event.get("seen") else "NOT WITNESSED"
-            self.watch.fault_opened(label)
-            self.screen.say(f"{self._time()}  {label} {seen}: {event.get('what')}")
-        elif kind == "witness":
-            gone = "undone" if event.get("seen") else "NOT UNDONE"
-            self.watch.fault_closed(label)
-            self.screen.say(f"{self._time()}  {label} {gone}: {event.get('what')}")
-        elif kind == "note" and event.get("what") in _NOTES_SAID:
-            self.screen.say(f"{self._time()}  {event.get('text')}")
+        elif isinstance(event, Gate):
+            passed = "passed" if event.passed else f"holds: {event.why}"
+            self.screen.say(f"{self._time()}  {event.label} gate {passed}")
+        elif isinstance(event, Witness) and event.of == "there":
+            seen = "witnessed" if event.seen else "NOT WITNESSED"
+            self.watch.fault_opened(event.label)
+            self.screen.say(f"{self._time()}  {event.label} {seen}: {event.what}")
+        elif isinstance(event, Witness):
+            gone = "undone" if event.seen else "NOT UNDONE"
+            self.watch.fault_closed(event.label)
+            self.screen.say(f"{self._time()}  {event.label} {gone}: {event.what}")
+        elif isinstance(event, Note) and event.what in _NOTES_SAID:
+            self.screen.say(f"{self._time()}  {event.text}")
 
-    def _notice_process(self, event: Mapping[str, Any]) -> None:
-        name, state = str(event.get("process")), event.get("state")
-        if state == "ready":
-            self._ready.add(name)
-        elif state == "failed" and name != "target":
-            self._failed[name] = f"{name} failed: {event.get('why')}"
+    def _notice_process(self, event: ProcessEvent) -> None:
+        if event.state == "ready":
+            self._ready.add(event.process)
+        elif event.state == "failed" and event.process != "target":
+            self._failed[event.process] = f"{event.process} failed: {event.why}"
 
     # -- the end
 

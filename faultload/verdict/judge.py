@@ -9,6 +9,7 @@ from typing import Any
 
 from faultload.errors import ExitCode
 from faultload.record.directory import RunDirectory
+from faultload.record.events import ProcessEvent, Slots
 from faultload.record.measured import FaultTimes, Measured, read_measured
 from faultload.spec.baseline import declared_limits
 from faultload.spec.objective import Objective, parse_objective
@@ -201,19 +202,19 @@ def invalid_reasons(measured: Measured, *, begun: int, dropped: int) -> list[str
     for what in ("conductor_hung", "lost_worker"):
         note = measured.note(what)
         if note is not None:
-            reasons.append(str(note.get("text", what)))
-    failed = next((e for e in measured.of_kind("process") if e.get("state") == "failed"), None)
+            reasons.append(note.text or what)
+    failed = next((one for one in measured.of_kind(ProcessEvent) if one.state == "failed"), None)
     if failed is not None:
-        reasons.append(f"{failed.get('process')} failed: {failed.get('why', 'see its log')}")
+        reasons.append(f"{failed.process} failed: {failed.why or 'see its log'}")
     return reasons
 
 
 def _missing_slots(measured: Measured, recorded: int) -> str | None:
     """Slots that an orderly worker offered and that left neither an iteration nor a dropped sample."""
-    totals = [event for event in measured.of_kind("note") if event.get("what") == "slots"]
+    totals = list(measured.of_kind(Slots))
     if not totals or measured.info.load.closed:
         return None
-    offered = sum(int(event["offered"]) for event in totals)
+    offered = sum(one.offered for one in totals)
     if len(totals) == measured.info.load.workers and recorded < offered:
         return f"{offered - recorded} of {offered} offered slots are missing from the record"
     return None

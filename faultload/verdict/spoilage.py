@@ -58,16 +58,16 @@ def _workers(measured: Measured) -> range:
 def _of_worker(measured: Measured, worker: int, slips: Slips, limit_s: float) -> Spoiled:
     health = measured.health.get(worker, [])
     # a health event speaks of the second that it ends
-    moments = [float(event["t"]) - 0.5 for event in health]
+    moments = [event.t - 0.5 for event in health]
     return spoiled_seconds(
         slips,
         moments,
-        [_number(event.get("loop_lag_p99_ms")) / 1e3 for event in health],
-        [_number(event.get("cpu_percent")) for event in health],
+        [_number(event.loop_lag_p99_ms) / 1e3 for event in health],
+        [_number(event.cpu_percent) for event in health],
         limit_s=limit_s,
-        median_latency_s=[_number(event.get("p50_ms")) / 1e3 for event in health],
+        median_latency_s=[_number(event.p50_ms) / 1e3 for event in health],
     )
 
 
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -12,6 +12,7 @@ from standin import StandIn, Workspace, lying_proxy, short, states
 
 from faultload.host.processes import identify
 from faultload.record.directory import RunDirectory
+from faultload.record.events import Abort
 
 WORKS_5_MS = """
 import time
@@ -124,7 +125,7 @@ def test_an_abort_condition_ends_the_run_with_5(workspace: Workspace, tmp_path: 
     stopped = RunDirectory(run).info().stopped
     assert stopped is not None and stopped.by == "abort"
     assert verdict_of(run)["verdict"] == "FAIL"
-    assert RunDirectory(run).events("abort")
+    assert RunDirectory(run).events_of(Abort)
 
 
 @pytest.mark.long

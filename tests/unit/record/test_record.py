@@ -14,6 +14,7 @@ from faultload.errors import InvalidInput
 from faultload.record import directory as record
 from faultload.record import tables
 from faultload.record.directory import RunDirectory
+from faultload.record.events import Gate, Note
 from faultload.record.lines import LineTail, append_line, read_lines
 from faultload.record.redactor import SECRETS_ENV, Redactor
 from faultload.record.sealed import seal
@@ -65,10 +66,10 @@ def test_run_json_holds_the_zero_before_anything_starts(run: RunDirectory) -> No
 
 def test_events_by_kind(run: RunDirectory) -> None:
     run.event("note", what="one")
-    run.event("gate", t=7.5, passed=False)
-    assert [event["kind"] for event in run.events()] == ["note", "gate"]
-    assert run.events("gate")[0]["t"] == 7.5
-    assert 0 <= run.events("note")[0]["t"] < 60
+    run.event("gate", t=7.5, fault="cut", k=1, passed=False)
+    assert [event.kind for event in run.events()] == ["note", "gate"]
+    assert run.events_of(Gate)[0].t == 7.5
+    assert 0 <= run.events_of(Note)[0].t < 60
 
 
 def test_json_has_no_infinity(run: RunDirectory) -> None:
@@ -161,8 +162,8 @@ def test_no_secret_in_anything_that_is_written(tmp_path: Path, secret: str) -> N
     run.write_checks_path.write_text(json.dumps({"error": secret}, ensure_ascii=False))
     run.redact_foreign_files()
     assert found_in(run.path, secret) == []
-    assert run.events()[0]["text"] == "<***TOKEN***>"
-    assert run.events()[0]["fields"] == {"***TOKEN***": ["***TOKEN***", {"deep": "***TOKEN***"}]}
+    assert run.events_of(Note)[0].text == "<***TOKEN***>"
+    assert run.events()[0].more("fields") == {"***TOKEN***": ["***TOKEN***", {"deep": "***TOKEN***"}]}
     assert run.info().scenario == {"load": {"token": "***TOKEN***"}, "***TOKEN***": 1}
     assert (run.verdict() or {})["reasons"] == ["***TOKEN***"]
     assert run.log("load-0").read_text().count("***TOKEN***") == 3

@@ -11,6 +11,7 @@ import pytest
 from faultload.chaos import session as module
 from faultload.chaos.session import AT_ENV, FAULT_ENV, Session
 from faultload.record.directory import RunDirectory
+from faultload.record.events import Note
 
 LOAD_START_S = 7.0
 AT_S = 5.0
@@ -52,7 +53,7 @@ def waited(
 
 
 def late_notes(run: RunDirectory) -> list[str]:
-    return [note["text"] for note in run.events("note") if note["what"] == "late"]
+    return [note.text for note in run.events_of(Note) if note.what == "late"]
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from synthetic_run import HOLD_S, INJECTED_S, OUTAGE_S, RAMP_S, RATE, REQUESTS, 
 from faultload.errors import ExitCode
 from faultload.record import tables
 from faultload.record.directory import RunDirectory
+from faultload.record.events import event_of
+from faultload.record.faults import FaultLine
 from faultload.record.info import RunInfo
 from faultload.record.lines import append_line
 from faultload.record.measured import FaultTimes, Measured, fault_times, read_measured
@@ -61,7 +63,7 @@ def run(written: RunDirectory, tmp_path: Path) -> RunDirectory:
     """The same run, to be changed; without its second fault."""
     shutil.copytree(written.path, tmp_path / "run")
     run = RunDirectory(tmp_path / "run")
-    events = [event for event in run.events() if event.get("k") != 2]
+    events = [event.to_json() for event in run.events() if getattr(event, "k", 1) != 2]
     (run.path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     return run
 
@@ -145,10 +147,8 @@ def test_labels() -> None:
     assert labels[2:].equal("a").tolist() == [False, True]
 
 
-def line(state: str, t: float, fault: str = "cut", k: int = 1) -> dict[str, Any]:
-    return {
-        "t": t, "fault": fault, "k": k, "state": state, "kind": "partition", "instances": [], "max_duration_s": 5.0
-    }  # fmt: skip
+def line(state: str, t: float, fault: str = "cut", k: int = 1) -> FaultLine:
+    return FaultLine(t=t, fault=fault, k=k, state=state, kind="partition", max_duration_s=5.0)
 
 
 def test_faults_from_their_journal_and_events() -> None:
@@ -168,7 +168,7 @@ def test_faults_from_their_journal_and_events() -> None:
         {"t": 6, "kind": "note", "what": "not_injected", "fault": "kill", "k": 1, "text": "too many"},
         {"t": 6, "kind": "note", "what": "remark", "text": "hello"},
     ]
-    cut, second, kill, late = fault_times(lines, events)
+    cut, second, kill, late = fault_times(lines, [event_of(one) for one in events])
     assert (cut.label, cut.injected_at, cut.undone_at, cut.still_open) == ("cut#1", 2, 7.5, False)
     assert (cut.gate, cut.witnessed, cut.witness_what, cut.gone_what) == (True, True, "no answer", "answers")
     assert (second.label, second.gate, second.gate_why, second.injected_at) == (
@@ -417,7 +417,7 @@ def slips_of(evidence: Evidence) -> Slips:
 
 def spoiled_s(measured: Measured, evidence: Evidence, objective: str, **health_of: Any) -> list[float]:
     """The seconds that are spoiled when the second that ends at 20 has this health."""
-    events = [health(t, **(health_of if t == 20.0 else {})) for t in np.arange(START_S + 1, END_S + 1)]
+    events = [event_of(health(t, **(health_of if t == 20.0 else {}))) for t in np.arange(START_S + 1, END_S + 1)]
     seconds = np.arange(START_S, END_S) + 0.5
     result = spoilage(
         replace(measured, events=events), slips_of(evidence), [parse_objective(objective)], evidence.phases, None
@@ -511,7 +511,7 @@ def lagging(run: RunDirectory) -> None:
 def still_open(state: str) -> Callable[[RunDirectory], None]:
     def change(run: RunDirectory) -> None:
         last = run.faults()[-1]
-        append_line(run.faults_path, {**last, "state": state, "t": last["t"] + 1})
+        append_line(run.faults_path, {**last.to_json(), "state": state, "t": last.t + 1})
 
     return change
 

@@ -39,7 +39,7 @@ def test_a_lost_worker_is_invalid_and_not_refused(run: RunDirectory) -> None:
     run.update({"stopped": {"by": "load", "why": "load-0 ended with -9"}})
     run.event("note", what="lost_worker", text="load-0 ended with -9: see logs/load-0.log")
     # a held gate alone would make it 5
-    kept = [event for event in run.events() if event["kind"] != "gate"]
+    kept = [event.to_json() for event in run.events() if event.kind != "gate"]
     (run.path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in kept))
     verdict = judge(run).verdict
     assert (verdict["verdict"], verdict["exit_code"]) == ("INVALID", ExitCode.INVALID)
