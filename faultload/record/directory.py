@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from faultload.errors import InvalidInput, Mistake
 from faultload.host.state import read_json, write_json
-from faultload.record.entry import DAMAGED
+from faultload.record.entry import DAMAGED, Entry
 from faultload.record.events import Event, event_of
 from faultload.record.faults import FaultLine
 from faultload.record.info import RunInfo
@@ -166,6 +166,12 @@ class RunDirectory:
 
     def log(self, process: str) -> Path:
         return self.path / "logs" / f"{process}.log"
+
+    def write_order(self, process: str, order: Entry) -> Path:
+        """Write what a process of the run is told before it starts; returns the file."""
+        path = self.path / "orders" / f"{process}.json"
+        write_json(path, plain(order.to_json()), mode=0o644)
+        return path
 
     def chaos_journal(self, name: str, k: int) -> Path:
         return self.path / f"journal-{name}-{k}.json"

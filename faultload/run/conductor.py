@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,8 @@ from faultload.platforms import platform_of
 from faultload.record.directory import RunDirectory
 from faultload.record.events import Event, Gate, Note, ProcessEvent, Witness
 from faultload.report.live import Screen
-from faultload.run.children import LEAD_S, Child, Children, Injection
+from faultload.run.children import LEAD_S, Child, Children
+from faultload.run.injections import Injection
 from faultload.run.warm import ForkServer, Servers, spawn_from
 from faultload.run.watch import Watch
 from faultload.spec.scenario import Scenario
@@ -83,7 +84,8 @@ class Conductor:
     slo: float
     screen: Screen
     interrupts: Interrupts
-    env: Mapping[str, str] = field(default_factory=dict)
+    approved: Sequence[str] = ()
+    """The ids of targets that a person confirmed for this run."""
     kinds: frozenset[str] = frozenset()
     """The fault words that will be injected."""
     servers: Servers | None = None
@@ -141,7 +143,7 @@ class Conductor:
         load, chaos = (self.servers.load, self.servers.chaos) if self.servers is not None else (None, None)
         self._wait_for_server(load)
         self._children = Children(
-            self.run, self._target_file, self.env, spawn_from(load, self.run), spawn_from(chaos, self.run)
+            self.run, self._target_file, self.approved, spawn_from(load, self.run), spawn_from(chaos, self.run)
         )
         self._children.start_load(self.workers)
         self._wait_until_ready(self._declared)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from faultload import faults, reference
-from faultload.chaos.guard import APPROVED_ENV, check_places, kill_switch
+from faultload.chaos.guard import check_places, kill_switch
 from faultload.chaos.warden import conductor_lives
 from faultload.errors import ExitCode, InvalidInput, Mistake, Refused
 from faultload.host.processes import myself
@@ -250,7 +250,7 @@ def _run_one(
             "secrets": sorted(secrets),
             "command": list(options.command),
             "load": _load_plan(prepared, seed, options.workers),
-            "injections": [one.to_json() for one in injections],
+            "injections": [one.planned().to_json() for one in injections],
         }
     )
     _link_latest(path)
@@ -265,7 +265,7 @@ def _run_one(
         slo=declared_slo(prepared.scenario, prepared.profile),
         screen=own_screen,
         interrupts=interrupts,
-        env={APPROVED_ENV: ",".join(approved)} if approved else {},
+        approved=approved,
         kinds=_kinds(prepared),
         servers=servers,
     )
