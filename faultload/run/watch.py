@@ -9,7 +9,7 @@ from typing import Any
 from faultload.record.directory import RunDirectory
 from faultload.record.events import Event, Health, event_of
 from faultload.record.lines import LineTail
-from faultload.report.live import LiveState
+from faultload.report.live_state import LiveState
 from faultload.spec.objective import Objective
 from faultload.spec.scenario import Scenario
 from faultload.spec.stages import cooldown_start, end_of, level_at, warmup_end
@@ -33,6 +33,11 @@ class Watch:
         self._open: dict[str, None] = {}
         self.load_start_s: float | None = None
         self.status = "starting"
+
+    @property
+    def load_s(self) -> float:
+        """Seconds since the load's start; before it since the run's zero."""
+        return self._clock.now() - (self.load_start_s or 0.0)
 
     def look(self) -> list[Event]:
         """Read what is new; returns the new events that are not health."""
