@@ -52,13 +52,18 @@ class ProcessId:
         return cls(int(value["id"]), float(value["started"]))
 
 
-def _stat(pid: int) -> tuple[str, float] | None:
-    """State letter and start time of a pid, read in one go."""
+def _fields(pid: int) -> list[str] | None:
+    """What the kernel says of a pid, from its state letter on."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return fields[0], int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> tuple[str, float] | None:
+    """State letter and start time of a pid, read in one go."""
+    fields = _fields(pid)
+    return None if fields is None else (fields[0], int(fields[19]) / os.sysconf("SC_CLK_TCK"))
 
 
 def identify(pid: int) -> ProcessId | None:
@@ -186,16 +191,10 @@ def descendants(process: ProcessId) -> list[ProcessId]:
     return [found for child in children if (found := identify(child.pid)) is not None]
 
 
-def listeners(ports: set[int]) -> dict[int, ProcessId]:
-    """The process that listens on each TCP port, as far as this user may see it."""
-    found: dict[int, ProcessId] = {}
-    for connection in psutil.net_connections(kind="tcp"):
-        if connection.status != psutil.CONN_LISTEN or connection.pid is None:
-            continue
-        port = getattr(connection.laddr, "port", None)
-        if port is None or port not in ports or (process := identify(connection.pid)) is None:
-            continue
-        # several processes may share a listener: the oldest owns it
-        if port not in found or process.started < found[port].started:
-            found[port] = process
+def parents() -> dict[int, int]:
+    """The parent's pid of every process, as they are now."""
+    found = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and (stat := _fields(int(entry.name))) is not None:
+            found[int(entry.name)] = int(stat[1])
     return found

@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 
+from faultload.host.processes import parents
 from faultload.platforms.base import Instance
 from faultload.platforms.local.processes import instances_of
 from faultload.telemetry.sampler import Row, Sampler
@@ -16,6 +17,18 @@ from faultload.telemetry.sampler import Row, Sampler
 class ProcessSampler(Sampler):
     """Samples processes with their children, because PostgreSQL works in them; `fds` are open descriptors."""
 
+    def look(self) -> None:
+        self._children: dict[int, list[int]] = {}
+        for pid, parent in parents().items():
+            self._children.setdefault(parent, []).append(pid)
+
+    def _family(self, pid: int) -> Iterator[psutil.Process]:
+        """A process and all below it; without those that have ended since the look."""
+        with suppress(psutil.Error):
+            yield psutil.Process(pid)
+        for child in self._children.get(pid, []):
+            yield from self._family(child)
+
     def sample(self, service: str) -> Iterator[Row]:
         with suppress(psutil.Error):
             for instance in instances_of(self._target, service):
@@ -23,18 +36,17 @@ class ProcessSampler(Sampler):
 
     def _of(self, instance: Instance) -> list[Row]:
         name = f"{instance.name} (pid {instance.id})"
-        with suppress(psutil.Error):
-            process = psutil.Process(int(instance.id))
-            family = [process, *process.children(recursive=True)]
-            rss, fds, threads, cpu = 0, 0, 0, 0.0
-            for one in family:
-                with suppress(psutil.Error), one.oneshot():
-                    times: Any = one.cpu_times()
-                    rss += one.memory_info().rss
-                    fds += one.num_fds()
-                    threads += one.num_threads()
-                    cpu += times.user + times.system
-            rows = [(name, "rss_bytes", float(rss)), (name, "fds", float(fds)), (name, "threads", float(threads))]
-            percent = self.cpu_percent((instance.id, instance.started), cpu)
-            return rows if percent is None else [*rows, (name, "cpu_percent", percent)]
-        return []
+        family = list(self._family(int(instance.id)))
+        if not family:
+            return []
+        rss, fds, threads, cpu = 0, 0, 0, 0.0
+        for one in family:
+            with suppress(psutil.Error), one.oneshot():
+                times: Any = one.cpu_times()
+                rss += one.memory_info().rss
+                fds += one.num_fds()
+                threads += one.num_threads()
+                cpu += times.user + times.system
+        rows = [(name, "rss_bytes", float(rss)), (name, "fds", float(fds)), (name, "threads", float(threads))]
+        percent = self.cpu_percent((instance.id, instance.started), cpu)
+        return rows if percent is None else [*rows, (name, "cpu_percent", percent)]
