@@ -173,8 +173,8 @@ def fault_times(lines: Sequence[FaultLine], events: Sequence[Event]) -> list[Fau
         if isinstance(event, Gate):
             of(event.fault, event.k, event.t).update(gate=event.passed, gate_why=event.why)
         elif isinstance(event, Witness):
-            seen = {"witnessed": event.seen, "witness_what": event.what}
-            of(event.fault, event.k, event.t).update(seen if event.of == "there" else {"gone_what": event.what})
+            there = {"witnessed": event.seen, "witness_what": event.what}
+            of(event.fault, event.k, event.t).update(there if event.of == "there" else {"gone_what": event.what})
         elif isinstance(event, Note) and event.what == "not_injected" and event.fault is not None:
             of(event.fault, event.k, event.t).update(gate=False, gate_why=event.text)
     ordered = sorted(found.values(), key=lambda one: float(one.get("injected_at") or one["order"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -17,17 +17,20 @@ from faultload.telemetry.sampler import Row, Sampler
 class ProcessSampler(Sampler):
     """Samples processes with their children, because PostgreSQL works in them; `fds` are open descriptors."""
 
+    _children: Mapping[int, list[int]] = {}
+
     def look(self) -> None:
-        self._children: dict[int, list[int]] = {}
+        children: dict[int, list[int]] = {}
         for pid, parent in parents().items():
-            self._children.setdefault(parent, []).append(pid)
+            children.setdefault(parent, []).append(pid)
+        self._children = children
 
     def _family(self, pid: int) -> Iterator[psutil.Process]:
-        """A process and all below it; without those that have ended since the look."""
+        """A process and all below it, without those that have ended since the look."""
         with suppress(psutil.Error):
             yield psutil.Process(pid)
-        for child in self._children.get(pid, []):
-            yield from self._family(child)
+            for child in self._children.get(pid, []):
+                yield from self._family(child)
 
     def sample(self, service: str) -> Iterator[Row]:
         with suppress(psutil.Error):
