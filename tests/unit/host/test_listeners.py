@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 
 from faultload.host import listeners as module
 from faultload.host.listeners import listeners
-from faultload.host.processes import identify, myself, parents
+from faultload.host.processes import identify, myself
 
 HOLD = "import time; print('held', flush=True); time.sleep(60)"
 
@@ -81,7 +80,3 @@ def test_what_was_found_is_not_searched_for_again(listener: socket.socket, monke
     listeners({port})
     monkeypatch.setattr(module.psutil, "pids", lambda: pytest.fail("searched"))
     assert listeners({port}) == {port: myself()}
-
-
-def test_parents_are_those_of_now() -> None:
-    assert parents()[os.getpid()] == os.getppid()

@@ -49,6 +49,7 @@ def test_children_count_with_their_instance(
     assert rows["rss_bytes"] > 45_000_000 and rows["fds"] >= 6 and rows["threads"] >= 2
     assert "cpu_percent" not in rows, "of a first look nothing can be said"
     time.sleep(0.05)
+    sampler.look()
     assert "cpu_percent" in {name for _, name, _ in sampler.sample("api")}
     gone = Instance("api", "999999999", 1.0)
     monkeypatch.setattr(module, "instances_of", lambda target, service: [gone])
