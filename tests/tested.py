@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "tested.md"
 HEAD = """# What was tested, and when
 
-`make test-all` plays every test but those on Kubernetes, and writes the counts here. The kill matrix has its own page,
-[kill-matrix.md](kill-matrix.md). The tests on Kubernetes need a cluster that `KUBECONFIG` names:
+`make test-all` plays every test but those on Kubernetes, and writes the counts here. The kill matrix has its own
+page, [kill-matrix.md](kill-matrix.md). The tests on Kubernetes need a cluster that `KUBECONFIG` names:
 
 ```sh
 FAULTLOAD_TEST_COUNTS=counts.jsonl python -m pytest -m kubernetes tests/kubernetes
