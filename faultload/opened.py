@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from faultload.errors import InvalidInput, Mistake
 from faultload.record import tables
 from faultload.record.directory import RunDirectory
+from faultload.record.info import RunInfo
 from faultload.record.measured import FaultTimes
 from faultload.record.rows import (
     OBSERVATION_LABELS,
@@ -22,10 +23,13 @@ from faultload.record.rows import (
     joined_series,
 )
 from faultload.spec.baseline import declared_limits
-from faultload.spec.scenario import scenario_from_run
+from faultload.verdict.capacity import Capacity
 from faultload.verdict.judge import Judgement, judge
+from faultload.verdict.overview import Ranked
 from faultload.verdict.phases import Phases
 from faultload.verdict.recoveries import slice_rule
+from faultload_analysis.latency.generator import Spoiled
+from faultload_analysis.latency.timeline import Timeline
 from faultload_analysis.recovery.outcome import Recovery
 from faultload_analysis.recovery.slice_rule import SliceRule
 
@@ -77,14 +81,18 @@ class Run:
     # -- the record as it was written
 
     @property
+    def _info(self) -> RunInfo:
+        return self._directory.info()
+
+    @property
     def info(self) -> Mapping[str, Any]:
         """run.json."""
-        return self._directory.info() or {}
+        return self._info.to_json()
 
     @property
     def events(self) -> Sequence[Mapping[str, Any]]:
         """events.jsonl: gates, witnesses, notes, processes, the generator's health; `t` in seconds of the run."""
-        return self._directory.events()
+        return [event.to_json() for event in self._directory.events()]
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -173,6 +181,29 @@ class Run:
         return self.judged.phases
 
     @property
+    def timeline(self) -> Timeline:
+        """Latency, failures and iterations second by second, as the figure of that name draws them."""
+        return self.judged.overview.timeline
+
+    @property
+    def by_request(self) -> Mapping[str | None, Ranked]:
+        """Latencies of each request by name, and of all under None, without warm-up and cool-down.
+
+        `faultload_analysis.latency.summary` makes quantiles of one.
+        """
+        return self.judged.overview.by_request
+
+    @property
+    def spoiled(self) -> Spoiled:
+        """The seconds in which the load generator was the limit."""
+        return self.judged.spoiled
+
+    @property
+    def capacity(self) -> Capacity | None:
+        """Steps, bracket and curve of a load in steps; None where no objective asks for a capacity."""
+        return self.judged.capacity
+
+    @property
     def start_s(self) -> float:
         """The load's start, seconds on the run's clock."""
         return self.judged.measured.load_start_s
@@ -190,20 +221,12 @@ class Run:
     @property
     def limits(self) -> Limits:
         """What the scenario declares as normal."""
-        return Limits(*declared_limits(self._scenario, self._profile))
+        return Limits(*declared_limits(self._info.as_run(), self._info.profile))
 
     @property
     def slice_rule(self) -> SliceRule | None:
         """When a slice of the run is bad, read from its baseline; None where there was none."""
-        return slice_rule(self.judged.measured, self._scenario, self._profile)
-
-    @cached_property
-    def _scenario(self) -> Any:
-        return scenario_from_run(self.info)
-
-    @property
-    def _profile(self) -> str:
-        return str(self.info.get("profile", "full"))
+        return slice_rule(self.judged.measured, self._info.as_run(), self._info.profile)
 
     # -- figures
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from faultload.errors import InvalidInput, Mistake
-from faultload.spec.yamlfile import Document
+from faultload.spec.yamlfile import Document, dotted
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -21,12 +23,23 @@ class MistakeAt(ValueError):
         self.path = path
 
 
-def mistakes_of(model: type[M], document: Document) -> M:
-    """Validate a document against a model. Raises InvalidInput with all its mistakes."""
+def mistakes_of(
+    model: type[M], document: Document, within: tuple[str | int, ...] = (), hint: str | None = None
+) -> M:
+    """Validate a document against a model. Raises InvalidInput with all its mistakes.
+
+    `within`: where in its file the document stands. `hint`: what to do where a mistake itself does not say it.
+    """
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        raise InvalidInput([_mistake(model, document, item) for item in error.errors()]) from None
+        found = [_mistake(model, document, item) for item in error.errors()]
+        raise InvalidInput([_placed(one, within, hint) for one in found]) from None
+
+
+def _placed(mistake: Mistake, within: tuple[str | int, ...], hint: str | None) -> Mistake:
+    key = ".".join(part for part in (dotted(within), mistake.key) if part)
+    return replace(mistake, key=key or None, hint=mistake.hint or hint)
 
 
 def _mistake(model: type[BaseModel], document: Document, item: Any) -> Mistake:
@@ -77,3 +90,11 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for arg in get_args(annotation) if (found := _model_in(arg)) is not None), None)
+
+
+def nearest(word: str, known: Collection[str]) -> str | None:
+    """A hint about an unknown word: the nearest that there is, else all of them; None where there is none."""
+    if not known:
+        return None
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(sorted(known))}"
