@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.docs-installed
 DEMO_OUT ?=
 SHORT := "not long and not docker and not kubernetes"
 LONG := "long and not docker and not kubernetes"
@@ -11,7 +12,7 @@ PART ?= turn/13
 # Files on three workers, as most tests wait, in the order in which they are found: the longest first, see tests/conftest.py.
 BY_FILE := -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-part test-docker test-all test-oldest-locust bench mutants lint types check clean
+.PHONY: help demo test test-part test-docker test-all test-oldest-locust bench mutants docs lint types check clean
 
 help:
 	@echo "make demo   run the main job: load, an API kill and a database failover on the reference system"
@@ -21,6 +22,7 @@ help:
 	@echo "make test-all  every test but those on Kubernetes; more than an hour"
 	@echo "make bench  how often the bounds are wrong, and what a verdict costs; about ten minutes"
 	@echo "make mutants MODULE=verdict/judge  whether tests notice changes in the core; all of it without MODULE"
+	@echo "make docs   build the documentation as a site: site/index.html"
 	@echo "make lint   ruff only       make types   mypy only"
 	@echo "make clean  remove what make made"
 
@@ -69,6 +71,14 @@ bench: $(STAMP)
 mutants: $(STAMP)
 	nice $(BIN)/python benchmarks/mutants.py $(MODULE)
 
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[docs]'
+	touch $@
+
+# A warning fails it. The variable turns off an advertisement that mkdocs-material prints.
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -79,4 +89,4 @@ types: $(STAMP)
 check: lint types
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache

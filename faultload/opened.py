@@ -41,7 +41,7 @@ _ORDER = {"samples": "intended_ns", "iterations": "intended_ns"}
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the scenario declares as normal: latency in seconds at a quantile, and a share of bad requests."""
+    """Declared as normal by the scenario: latency in seconds at a quantile, a share of bad requests (0 to 1)."""
 
     latency_s: float | None
     quantile: float
@@ -78,7 +78,7 @@ class Run:
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """run.json."""
+        """What run.json holds: the scenario, its files, the profile, the seed and the clock."""
         return self._directory.info() or {}
 
     @property
@@ -94,14 +94,14 @@ class Run:
     def table(self, name: str) -> pyarrow.Table:
         """A table over all workers, in order of time; `_ns` and `_us` columns count on the run's clock.
 
-        Raises InvalidInput for a name that is no table's.
+        Raises InvalidInput for an unknown name.
         """
         if name not in tables.SCHEMAS:
             raise InvalidInput(Mistake(f"there is no table '{name}'", hint=f"tables: {', '.join(tables.SCHEMAS)}"))
         return tables.read(self.path, name).sort_by(_ORDER.get(name, "t_ns"))
 
     def frame(self, name: str) -> pandas.DataFrame:
-        """A table as pandas. Raises InvalidInput as `table` does, and where pandas is not installed."""
+        """A table as pandas. Raises InvalidInput for an unknown name, and when pandas is not installed."""
         try:
             import pandas  # noqa: F401 - pyarrow needs it
         except ImportError:
@@ -123,7 +123,7 @@ class Run:
 
     @property
     def observations(self) -> Series:
-        """What journeys observed."""
+        """What journeys reported with `observe`: times in seconds, names and values."""
         return joined_series(self.judged.measured.record.observations(), OBSERVATION_LABELS)
 
     # -- the judged run
@@ -209,7 +209,9 @@ class Run:
 
     @property
     def figures(self) -> Mapping[str, Callable[[], Figure]]:
-        """The figures of the report by name: `run.figures["timeline"]()`. Each raises ValueError with why not."""
+        """The figures of the report by name: `run.figures["timeline"]()`. A figure that cannot be drawn
+        raises ValueError with the reason.
+        """
         from faultload.report.drawings import figures_of
 
         return {name: plan.figure for name, plan in figures_of(self.judged).items()}
@@ -230,5 +232,5 @@ class Run:
 
 
 def open_run(path: str | Path) -> Run:
-    """Open a run directory. Raises InvalidInput when it is none."""
+    """Open a run directory, sealed or not. Raises InvalidInput when the path is not one."""
     return Run(Path(path))

@@ -19,7 +19,12 @@ _ONE_SHOT = frozenset(word.name for word in WORDS if word.one_shot)
 
 @dataclass(frozen=True)
 class FaultTimes:
-    """One injected (or skipped) fault on the run's clock; None where it did not come that far."""
+    """One injected (or skipped) fault. Times are seconds on the run's clock; None where it never got that far.
+
+    `fault` is its name in the scenario, `k` which repetition it is (from 1), `kind` its word. `gate` and
+    `witnessed` say whether the gate was open and whether the fault was seen; `gate_why`, `witness_what` and
+    `gone_what` give the details.
+    """
 
     fault: str
     k: int
@@ -29,7 +34,7 @@ class FaultTimes:
     undone_at: float | None = None
     max_duration_s: float | None = None
     one_shot: bool = False
-    """Whether the fault is over by itself, as the record says."""
+    """Whether the fault ends without being undone, as a kill does."""
     state: str = "SKIPPED"
     gate: bool | None = None
     gate_why: str = ""
@@ -39,10 +44,12 @@ class FaultTimes:
 
     @property
     def label(self) -> str:
+        """The name of the fault and which repetition it is, such as `api-kill#1`."""
         return f"{self.fault}#{self.k}"
 
     @property
     def still_open(self) -> bool:
+        """Whether the record ends with the fault still in place."""
         return self.state in OPEN_STATES
 
 

@@ -52,6 +52,7 @@ class Judgement:
 
     @property
     def exit_code(self) -> ExitCode:
+        """The exit code that `faultload run` and `faultload report` return."""
         return ExitCode(self.verdict["exit_code"])
 
 

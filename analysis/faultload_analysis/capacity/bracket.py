@@ -71,6 +71,7 @@ class Level:
 
     @property
     def n(self) -> int:
+        """How many requests its steps have together."""
         return sum(step.n for step in self.steps)
 
 
@@ -96,6 +97,7 @@ class Bracket:
 
     @property
     def steps(self) -> int:
+        """How many steps all levels have together."""
         return sum(len(level.steps) for level in self.levels)
 
 

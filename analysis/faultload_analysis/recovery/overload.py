@@ -54,6 +54,7 @@ class Overload:
 
     @property
     def resolution_s(self) -> float | None:
+        """How far apart the two bounds are, seconds; None when either is missing."""
         return None if self.low_s is None or self.high_s is None else self.high_s - self.low_s
 
 
