@@ -120,8 +120,8 @@ class SwitchoverFault(ClusterFault):
     """The leader hands over through Patroni's own API."""
 
     made_by = "Patroni: `POST /switchover`"
-    witnessed_by = "another member leads, as the members themselves say"
-    undone_by = "nothing to undo: who leads is no part of a healthy state"
+    witnessed_by = "another member leads, according to the members"
+    undone_by = "nothing to undo: any leader is a healthy state"
 
     @abstractmethod
     def _instance(self, leader: Member) -> Instance:

@@ -118,14 +118,12 @@ class Failover(FailoverFault):
 
     needs_helper = True
     made_by = (
-        "SIGKILL for the postmaster, from within the leader's container; mode `member`: for the container's main "
-        "process, from a helper container, so that the engine's restart policy holds"
+        "SIGKILL to the postmaster, from inside the leader's container; with mode `member`, to the container's "
+        "main process, from a helper container, because then the engine's restart policy applies"
     )
     needs = "`patroni` URLs in the target file; `sh` in the container"
-    witnessed_by = "the very process is gone; mode `member`: the container does not run since that start any more"
-    undone_by = (
-        "the very container is started where it did not come back; without a leader, the old one leads again"
-    )
+    witnessed_by = "that process is gone; with mode `member`, that run of the container has ended"
+    undone_by = "starts the same container if it did not come back; if there is no leader, the old one leads again"
 
     def resolve(self) -> list[Instance]:
         instance = _instance_of(self.target, self.service, self._leader())

@@ -31,10 +31,10 @@ def members(target: TargetFile, service: str) -> dict[str, Instance]:
 class Failover(FailoverFault):
     """SIGKILL for the leader's postmaster, with its Patroni when the mode is `member`."""
 
-    made_by = "SIGKILL for the leader's postmaster; mode `member`: for its Patroni first"
+    made_by = "SIGKILL to the leader's postmaster; with mode `member`, to its Patroni first"
     needs = "`patroni` URLs in the target file; the same user as the database, or root"
-    witnessed_by = "the very processes are gone"
-    undone_by = "what no supervisor brought back is started again; without a leader, the old one leads again"
+    witnessed_by = "those processes are gone"
+    undone_by = "starts whatever no supervisor brought back; if there is no leader, the old one leads again"
 
     def resolve(self) -> list[Instance]:
         leader = self._leader()

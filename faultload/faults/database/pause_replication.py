@@ -48,13 +48,13 @@ class PauseReplication(SqlFault):
 
     gone_within_s = 30.0
     made_by = (
-        "`pg_wal_replay_pause()` on every standby; from PostgreSQL 14 on with Patroni in maintenance mode, which "
-        "would resume it (no failover meanwhile)"
+        "`pg_wal_replay_pause()` on every standby; from PostgreSQL 14 on, Patroni is put into maintenance mode "
+        "because it would resume replay (so there is no failover during the fault)"
     )
-    witnessed_by = "the leader writes WAL, a standby receives it, and its replay position stands still"
+    witnessed_by = "the leader writes WAL, a standby receives it, and the standby's replay position does not move"
     undone_by = (
-        "`pg_wal_replay_resume()` where the server did not restart since, maintenance mode off where it was ours; "
-        "by itself 5 s after its duration through a process of its own"
+        "`pg_wal_replay_resume()` on servers that have not restarted since; leaves maintenance mode if we entered "
+        "it; a process of its own does this 5 s after the duration"
     )
 
     def gate(self) -> list[str]:

@@ -21,7 +21,7 @@ _SAME_START_S = 0.01
 class SqlFault(PlatformFault):
     """A fault on a database service that declares a `dsn` with all its hosts, and `patroni` where it has one."""
 
-    needs = "`dsn` with every host in the target file (and `patroni` where there is one); psycopg"
+    needs = "`dsn` with every host in the target file, and `patroni` if the database has it; psycopg"
 
     def __init__(self, target: TargetFile, request: FaultRequest) -> None:
         super().__init__(target, request)

@@ -90,10 +90,12 @@ def _working_folder(instance: Instance) -> Path:
 class IoStress(_OnDisk):
     """Small files written over and over, each write synced."""
 
-    made_by = "processes that write 256 KiB and fsync, over and over, each in a small file of its own"
-    needs = "a folder on a disk that this user may write in; 256 MiB free"
-    witnessed_by = "every worker writes to the disk in 1 s, by the kernel's count; how long an fsync takes is told"
-    undone_by = f"{Stress.undone_by}, and removing their files"
+    made_by = "processes write 256 KiB and fsync, over and over, each to its own small file"
+    needs = "a folder on a disk where you can write, with 256 MiB free"
+    witnessed_by = (
+        "by the kernel's count, every worker writes to the disk within 1 s; also reports how long an fsync takes"
+    )
+    undone_by = f"{Stress.undone_by}; removes their files"
     _before_s: Sequence[float] = ()
 
     @property
@@ -151,13 +153,13 @@ def _sync_s(folder: Path) -> float:
 class FillDisk(_OnDisk):
     """Space taken by a file without a name, which the kernel frees as soon as its process is gone."""
 
-    made_by = "a process that allocates a file without a name, down to the floor"
+    made_by = "a process allocates an unnamed file until only the floor is free"
     needs = (
-        "a folder that this user may write in; a floor of at least 16 MiB, and of 256 MiB where faultload or the "
-        "system writes too"
+        "a folder where you can write; a floor of at least 16 MiB, or 256 MiB on a disk that faultload or the "
+        "system writes to"
     )
-    witnessed_by = "the free space fell to the floor"
-    undone_by = f"{Stress.undone_by}; the kernel frees the space with them"
+    witnessed_by = "the free space has dropped to the floor"
+    undone_by = f"{Stress.undone_by}; the kernel then frees the space"
 
     @property
     def floor(self) -> int:

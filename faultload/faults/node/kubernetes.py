@@ -33,12 +33,13 @@ class DrainNode(KubernetesFault):
 
     gone_within_s = 120.0
     made_by = (
-        "the node is cordoned with a mark of ours; an Eviction (policy/v1) for each declared pod on it, by UID"
+        "cordons the node, with our own mark, and creates an Eviction (policy/v1) for each declared pod on it, by "
+        "UID"
     )
-    needs = "Eviction in policy/v1 (Kubernetes 1.22); only declared pods and those of DaemonSets on the node"
-    witnessed_by = "the very pods ended, and no other but those of DaemonSets runs on the node"
-    undone_by = "uncordoned, where the mark is ours, also after half a drain; does not end by itself"
-    not_run = "inject and undo: tried against recorded answers of the API"
+    needs = "Kubernetes 1.22 for policy/v1 Evictions; a node with only declared and DaemonSet pods"
+    witnessed_by = "those pods have ended, and only DaemonSet pods run on the node"
+    undone_by = "uncordons the node if the mark is ours, even after half a drain; has no timer"
+    not_run = "inject and undo tested only against recorded API answers"
 
     @classmethod
     def demands(cls, target: TargetFile) -> Demands:
