@@ -93,9 +93,9 @@ class Statistic(OfValues):
     examples = (
         (
             "p99.9(latency) <= 500ms",
-            "a quantile; `latency` from the intended start, `service_time` from the actual",
+            "a quantile of `latency` (from the intended start) or `service_time` (from the actual one)",
         ),
-        ("mean(cache_hit) >= 0.9", "`mean`, `median`, `min`, `max` or a quantile, of an observation too"),
+        ("mean(cache_hit) >= 0.9", "`mean`, `median`, `min`, `max` or a quantile, also of an observation"),
         ("max(cpu, service=db) <= 80%", "a metric: `rss`, `cpu`, `fds`; 100 % is one processor"),
     )
     watched = ("p50(latency)", "p99(latency)")
