@@ -1,4 +1,4 @@
-"""The gate: a look at the system's health right before a fault is injected."""
+"""The gate: checks the system's health right before a fault is injected."""
 
 from __future__ import annotations
 

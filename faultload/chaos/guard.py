@@ -1,4 +1,4 @@
-"""The guard: what a fault may touch at most; closed unless the target says otherwise."""
+"""The guard: the limits of what a fault may touch; nothing, unless the target allows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the actions of one Chaos Toolkit process share: its run, target, warden, open faults and stop flag."""
+"""What the actions in one Chaos Toolkit process share: run, target, warden, open faults and stop flag."""
 
 from __future__ import annotations
 

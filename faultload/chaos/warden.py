@@ -1,4 +1,4 @@
-"""The warden: undoes every open fault of a run when its conductor dies or hangs, and ends what is left of it.
+"""The warden: undoes a run's open faults and ends its processes if the conductor dies or hangs.
 
 `python -m faultload.chaos.warden RUN_DIR LIFE_FD [--standalone]`: LIFE_FD is the reading end of a pipe whose
 other end only the conductor has. It writes a byte a second and `q` at an orderly end; end of file means dead.

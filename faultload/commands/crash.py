@@ -1,4 +1,4 @@
-"""An error of faultload's own: its trace goes into a file that can be sent, not onto the screen."""
+"""Writes the trace of a bug in faultload to a file that can be sent, instead of to the screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`faultload doctor`: what this machine can and cannot do, and how to mend it."""
+"""`faultload doctor`: what this machine can and cannot do, and how to fix it."""
 
 from __future__ import annotations
 

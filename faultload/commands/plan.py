@@ -1,4 +1,4 @@
-"""`faultload plan` and `faultload list`: what a run would do and need, without touching anything."""
+"""`faultload plan` and `faultload list`: what a run would do and need; nothing is touched."""
 
 from __future__ import annotations
 

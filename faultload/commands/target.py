@@ -1,4 +1,4 @@
-"""A reference system by itself: started, shown and stopped from the command line."""
+"""`faultload target`: starts, shows and stops a reference system without a run."""
 
 from __future__ import annotations
 

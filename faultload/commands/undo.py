@@ -1,4 +1,4 @@
-"""`faultload undo`: find what is still open on this machine, undo it, stop what a dead run left."""
+"""`faultload undo`: finds what is still open on this machine, undoes it, and stops what a dead run left."""
 
 from __future__ import annotations
 

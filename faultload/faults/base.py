@@ -1,4 +1,4 @@
-"""The small protocol of a fault: resolve, prepare, inject, witness, undo, gone."""
+"""The protocol every fault implements: resolve, prepare, inject, witness, undo, gone."""
 
 from __future__ import annotations
 

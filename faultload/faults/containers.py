@@ -1,4 +1,4 @@
-"""What faults on containers have in common: which ones, the very same as chosen, and when all is well again."""
+"""What all faults on containers share: choosing them, recognising them again, and telling when all is well."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a platform cannot do, why, and the nearest that it can."""
+"""What each platform cannot do, why, and the closest alternative."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The load side: Locust journeys on an open-model schedule, recorded; the only place that imports Locust.
+"""The load side: Locust journeys on an open-model schedule, recorded; the only code that imports Locust.
 
 What a journey file may use: `Journey`, `observe`, `attempt`, `acknowledge`, `verifies`. Locust is imported
 only when `Journey` is asked for.

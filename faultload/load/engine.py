@@ -1,4 +1,4 @@
-"""Runs one worker's load: Locust's runner, the users' pace and the record, from import to the last row."""
+"""Runs one worker's load from import to last row: Locust's runner, the users' pace and the record."""
 
 from __future__ import annotations
 

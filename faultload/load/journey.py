@@ -1,4 +1,4 @@
-"""`Journey`: what an HTTP journey of a team's own is best made from."""
+"""`Journey`: the base class for your HTTP journeys."""
 
 from __future__ import annotations
 

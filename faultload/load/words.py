@@ -1,4 +1,4 @@
-"""The words that faultload adds to a journey file; outside a run they do nothing, so that plain Locust works."""
+"""The functions faultload adds to journey files; outside a run they do nothing, so plain Locust works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run measured: its record in chunks, metrics, faults, events, writes, and the times of its load."""
+"""What a run measured: its rows in chunks, metrics, faults, events, writes and load times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of a run as arrays, in chunks in order of time: requests, iterations, observations, metrics."""
+"""The rows of a run as arrays, in chunks ordered by time: requests, iterations, observations, metrics."""
 
 from __future__ import annotations
 

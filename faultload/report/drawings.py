@@ -1,4 +1,4 @@
-"""The figures of a run as inline SVG, each with a caption that says in words what it shows."""
+"""A run's figures as inline SVG, each with a caption in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the command line's options to judged runs: load and check scenarios, conduct each, judge, report."""
+"""From the command line's options to judged runs: loads and checks scenarios, conducts, judges, reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scenario says that no model can check by itself: files, names, and whether its schedule has room."""
+"""Checks no model can make on its own: files, names, and whether the schedule has room."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objective expression: what a scenario declares, parsed and checked."""
+"""The objective expression: parses, checks and prints what a scenario declares."""
 
 from __future__ import annotations
 

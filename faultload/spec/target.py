@@ -1,4 +1,4 @@
-"""The target file: the system under test, its services and links, and what may be done to them."""
+"""The target file: the system under test, its services and links, and what faults may do to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words for faults: their arguments and what each may be given; the same on every platform."""
+"""The fault words and their arguments, the same on every platform."""
 
 from __future__ import annotations
 

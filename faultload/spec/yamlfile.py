@@ -1,4 +1,4 @@
-"""YAML files with the line of every key, so that each mistake can say where it is."""
+"""Reads YAML files with the line of every key, so mistakes can say where they are."""
 
 from __future__ import annotations
 

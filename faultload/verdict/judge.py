@@ -1,4 +1,4 @@
-"""From the record of a run and its scenario to a verdict: arrays to faultload_analysis, results to verdict.json."""
+"""From a run's record and scenario to a verdict: arrays to faultload_analysis, results to verdict.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Capacity under an objective: the bracket between the highest rate that passes and the lowest that fails."""
+"""Capacity under an objective: between the highest rate that passes and the lowest that fails."""
 
 from __future__ import annotations
 

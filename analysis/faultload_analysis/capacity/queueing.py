@@ -1,4 +1,4 @@
-"""Queueing laws: Little's law as a check, bounds, and exact values of simple queues to plan and test with."""
+"""Queueing laws: Little's law as a check, bounds, and exact values of simple queues for planning and tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether new runs lie outside what a history of baseline runs shows."""
+"""Whether new runs fall outside a history of baseline runs."""
 
 from __future__ import annotations
 

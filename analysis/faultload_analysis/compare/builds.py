@@ -1,4 +1,4 @@
-"""Comparing builds by their runs: worse, better, equivalent, undecided, or too few runs to say."""
+"""Compares builds by their runs: worse, better, equivalent, undecided, or too few runs to say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the functions are given, checked in one place: flags, counts, values of runs, confidences."""
+"""Checks arguments in one place: flags, counts, values of runs, confidences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an estimate says about a target: PASS, FAIL, INCONCLUSIVE or INVALID, and why in one sentence."""
+"""What an estimate says about a target: PASS, FAIL, INCONCLUSIVE or INVALID, and why, in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Latency by quantile, and recoveries laid over each other at the moment of injection."""
+"""Latency by quantile, and recoveries overlaid at the moment of injection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The load generator's own health: which seconds of a run its measurements cannot be trusted in."""
+"""The load generator's own health: the seconds of a run in which its measurements cannot be trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The timeline cut into slices, from arrays or from chunks of a run too large to keep."""
+"""Cuts the timeline into slices, from arrays or from chunks of a run too large to keep."""
 
 from __future__ import annotations
 

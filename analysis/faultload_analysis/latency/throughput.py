@@ -1,4 +1,4 @@
-"""Rates: events per second with bounds."""
+"""Rates: events per second, with bounds."""
 
 from __future__ import annotations
 

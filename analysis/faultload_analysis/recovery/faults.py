@@ -1,4 +1,4 @@
-"""Impact, detection and recovery of a fault as the users saw them."""
+"""Impact, detection and recovery of a fault as users saw them."""
 
 from __future__ import annotations
 

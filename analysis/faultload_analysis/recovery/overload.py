@@ -1,4 +1,6 @@
-"""After an overload: does the system come back by itself, how fast, and at which load did it fail and recover."""
+"""After an overload: whether the system comes back on its own, how fast, and at which loads it failed and
+recovered.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a slice is bad: the rule that is not fooled by normal noise, and how it is read from the baseline."""
+"""When a slice is bad: a rule that ignores normal noise, and how it is derived from the baseline."""
 
 from __future__ import annotations
 

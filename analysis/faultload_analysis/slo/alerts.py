@@ -1,4 +1,4 @@
-"""Burn-rate alerts: rules for an SLO of any period, and their replay over a run."""
+"""Burn-rate alerts: rules for an SLO over any period, and their replay over a run."""
 
 from __future__ import annotations
 

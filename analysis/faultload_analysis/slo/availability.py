@@ -1,4 +1,4 @@
-"""Availability and what it spends of an error budget, with bounds; how much load would decide."""
+"""Availability and the error budget it uses, with bounds; how much load would settle it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Error budgets: what a share of bad requests spends of a window's budget, and what is left over time."""
+"""Error budgets: how much of a window's budget a share of bad requests uses, and what is left over time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When to stop early: Wald's sequential probability ratio test on errors, as a guard against wasted load."""
+"""When to stop early: Wald's sequential probability ratio test on errors, to avoid wasting load."""
 
 from __future__ import annotations
 

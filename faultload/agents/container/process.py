@@ -1,4 +1,4 @@
-"""Finds the main process of a container by its id, and kills it or asks it to end.
+"""Finds a container's main process by container id, and kills or terminates it.
 
 Runs where the node's processes can be seen: a helper is given this file's text by `python3 -c`, so it needs
 nothing but the standard library.

@@ -1,4 +1,4 @@
-"""HTTP/1 in the link proxy: where messages begin and end, and requests that are answered here with an error.
+"""HTTP/1 in the link proxy: finds where messages begin and end, and answers requests with errors.
 
 Framing follows RFC 9112, sections 6 and 7. What does not look like HTTP/1 (TLS, HTTP/2, an upgraded connection)
 is passed on as it is and never answered here.

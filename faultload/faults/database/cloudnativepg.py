@@ -1,4 +1,4 @@
-"""Failover and switchover of PostgreSQL clusters that CloudNativePG keeps.
+"""Failover and switchover of PostgreSQL clusters managed by CloudNativePG.
 
 The operator's own words are used: the label `cnpg.io/cluster` on its pods, and in the Cluster's status
 `currentPrimary`, `targetPrimary`, `readyInstances` and `phase` (CloudNativePG documentation, "API Reference").

@@ -1,4 +1,4 @@
-"""Faults on a PostgreSQL cluster under Patroni, as far as they are the same wherever its members live."""
+"""What faults on a PostgreSQL cluster under Patroni share on every platform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults on a PostgreSQL cluster under Patroni whose members are containers: failover and switchover."""
+"""Failover and switchover of a PostgreSQL cluster under Patroni that runs in containers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""exhaust_connections: a share of the connections that the leader of a PostgreSQL cluster has left is taken."""
+"""exhaust_connections: takes a share of the free connections of a PostgreSQL cluster's leader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Failover and switchover of a database on Kubernetes, kept by Patroni, by CloudNativePG, or by nobody known."""
+"""Failover and switchover of a database on Kubernetes, under Patroni, CloudNativePG or neither."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pod that holds a database's primary, and how it dies: its postmaster alone, or the whole member."""
+"""The pod of a database's primary, and how to kill it: only its postmaster, or the whole member."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults on a local PostgreSQL cluster under Patroni: failover and switchover."""
+"""Failover and switchover of a local PostgreSQL cluster under Patroni."""
 
 from __future__ import annotations
 

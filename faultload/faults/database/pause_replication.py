@@ -1,4 +1,4 @@
-"""pause_replication: the standbys of a PostgreSQL cluster receive and no longer replay."""
+"""pause_replication: the standbys of a PostgreSQL cluster still receive, but no longer replay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that outlives the one that injected a database fault, and ends the fault when its time is over.
+"""A process that outlives the injecting one, and ends a database fault when its time is up.
 
 PostgreSQL has no time-out of its own for these. It is known by its arguments, which carry the fault's id; the DSN
 comes in the environment, because arguments can be read by everybody.

@@ -1,4 +1,4 @@
-"""Faults that are made by SQL over a target's declared DSN: its servers, and the instances that they are."""
+"""What faults made with SQL share: the servers of a target's declared DSN, and their instances."""
 
 from __future__ import annotations
 

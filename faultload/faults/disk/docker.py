@@ -1,4 +1,4 @@
-"""Faults on the disks of containers: written to without pause, or filled down to a floor."""
+"""Faults on the disks of containers: constant writes, or filling up to a floor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults on the disks of local instances: written to without pause, or filled down to a floor."""
+"""Faults on the disks of local instances: constant writes, or filling up to a floor."""
 
 from __future__ import annotations
 

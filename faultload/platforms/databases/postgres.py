@@ -1,4 +1,4 @@
-"""The PostgreSQL servers behind a DSN: who leads, how far each has replayed, which connections are taken."""
+"""The PostgreSQL servers behind a DSN: who leads, how far each has replayed, which connections are in use."""
 
 from __future__ import annotations
 

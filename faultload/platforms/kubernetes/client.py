@@ -1,4 +1,4 @@
-"""The Kubernetes API as faults use it: one client an activity, pods of a service, commands in containers.
+"""The Kubernetes API for faults: one client per activity, a service's pods, and commands in containers.
 
 Every call has a time-out, and what goes wrong is a TargetError in plain words.
 """

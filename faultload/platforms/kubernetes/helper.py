@@ -1,4 +1,4 @@
-"""Privileged helper pods: they see the processes of a node, and end by themselves.
+"""Privileged helper pods: they see a node's processes, and end on their own.
 
 A helper carries the labels of its fault and nothing else, so no service's selector finds it, and any process
 can find and remove it. Its `activeDeadlineSeconds` ends it on the cluster's side when nobody else does.

@@ -1,4 +1,4 @@
-"""Brings a compose project up: image, containers, and then the target file once everything is ready.
+"""Brings a compose project up: the image, the containers, and the target file once everything is ready.
 
 A process of its own, so that whoever asked may do other things, or die.
 """

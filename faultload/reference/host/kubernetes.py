@@ -1,4 +1,4 @@
-"""A reference system on Kubernetes: a namespace of its own, made, watched and removed from any process."""
+"""A reference system on Kubernetes, in its own namespace; any process can start, watch and stop it."""
 
 from __future__ import annotations
 

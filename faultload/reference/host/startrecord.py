@@ -1,4 +1,4 @@
-"""What is kept of a started reference system in its state folder, the same wherever it lives."""
+"""What a started reference system keeps in its state folder, the same on every platform."""
 
 from __future__ import annotations
 

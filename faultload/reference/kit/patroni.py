@@ -1,4 +1,4 @@
-"""A PostgreSQL pair under Patroni with a Raft store of its own: settings, programs, state."""
+"""A PostgreSQL pair under Patroni with its own Raft store: settings, programs, state."""
 
 from __future__ import annotations
 
