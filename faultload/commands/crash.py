@@ -18,4 +18,4 @@ def write_crash(error: BaseException) -> str:
         path.write_text(trace)
     except OSError:
         return trace
-    return f"this is a mistake of faultload's own; the trace is in {path}"
+    return f"this is a bug in faultload; the trace is in {path}"

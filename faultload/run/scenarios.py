@@ -68,7 +68,7 @@ class Prepared:
 def target_of(loaded: LoadedScenario, options: RunOptions) -> tuple[Target, Known]:
     """What a scenario is pointed at. Raises InvalidInput."""
     if options.target is not None and options.url is not None:
-        raise InvalidInput("give --url or --target, not both: a target file holds the url")
+        raise InvalidInput("give --url or --target, not both: a target file has its own url")
     choice = loaded.scenario.target
     file = options.target
     url = options.url or (choice.url if file is None else None)
@@ -77,9 +77,9 @@ def target_of(loaded: LoadedScenario, options: RunOptions) -> tuple[Target, Know
         if file is None:
             raise InvalidInput(loaded.document.mistake(("target",), f"no such file: {choice.file}"))
     if (file is not None or url is not None) and options.platform is not None:
-        raise InvalidInput("--platform is for a reference system: a target file names its own")
+        raise InvalidInput("--platform is for reference systems: a target file names its own platform")
     if (file is not None or url is not None) and options.defects:
-        raise InvalidInput("--defect is for a reference system: this target was not started by faultload")
+        raise InvalidInput("--defect is for reference systems: faultload did not start this target")
     if file is not None:
         declared = read_target(file)
         return Target(file=file.absolute(), declared=declared), Known.of_target(declared)
@@ -99,7 +99,7 @@ def target_of(loaded: LoadedScenario, options: RunOptions) -> tuple[Target, Know
     platform = options.platform or "local"
     if platform not in reference.PLATFORMS:
         hint = f"platforms: {', '.join(reference.PLATFORMS)}"
-        raise InvalidInput(Mistake(f"no reference system starts on platform '{platform}'", hint=hint))
+        raise InvalidInput(Mistake(f"reference systems cannot run on platform '{platform}'", hint=hint))
     target = Target(reference=name, platform=platform, defects=options.defects)
     return target, Known(known.services, known.links, platform)
 
@@ -215,7 +215,7 @@ def _run_one(
     """One run: conduct, seal, judge, report."""
     switch = kill_switch()
     if switch is not None:
-        raise Refused(f"the kill switch {switch} is there: remove it first")
+        raise Refused(f"the kill switch {switch} exists: remove it first")
     declared = prepared.target.declared
     if declared is not None:
         for experiment in prepared.experiments.values():
@@ -228,7 +228,7 @@ def _run_one(
     target_id = _target_id(prepared.target)
     problems = leftover(target_id)
     if problems:
-        raise Refused(f"{'; '.join(problems)}: `faultload undo {target_id}` undoes and stops what was left")
+        raise Refused(f"{'; '.join(problems)}: `faultload undo {target_id}` undoes and stops what was left behind")
     _check_already_up(prepared.target)
     approved = _approve(prepared, options)
     secrets = set(prepared.loaded.document.secrets)
@@ -281,7 +281,7 @@ def report_again(path: Path) -> ExitCode:
     """Judge and report a run from its raw files. Raises InvalidInput for no run, Refused for one under way."""
     run = RunDirectory.existing(path)
     if conductor_lives(run):
-        raise Refused(f"{path} is still going on")
+        raise Refused(f"{path} is still running")
     return ExitCode(finish(run)["exit_code"])
 
 
@@ -324,9 +324,9 @@ def _check_already_up(target: Target) -> None:
     if set(found.defects) != set(target.defects):
         has = ", ".join(found.defects) or "none"
         hint = f"`faultload target down {target.reference} --platform {target.platform}` first"
-        raise InvalidInput(Mistake(f"{target.reference} is up already with defects: {has}", hint=hint))
+        raise InvalidInput(Mistake(f"{target.reference} is already up with defects: {has}", hint=hint))
     if found.owner is not None and found.owner != myself():
-        raise Refused(f"{target.reference} belongs to another run that is still going on")
+        raise Refused(f"{target.reference} belongs to another run that is still in progress")
 
 
 def _approve(prepared: Prepared, options: RunOptions) -> list[str]:
@@ -335,7 +335,7 @@ def _approve(prepared: Prepared, options: RunOptions) -> list[str]:
     if declared is None or is_here(declared):
         return []
     if prepared.experiments and declared.id not in (*prepared.scenario.allow, *declared.allow):
-        raise Refused(f"{declared.id} is not on this machine: list it under `allow` before faults may touch it")
+        raise Refused(f"{declared.id} is not on this machine: list it under `allow` to let faults touch it")
     if declared.id not in options.approve and not _typed(declared.id):
         raise Refused(f"{declared.id} is not on this machine: confirm with --approve {declared.id}")
     return [declared.id]
@@ -344,7 +344,7 @@ def _approve(prepared: Prepared, options: RunOptions) -> list[str]:
 def _typed(target_id: str) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    print(f"{target_id} is not on this machine. Type its id to go on: ", end="", file=sys.stderr, flush=True)
+    print(f"{target_id} is not on this machine. Type its id to continue: ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip() == target_id
 
 

@@ -179,7 +179,7 @@ def _discover() -> _Found:
         taken = {name for one in found for name in one.names}
         twice = sorted(taken & {name for one in theirs for name in one.names})
         if twice:
-            broken.append(f"{entry.value} has a measure '{twice[0]}', which is there already")
+            broken.append(f"{entry.value} has a measure '{twice[0]}', which already exists")
         else:
             found += theirs
     return _Found(tuple(found), tuple(broken))

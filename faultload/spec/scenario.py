@@ -70,7 +70,7 @@ class TargetChoice(Model):
     @model_validator(mode="after")
     def _one(self) -> TargetChoice:
         if sum(value is not None for value in (self.reference, self.url, self.file)) != 1:
-            raise ValueError("name exactly one of reference, url and file")
+            raise ValueError("give exactly one of reference, url and file")
         return self
 
 
@@ -96,7 +96,7 @@ class StageSpec(Model):
             wanted = f"`{needs}` and a duration" if needs else "no `over` and no `for`"
             raise ValueError(f"{kind} takes {wanted}")
         if self.length_s <= 0:
-            raise ValueError("a stage takes longer than nothing")
+            raise ValueError("a stage must last longer than 0 s")
         return self
 
     @property
@@ -131,9 +131,9 @@ class Load(Model):
         if not (self.rate or self.users):
             raise ValueError("a load needs at least one stage")
         if self.timeout <= 0 or self.drop_after <= 0:
-            raise ValueError("timeout and drop_after are longer than nothing")
+            raise ValueError("timeout and drop_after must be above 0 s")
         if not any(stage.high > 0 for stage in self.stages):
-            raise ValueError("this load never offers anything")
+            raise ValueError("this load never sends anything")
         return self
 
     @property
@@ -390,7 +390,7 @@ def _assign(data: Any, assignment: str) -> None:
             raise TypeError
         place[parts[-1]] = value  # type: ignore[index]
     except (KeyError, IndexError, TypeError):
-        raise InvalidInput(Mistake(f"--set {assignment}: there is no such place in the scenario")) from None
+        raise InvalidInput(Mistake(f"--set {assignment}: the scenario has no such key")) from None
 
 
 def scenario_from_run(info: Mapping[str, Any]) -> Scenario:

@@ -149,7 +149,7 @@ class CloudNativeSwitchover(_OnCluster, KubernetesFault):
         self._plan = plan
         cluster = self._read(str(plan["cluster"]))
         if cluster["status"].get("currentPrimary") != plan["primary"]:
-            raise TargetError(f"{plan['primary']} leads no more: nothing was touched")
+            raise TargetError(f"{plan['primary']} no longer leads, so nothing was touched")
         change = {
             "metadata": {"resourceVersion": cluster["metadata"]["resourceVersion"]},
             "status": {

@@ -37,7 +37,7 @@ class ClusterFault(PlatformFault):
         self.service = str(request.argument("service", "db"))
         service = target.services.get(self.service)
         if service is None or service.patroni is None:
-            raise Refused(f"service '{self.service}' declares no `patroni` URLs: its leader cannot be known")
+            raise Refused(f"service '{self.service}' declares no `patroni` URLs, so its leader is unknown")
         self.urls = service.patroni
 
     def gate(self) -> list[str]:

@@ -129,11 +129,11 @@ class Failover(FailoverFault):
         instance = _instance_of(self.target, self.service, self._leader())
         found = docker_client.container_of(instance)
         if found is None or docker_client.state_of(found)["Paused"]:
-            raise Refused(f"{instance.label} does not run, or is paused")
+            raise Refused(f"{instance.label} is not running, or is paused")
         if self.mode == "member":
             need_removable(found, self.request.kind)
         elif (count := len(_postmasters(instance))) != 1:
-            raise Refused(f"{instance.name} runs {count} PostgreSQL servers that could be meant, not one")
+            raise Refused(f"{instance.name} runs {count} PostgreSQL servers; it is unclear which one is meant")
         return [instance]
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class Failover(FailoverFault):
     def _bring_back(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         found = docker_client.container(instances[0].id)
         if found is None:
-            raise TargetError(f"{instances[0].label} was removed meanwhile: it cannot be started again")
+            raise TargetError(f"{instances[0].label} has been removed, so it cannot be started again")
         if not docker_client.state_of(found)["Running"]:
             with docker_client.asking(f"start {found.name}"):
                 found.start()

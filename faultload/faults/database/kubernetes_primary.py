@@ -123,7 +123,7 @@ class PrimaryDies(KubernetesFault):
         pod = next((pod for pod in self._pods() if pod.uid == instance.id), None)
         container = running_container(self.target, self.service, pod) if pod is not None else None
         if pod is None or pod.leaving or container is None or container.started != instance.started:
-            raise TargetError(f"{instance.label} ended or started again before the fault: nothing was touched")
+            raise TargetError(f"{instance.label} ended or restarted before the fault, so nothing was touched")
         return pod
 
     def _run(self, pod: Pod, script: str, *arguments: str) -> Executed:

@@ -44,7 +44,7 @@ class Failover(FailoverFault):
         found = listeners(set(ports))
         missing = [f"{name} (port {port})" for port, name in ports.items() if port not in found]
         if missing:
-            raise Refused(f"no process of this machine was found for {', '.join(missing)}")
+            raise Refused(f"no process on this machine was found for {', '.join(missing)}")
         # the one that would start the other again goes first
         order = sorted(ports, key=lambda port: port == leader.port)
         return [
@@ -78,7 +78,7 @@ class Switchover(SwitchoverFault):
     def _instance(self, leader: Member) -> Instance:
         found = listeners({leader.port}).get(leader.port)
         if found is None:
-            raise Refused(f"no process of this machine was found for {leader.name} (port {leader.port})")
+            raise Refused(f"no process on this machine was found for {leader.name} (port {leader.port})")
         return Instance(self.service, str(found.pid), found.started, leader.name, leader.port)
 
 
@@ -96,6 +96,6 @@ def _as_started(process: ProcessId) -> dict[str, Any]:
     groups = Path(f"/proc/{process.pid}/gid_map").read_text().split()
     unshare = shutil.which("unshare")
     if len(users) != 3 or len(groups) != 3 or int(users[1]) != os.geteuid() or unshare is None:
-        raise Refused(f"process {process.pid} lives in a user namespace that could not be made again for undo")
+        raise Refused(f"process {process.pid} is in a user namespace that undo could not recreate")
     prefix = [unshare, "--user", f"--map-user={users[0]}", f"--map-group={groups[0]}"]
     return {**plan, "argv": [*prefix, plan["executable"], *plan["argv"][1:]], "executable": unshare}

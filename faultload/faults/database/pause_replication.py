@@ -166,7 +166,7 @@ def _wait_for_maintenance(urls: Sequence[str], plan: Mapping[str, Any]) -> None:
         return all(name in now and now[name].paused for name in mine)
 
     if not wait_until(known, 15.0, 0.1):
-        raise TargetError("Patroni does not go into maintenance mode: it would resume the replay at once")
+        raise TargetError("Patroni does not enter maintenance mode, so it would resume replay at once")
 
 
 def _behind(dsn: str, standbys: Sequence[Server], within_s: float) -> list[str]:

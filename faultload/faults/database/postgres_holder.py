@@ -122,7 +122,7 @@ def _connections(fault_id: str, dsn: str, plan: Mapping[str, Any], ready_fd: int
 
     take(int(plan["take"]))
     if not held:
-        raise TargetError("not one connection could be taken: none is free")
+        raise TargetError("no connection could be taken: none is free")
     _say(ready_fd, f"ready {len(held)}")
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(left, _TOP_UP_EVERY_S))

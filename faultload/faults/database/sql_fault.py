@@ -28,7 +28,7 @@ class SqlFault(PlatformFault):
         self.service = str(request.argument("service", "db"))
         service = target.services.get(self.service)
         if service is None or service.dsn is None:
-            raise Refused(f"service '{self.service}' declares no `dsn`: its database cannot be spoken to")
+            raise Refused(f"service '{self.service}' declares no `dsn`, so faultload cannot talk to its database")
         self._declared = service.dsn
         self._kept: str | None = None
         self.urls = service.patroni or []

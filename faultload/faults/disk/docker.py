@@ -53,7 +53,7 @@ class _OnDisk(InContainers):
     def _check(self, instance: Instance, disk: Mapping[str, Any]) -> None:
         """Raise Refused for a disk that this fault must not be made on."""
         if disk["there"]:
-            raise Refused(f"{instance.label} has files of this fault's names already: {', '.join(disk['there'])}")
+            raise Refused(f"{instance.label} already has files with this fault's names: {', '.join(disk['there'])}")
 
     def _files(self) -> list[str]:
         """Every file that a stressor may have made: what it could not take away itself, undo does."""

@@ -43,11 +43,11 @@ class _OnDisk(Stress):
         if not folder.is_absolute():
             raise Refused(f"path '{folder}' does not begin with /")
         if not folder.is_dir():
-            raise Refused(f"{folder} is no folder of this machine")
+            raise Refused(f"{folder} is not a folder on this machine")
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise Refused(f"{folder} cannot be written to by this user: give a path that can, or be root")
+            raise Refused(f"{folder} is not writable for this user: choose another path, or run as root")
         if os.statvfs(folder).f_blocks == 0:
-            raise Refused(f"{folder} is on no disk")
+            raise Refused(f"{folder} is not on a disk")
         return folder
 
     @property
@@ -82,7 +82,7 @@ def _working_folder(instance: Instance) -> Path:
     except OSError as error:
         raise Refused(f"where {instance.label} lives cannot be seen ({error.strerror}): give a path") from None
     if elsewhere:
-        raise Refused(f"{instance.label} sees file systems of its own: give a path of this machine")
+        raise Refused(f"{instance.label} has its own file systems: give a path on this machine")
     return folder
 
 

@@ -59,7 +59,7 @@ class DrainNode(KubernetesFault):
     def _node_of(self, pods: Sequence[Pod], instance: Instance) -> str:
         node = next((pod.node for pod in pods if pod.uid == instance.id), "")
         if not node:
-            raise TargetError(f"{instance.label} is on no node any more")
+            raise TargetError(f"{instance.label} is no longer on a node")
         return node
 
     def resolve(self) -> list[Instance]:
@@ -67,7 +67,7 @@ class DrainNode(KubernetesFault):
         (chosen,) = choose(self.request, self.service, platform_of(self.target).instances(self.service))
         node = self._node_of(pods_of(self.target, self.service), chosen)
         if self._read(node).spec.unschedulable:
-            raise Refused(f"node {node} is cordoned already: undo could not tell")
+            raise Refused(f"node {node} is already cordoned, so undo could not know whether to uncordon it")
         declared = {
             instance.id: instance
             for service in self.target.services

@@ -174,7 +174,7 @@ def _copy(like: Container, taken: Sequence[Container], index: int, fault_id: str
                 )
     found = docker_client.container(made["Id"])
     if found is None:
-        raise TargetError(f"the container made like {like.name} is gone again")
+        raise TargetError(f"the container created from {like.name} is gone again")
     return found
 
 

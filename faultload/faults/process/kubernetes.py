@@ -73,7 +73,7 @@ class _OnPods(KubernetesFault):
             pod = there.get(instance.id)
             container = running_container(self.target, self.service, pod) if pod is not None else None
             if pod is None or pod.leaving or container is None or container.started != instance.started:
-                raise TargetError(f"{instance.label} ended or started again before the fault: nothing was touched")
+                raise TargetError(f"{instance.label} ended or restarted before the fault, so nothing was touched")
             found.append(pod)
         return found
 
@@ -213,7 +213,7 @@ class Terminate(_OnPods):
             )
         if sorted(deleted) != wanted:
             raise TargetError(
-                f"{', '.join(wanted)} were to be deleted, deleted was: {', '.join(deleted) or 'none'}"
+                f"{', '.join(wanted)} should have been deleted; deleted: {', '.join(deleted) or 'none'}"
             )
         there = self._pods()
         left = [there[one.id].name for one in instances if one.id in there and not there[one.id].leaving]

@@ -71,7 +71,7 @@ class Stress(KubernetesFault):
             pod = there.get(one.id)
             container = running_container(self.target, self.service, pod) if pod is not None else None
             if pod is None or pod.leaving or container is None or container.started != one.started:
-                raise TargetError(f"{one.label} ended or started again before the fault: nothing was touched")
+                raise TargetError(f"{one.label} ended or restarted before the fault, so nothing was touched")
             containers[one.id] = {"id": container.id, "node": pod.node}
         return {
             "mark": self.mark,

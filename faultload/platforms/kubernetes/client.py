@@ -49,7 +49,7 @@ def api_client(target: TargetFile) -> ApiClient:
             config.load_incluster_config(client_configuration=configuration)
         else:
             raise TargetError(
-                f"no cluster is known: {named} is not there; set KUBECONFIG, or run in a pod of the cluster"
+                f"no cluster is configured: {named} does not exist; set KUBECONFIG, or run in a pod of the cluster"
             )
     except config.ConfigException as error:
         raise TargetError(f"the kubeconfig {named} cannot be used: {error}") from None

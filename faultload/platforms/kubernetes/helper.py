@@ -276,6 +276,6 @@ def remove(
     while pods and (left := helpers_of(target, namespace, fault_id)):
         if time.monotonic() >= deadline:
             names = ", ".join(pod.name for pod in left)
-            raise TargetError(f"helper pods do not leave within {wait_s:g} s: {names}")
+            raise TargetError(f"helper pods did not end within {wait_s:g} s: {names}")
         time.sleep(0.1)
     return len(pods)

@@ -106,7 +106,7 @@ class Statistic(OfValues):
     def check(self, term: Term) -> None:
         super().check(term)
         if term.quantile is not None and float(term.quantile) == 0:
-            raise ObjectiveError(f"{term.name} is no quantile: a percentage above 0, such as p50")
+            raise ObjectiveError(f"{term.name} is not a quantile: a percentage above 0, such as p50")
 
     def requests_needed(self, objective: Objective) -> int | None:
         quantile = objective.term.quantile
