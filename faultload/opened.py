@@ -54,7 +54,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveResult:
-    """One judged objective; `estimate`, `low`, `high`, `target` are in `unit`, None where nothing can be said."""
+    """One judged objective.
+
+    `estimate`, its bounds `low` and `high`, and `target` are in `unit`; None if nothing can be said. `n` is the
+    number of observations, `n_eff` how many independent ones they are worth. `why` explains the verdict.
+    """
 
     objective: str
     verdict: str
@@ -69,7 +73,10 @@ class ObjectiveResult:
 
 
 class Run:
-    """One run, sealed or not, judged from its raw files when that is first asked for; nothing is written."""
+    """One run, sealed or not.
+
+    It is judged from its raw files the first time something needs a verdict. Nothing is written.
+    """
 
     def __init__(self, path: Path) -> None:
         self._directory = RunDirectory.existing(path)
@@ -87,16 +94,16 @@ class Run:
 
     @property
     def events(self) -> Sequence[Mapping[str, Any]]:
-        """events.jsonl: gates, witnesses, notes, processes, the generator's health; `t` in seconds of the run."""
+        """Gates, witnesses, notes, processes, the generator's health; `t` is in seconds on the run's clock."""
         return self._directory.events()
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """The names of the tables that this run has."""
+        """The names of the tables this run has."""
         return tuple(name for name in tables.SCHEMAS if tables.files(self.path, name))
 
     def table(self, name: str) -> pyarrow.Table:
-        """A table over all workers, in order of time; `_ns` and `_us` columns count on the run's clock.
+        """A table over all workers, ordered by time; columns in `_ns` and `_us` count on the run's clock.
 
         Raises InvalidInput for an unknown name.
         """
@@ -117,12 +124,12 @@ class Run:
 
     @cached_property
     def requests(self) -> Samples:
-        """Every request but those of on_start and on_stop: times in seconds, +inf latency for one that failed."""
+        """All requests except those of on_start and on_stop: times in seconds, latency +inf for failed ones."""
         return joined(self.judged.measured.record.samples())
 
     @property
     def iterations(self) -> Iterations:
-        """Every iteration: times in seconds, what it waited for a user, and how late the generator was."""
+        """All iterations: times in seconds, how long each waited for a user, and how late the generator was."""
         return joined_iterations(self.judged.measured.record.iterations())
 
     @property
@@ -134,12 +141,12 @@ class Run:
 
     @cached_property
     def judged(self) -> Judgement:
-        """Everything the reports draw from: timeline, latency by request, spoiled seconds, capacity."""
+        """Everything the reports are made from: timeline, latency by request, spoiled seconds, capacity."""
         return judge(self._directory)
 
     @property
     def verdict(self) -> Mapping[str, Any]:
-        """What verdict.json holds, judged anew from the raw files."""
+        """What verdict.json holds, judged again from the raw files."""
         return self.judged.verdict
 
     @property
@@ -163,29 +170,29 @@ class Run:
 
     @property
     def faults(self) -> Sequence[FaultTimes]:
-        """Every fault, injected or held: when, on what, and what its witness saw."""
+        """Every fault, injected or held back: when, on what, and what its witness saw."""
         return self.judged.measured.faults
 
     @property
     def recoveries(self) -> Mapping[str, Recovery]:
-        """Impact and recovery by a fault's label, such as `api-kill#1`."""
+        """Impact and recovery of each fault, by its label, such as `api-kill#1`."""
         return self.judged.recoveries
 
     @property
     def phases(self) -> Phases:
-        """Which stretch of the run is what; `phases.mask(times_s, "baseline")` selects moments."""
+        """The phases of the run; `phases.mask(times_s, "baseline")` tells which times lie in the baseline."""
         return self.judged.phases
 
     @property
     def timeline(self) -> Timeline:
-        """Latency, failures and iterations second by second, as the figure of that name draws them."""
+        """Latency, failures and iterations second by second, as drawn in the figure of that name."""
         return self.judged.overview.timeline
 
     @property
     def by_request(self) -> Mapping[str | None, Ranked]:
-        """Latencies of each request by name, and of all under None, without warm-up and cool-down.
+        """Latencies of each request by name, and of all together under None, without warm-up and cool-down.
 
-        `faultload_analysis.latency.summary` makes quantiles of one.
+        `faultload_analysis.latency.summary` computes quantiles from one of them.
         """
         return self.judged.overview.by_request
 
@@ -196,7 +203,7 @@ class Run:
 
     @property
     def capacity(self) -> Capacity | None:
-        """Steps, bracket and curve of a load in steps; None where no objective asks for a capacity."""
+        """Steps, bracket and curve of a stepped load; None if no objective asks for capacity."""
         return self.judged.capacity
 
     @property
@@ -221,7 +228,7 @@ class Run:
 
     @property
     def slice_rule(self) -> SliceRule | None:
-        """When a slice of the run is bad, read from its baseline; None where there was none."""
+        """When a slice of the run is bad, derived from the baseline; None if there was no baseline."""
         return slice_rule(self.judged.measured, self._scenario, self._profile)
 
     @cached_property
@@ -245,14 +252,14 @@ class Run:
 
     @property
     def fault_spans(self) -> list[FaultSpan]:
-        """The faults as `faultload_analysis.figures` shades them."""
+        """The faults, for figures of `faultload_analysis.figures` to shade."""
         from faultload.report.drawings import fault_spans
 
         return fault_spans(self.judged)
 
     @property
     def phase_spans(self) -> list[PhaseSpan]:
-        """The phases as `faultload_analysis.figures` names them."""
+        """The phases, for figures of `faultload_analysis.figures` to name."""
         from faultload.report.drawings import phase_spans
 
         return phase_spans(self.phases, self.end_s)

@@ -76,7 +76,11 @@ class Level:
 
 
 class BracketState(StrEnum):
-    """What a sweep found."""
+    """What a sweep found.
+
+    FOUND: capacity lies between two tested rates. NOT_REACHED: no rate failed. BELOW: a rate failed, and none below
+    it passed. UNDECIDED: no rate passed and none failed.
+    """
 
     FOUND = "found"
     NOT_REACHED = "not reached"

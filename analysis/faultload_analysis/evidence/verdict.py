@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """The four answers. INVALID is about the measurement only, never about the system."""
+    """PASS, FAIL, INCONCLUSIVE or INVALID; INVALID is about the measurement, never about the system."""
 
     PASS = "PASS"
     FAIL = "FAIL"

@@ -25,7 +25,11 @@ _RELAPSED = 0.1
 
 
 class OverloadState(StrEnum):
-    """What became of the system when the trigger was gone and the load was as before."""
+    """What the system did once the trigger was gone and the load was back to normal.
+
+    ABSORBED (no impact), RECOVERED, SLOW (recovered, but slowly), METASTABLE (it stays down), TOO_SHORT (not
+    watched long enough to say) or NOT_MEASURABLE.
+    """
 
     ABSORBED = "absorbed"
     RECOVERED = "recovered"

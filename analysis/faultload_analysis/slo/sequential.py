@@ -14,7 +14,7 @@ from faultload_analysis.evidence.inputs import checked_counts
 
 
 class Stop(StrEnum):
-    """What a sequential test says so far."""
+    """What a sequential test says so far: CONTINUE, FAIL or PASS."""
 
     CONTINUE = "continue"
     FAIL = "fail"
