@@ -57,6 +57,7 @@ test-docker: $(STAMP)
 	$(BIN)/python -m pytest -m docker --part $(PART) --none-is-fine tests/docker/test_runs_on_docker.py
 
 # Everything except Kubernetes; for that, set KUBECONFIG and run: pytest -m kubernetes tests/kubernetes
+test-all: export FAULTLOAD_TEST_WHOLE = 1
 test-all: test
 	$(MAKE) test-part test-docker PART=1/1
 	$(BIN)/python tests/kill_matrix.py --all --jobs 3 --write docs/kill-matrix.md
