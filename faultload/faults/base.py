@@ -76,10 +76,10 @@ class PlatformFault(ABC):
 
     @abstractmethod
     def resolve(self) -> list[Instance]:
-        """The instances the fault would touch, the same ones for the same seed. Raises Refused if there are none."""
+        """The instances the fault would touch, the same for the same seed. Raises Refused if there are none."""
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
-        """The state that undo will restore, as JSON. Whatever is under the key `private` stays out of the record."""
+        """The state that undo will restore, as JSON. A key `private` stays out of the record."""
         return {}
 
     def prepare(self, instances: Sequence[Instance]) -> None:

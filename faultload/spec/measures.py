@@ -140,7 +140,7 @@ class Measure:
         """Tell `wanted`, a `faultload.verdict.evidence.Wanted`, which requests the estimate will read."""
 
     def estimate(self, evidence: Any, objective: Objective) -> Estimate:
-        """The value and its bounds, in base units. Missing data gives an estimate without a value, never an error."""
+        """The value and its bounds, in base units. Missing data gives no value, never an error."""
         raise NotImplementedError
 
     def unfit(self, evidence: Any, objective: Objective) -> str:
