@@ -13,7 +13,8 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
 
-from faultload.host.processes import ProcessId, identify, listeners, state_of
+from faultload.host.listeners import listeners
+from faultload.host.processes import ProcessId, identify, state_of
 from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import cluster_problems, members_of
 from faultload.spec.target import Service, TargetFile

@@ -22,7 +22,7 @@ from faultload.faults import words
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.platforms.base import Instance
 from faultload.record.directory import RunDirectory
-from faultload.run.scenarios import RunOptions, prepare
+from faultload.run.prepare import RunOptions, prepare
 from faultload.spec.target import TargetFile
 from faultload.spec.vocabulary import collide
 
