@@ -55,7 +55,8 @@ class ProcessId:
 def _fields(pid: int) -> list[str] | None:
     """What the kernel says of a pid, from its state letter on."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
 
