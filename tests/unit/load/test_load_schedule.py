@@ -139,3 +139,8 @@ def test_weights_are_told_apart_to_a_thousandth_and_none_is_negative() -> None:
     assert integer_mix([0.75]) == [1]
     with pytest.raises(ValueError, match="0 or more"):
         integer_mix([-1, 2])
+
+
+def test_a_stage_of_less_than_an_iteration_may_hold_one() -> None:
+    stages = (Stage("hold", 0, 0.8, 1, 1), Stage("hold", 0.8, 2, 0, 0), Stage("hold", 2, 2.9, 1, 1))
+    assert times(Schedule(stages, "even", MIX, 1)).tolist() == [0.5, 2.7]
