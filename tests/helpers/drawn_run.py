@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,55 +89,53 @@ def draw(
         "timeout_s": 10.0,
         **info.pop("load", {}),
     }
-    run.begin({"scenario": scaled.to_json(), "profile": "full", "load": load})
     end = start_s + end_of(planned)
+    begun = {"scenario": scaled.to_json(), "profile": "full", "load": load, "t0": {"monotonic_ns": 0}}
+    times = {"load_start_s": start_s, "load_end_s": end, "ended": "2026-01-01T00:00:00.000Z"}
+    run.update({"record": 1, **begun, **times, **info})
     due = (
         np.arange(start_s + 0.5 / rate, end, 1 / rate) if seconds is None else np.asarray(seconds, dtype=np.float64)
     )
     _write(run, due, stretches)
-    for second in np.arange(np.floor(start_s) + 1, end + 1):
-        plain = {"worker": 0, "loop_lag_p99_ms": 1.0, "cpu_percent": 30.0, "p50_ms": 10.0}
-        run.event("health", t=float(second), **{**plain, **(ill or {}).get(float(second), {})})
+    plain = {"kind": "health", "worker": 0, "loop_lag_p99_ms": 1.0, "cpu_percent": 30.0, "p50_ms": 10.0}
+    moments = np.arange(np.floor(start_s) + 1, end + 1).tolist()
+    health = [{**plain, "t": second, **(ill or {}).get(second, {})} for second in moments]
+    (run.path / "events.jsonl").write_text("".join(f"{json.dumps(event)}\n" for event in health))
     for strike in strikes:
         _strike(run, strike)
-    run.update({"load_start_s": start_s, "load_end_s": end, "ended": "2026-01-01T00:00:00.000Z", **info})
     return run
 
 
 def _write(run: RunDirectory, due: Any, stretches: Sequence[Stretch]) -> None:
     n = due.size
     latency, slip, waited = np.full(n, LATENCY_S), np.zeros(n), np.zeros(n)
-    outcome, request = ["ok"] * n, ["GET /"] * n
+    outcome, request = np.full(n, "ok", dtype=object), np.full(n, "GET /", dtype=object)
     for one in stretches:
-        for at in np.flatnonzero((due >= one.start_s) & (due < one.end_s)):
-            latency[at], slip[at], waited[at] = one.latency_s, one.slip_s, one.waited_s
-            outcome[at], request[at] = one.outcome, one.request or request[at]
-    began = due + slip + waited
-    dropped = np.array([one == "dropped" for one in outcome], dtype=np.bool_)
-    rows = {
+        here = (due >= one.start_s) & (due < one.end_s)
+        latency[here], slip[here], waited[here], outcome[here] = (
+            one.latency_s,
+            one.slip_s,
+            one.waited_s,
+            one.outcome,
+        )
+        if one.request is not None:
+            request[here] = one.request
+    dropped = outcome == "dropped"
+    request[dropped] = None
+    service_s = np.where(dropped, 0, np.maximum(latency - slip - waited, 0))
+    started_ns = np.round((due + slip + waited) * 1e9).astype(np.int64)
+    service_us = np.round(service_s * 1e6).astype(np.int64)
+    both = {
         "intended_ns": np.round(due * 1e9).astype(np.int64),
-        "started_ns": np.round(began * 1e9).astype(np.int64),
-        "service_us": np.round(np.where(dropped, 0, np.maximum(latency - slip - waited, 0)) * 1e6).astype(np.int64),
-        "request": [None if gone else name for name, gone in zip(request, dropped, strict=True)],
-        "journey": ["Visit"] * n,
-        "variant": [None] * n,
-        "outcome": outcome,
-        "status": np.full(n, 200, np.int16),
-        "bytes": np.zeros(n, np.int32),
-    }
-    _table(run, "samples", rows)
-    begun = np.flatnonzero(~dropped)
-    iterations = {
-        "intended_ns": rows["intended_ns"],
-        "ended_ns": rows["started_ns"] + rows["service_us"] * 1000,
-        "waited_us": np.round(waited * 1e6).astype(np.int64),
-        "slip_us": np.round(slip * 1e6).astype(np.int64),
-        "journey": rows["journey"],
-        "variant": rows["variant"],
+        "journey": np.full(n, "Visit", dtype=object),
+        "variant": np.full(n, None, dtype=object),
         "outcome": outcome,
     }
-    kept = {name: [values[at] for at in begun] for name, values in iterations.items()}
-    _table(run, "iterations", kept)
+    samples = {"started_ns": started_ns, "service_us": service_us, "request": request}
+    _table(run, "samples", {**both, **samples, "status": np.full(n, 200, np.int16), "bytes": np.zeros(n, np.int32)})
+    times = {"waited_us": np.round(waited * 1e6), "slip_us": np.round(slip * 1e6)}
+    iterations = {**both, **times, "ended_ns": started_ns + service_us * 1000}
+    _table(run, "iterations", {name: values[~dropped] for name, values in iterations.items()})
 
 
 def _table(run: RunDirectory, name: str, columns: dict[str, Any]) -> None:

@@ -119,6 +119,14 @@ def test_scaling_down_counts_as_touching(running: Running) -> None:
         check_fault(of, request("scale", to=0), running.all)
 
 
+def test_scaling_up_takes_nothing_away_from_the_floor(running: Running) -> None:
+    of = target(services={"web": {"port": 80, "count": 4, "min_ready": 4}})
+    for to in (4, 5, 9):
+        check_fault(of, request("scale", to=to), running.all)
+    with pytest.raises(Refused, match="scale would leave 3 ready instances"):
+        check_fault(of, request("scale", to=3), running.all)
+
+
 def test_a_failover_keeps_the_floor(running: Running) -> None:
     running.all = running.ready = [Instance("db", "7", 1.0, "pg1"), Instance("db", "8", 1.0, "pg2")]
     leader = [running.all[0], Instance("db", "70", 1.0, "pg1 patroni")]
