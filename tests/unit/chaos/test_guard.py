@@ -63,6 +63,7 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Running:
         ({"max_share": "100%"}, 4),
         ({"max_instances": 3}, 3),
         ({"max_instances": 3, "max_share": "50%"}, 2),
+        ({"max_instances": 3, "max_share": "10%"}, 1),
         ({"max_instances": 9}, 4),
     ],
 )
