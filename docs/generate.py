@@ -1,4 +1,4 @@
-"""Writes what docs say that the code knows: the tables of faults.md, the lists of whats-here.md and files.md.
+"""Writes what docs say that the code knows: tables of faults and measures, lists of folders and files.
 
 `python docs/generate.py` rewrites what stands between `<!-- generated: NAME -->` and `<!-- end -->`.
 """
@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from faultload.faults import PLATFORMS, cannot, faults_of, words
+from faultload.spec.measures import measures
+from faultload.spec.objective import parse_objective
 from faultload.spec.vocabulary import Argument
 
 ROOT = Path(__file__).parents[1]
@@ -74,6 +76,16 @@ def _how(platform: str) -> Callable[[], Iterator[str]]:
     return table
 
 
+def measure_table() -> Iterator[str]:
+    """What an objective may ask, by the measures' own examples."""
+    yield "| example | measure | filters |"
+    yield "|---|---|---|"
+    for measure in sorted(measures(), key=lambda one: one.names):
+        for example, what in measure.examples:
+            taken = ", ".join(f"`{name}`" for name in measure.filters_of(parse_objective(example).term))
+            yield _row(f"`{example}`", what, "of the whole run" if measure.whole_run else taken)
+
+
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "words": word_table,
     "arguments": argument_table,
@@ -131,6 +143,7 @@ def file_list() -> Iterator[str]:
 
 PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "faults.md": TABLES,
+    "writing-scenarios.md": {"measures": measure_table},
     "whats-here.md": {"folders": folder_list},
     "files.md": {"files": file_list},
 }

@@ -23,9 +23,13 @@ from faultload.record.rows import (
 )
 from faultload.spec.baseline import declared_limits
 from faultload.spec.scenario import scenario_from_run
+from faultload.verdict.capacity import Capacity
 from faultload.verdict.judge import Judgement, judge
+from faultload.verdict.overview import Ranked
 from faultload.verdict.phases import Phases
 from faultload.verdict.recoveries import slice_rule
+from faultload_analysis.latency.generator import Spoiled
+from faultload_analysis.latency.timeline import Timeline
 from faultload_analysis.recovery.outcome import Recovery
 from faultload_analysis.recovery.slice_rule import SliceRule
 
@@ -171,6 +175,29 @@ class Run:
     def phases(self) -> Phases:
         """Which stretch of the run is what; `phases.mask(times_s, "baseline")` selects moments."""
         return self.judged.phases
+
+    @property
+    def timeline(self) -> Timeline:
+        """Latency, failures and iterations second by second, as the figure of that name draws them."""
+        return self.judged.overview.timeline
+
+    @property
+    def by_request(self) -> Mapping[str | None, Ranked]:
+        """Latencies of each request by name, and of all under None, without warm-up and cool-down.
+
+        `faultload_analysis.latency.summary` makes quantiles of one.
+        """
+        return self.judged.overview.by_request
+
+    @property
+    def spoiled(self) -> Spoiled:
+        """The seconds in which the load generator was the limit."""
+        return self.judged.spoiled
+
+    @property
+    def capacity(self) -> Capacity | None:
+        """Steps, bracket and curve of a load in steps; None where no objective asks for a capacity."""
+        return self.judged.capacity
 
     @property
     def start_s(self) -> float:

@@ -7,10 +7,34 @@ from collections.abc import Callable, Sequence
 
 from IPython.display import Markdown
 
-from faultload.report.values import seconds
 from faultload_analysis.evidence.verdict import Estimate
 
+_UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"))
+
 Text = Callable[[float], str]
+
+
+def seconds(value: float | None) -> str:
+    """A duration in a unit that fits: 12 ms, 2.4 s, 15 min."""
+    if value is None or math.isinf(value):
+        return "–" if value is None else "∞"
+    size, unit = next((one for one in _UNITS if abs(value) >= one[0]), _UNITS[-1])
+    return f"{value / size:.3g} {unit}"
+
+
+def share(value: float | None) -> str:
+    """A share of one in percent."""
+    return "–" if value is None else f"{value * 100:.4g} %"
+
+
+def rate(value: float | None) -> str:
+    """Events per second."""
+    return "–" if value is None else f"{value:.4g}/s"
+
+
+def count(value: float) -> str:
+    """A whole number with thousands apart."""
+    return f"{value:,.0f}"
 
 
 def shown(estimate: Estimate, text: Text = seconds) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import click
@@ -21,14 +20,14 @@ from faultload.run.scenarios import Prepared, RunOptions, prepare, scenarios_wit
 from faultload.spec.chance import specs
 from faultload.spec.checks import room_of
 from faultload.spec.journeys import read_journeys
-from faultload.spec.objective import Objective
+from faultload.spec.measures import measure_of
 from faultload.spec.profile import scale
 from faultload.spec.scenario import Scenario, read_scenario
 from faultload.spec.stages import area_between, cooldown_start, warmup_end
 from faultload.spec.target import TargetFile, read_target
+from faultload.spec.term import Objective
 from faultload.spec.units import format_number, format_seconds
 from faultload.spec.workspace import packs
-from faultload_analysis.needed import least_requests
 
 _SEEDS = 2**31
 
@@ -176,7 +175,7 @@ def _disturbed(prepared: Prepared, injection: Injection) -> tuple[float, float]:
 
 def _need(objective: Objective, planned: float | None) -> str:
     """What an objective needs to be decided, against what is planned."""
-    needed = requests_needed(objective)
+    needed = measure_of(objective.term).requests_needed(objective)
     if needed is None:
         return ""
     if planned is None:
@@ -189,27 +188,13 @@ def undecidable(prepared: Prepared) -> Iterator[str]:
     """The objectives that a profile cannot decide: too few requests, no steps, no surge; with the figures."""
     stages = prepared.scenario.load.stages
     for spec in prepared.scenario.objectives_in(prepared.profile):
-        name = spec.parsed.term.name
-        levels = {stage.low for stage in stages if stage.kind in ("hold", "step") and stage.low == stage.high > 0}
-        if name == "capacity" and len(levels) < 2:
-            yield f"{spec.objective}: needs two or more steps of constant load, such as {{step: 100/s, for: 60s}}"
-        if name == "recovery_after_overload" and not any(stage.kind == "surge" for stage in stages):
-            yield f"{spec.objective}: needs a surge in the load, such as {{surge: 3x, for: 30s}}"
-        needed, planned = requests_needed(spec.parsed), planned_requests(prepared, spec.parsed)
+        measure = measure_of(spec.parsed.term)
+        lacks = measure.undecidable(stages)
+        if lacks is not None:
+            yield f"{spec.objective}: {lacks}"
+        needed, planned = measure.requests_needed(spec.parsed), planned_requests(prepared, spec.parsed)
         if needed is not None and planned is not None and planned < needed:
             yield f"{spec.objective}: needs {needed} requests at least, about {planned:.0f} are planned"
-
-
-def requests_needed(objective: Objective) -> int | None:
-    """Independent requests that a PASS needs at the very least; None where the measure is no share or quantile."""
-    term, target = objective.term, objective.target.value
-    if term.quantile is not None:
-        return least_requests(Fraction(term.quantile))
-    if term.name == "availability" and 0 < target < 1:
-        return least_requests(Fraction(str(target)))
-    if term.name == "error_rate" and 0 < target < 1:
-        return least_requests(1 - Fraction(str(target)))
-    return None
 
 
 def print_list(here: Path) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 from faultload.record.measured import Measured
 from faultload.record.rows import joined_times
 from faultload.spec.baseline import declared_limits
-from faultload.spec.objective import Objective
 from faultload.spec.scenario import scenario_from_run
+from faultload.spec.term import Objective
 from faultload.spec.units import Quantity, parse
 from faultload.verdict.judge import Judgement
 from faultload.verdict.phases import Phases

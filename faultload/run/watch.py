@@ -8,9 +8,10 @@ from typing import Any
 
 from faultload.record.directory import LineTail, RunDirectory
 from faultload.report.live import LiveState
-from faultload.spec.objective import Objective
+from faultload.spec.measures import measure_of
 from faultload.spec.scenario import Scenario
 from faultload.spec.stages import cooldown_start, end_of, level_at, warmup_end
+from faultload.spec.term import Objective
 
 LIVE_WINDOW_S = 5
 
@@ -121,15 +122,9 @@ class Watch:
 
 def _holds(condition: Objective, second: Mapping[str, float]) -> bool:
     """Whether an abort condition held in a second; one without a request never does."""
-    ended = second["ok"] + second["failed"]
-    if ended == 0:
+    if second["ok"] + second["failed"] == 0:
         return False
-    name, quantile = condition.term.name, condition.term.quantile
-    if quantile is not None:
-        value = (second["p99"] if float(quantile) >= 0.9 else second["p50"]) / 1e3
-    else:
-        share = second["failed"] / ended
-        value = 1.0 - share if name == "availability" else share
+    value = measure_of(condition.term).in_second(condition.term, second)
     target = condition.target.value
     return {
         "<=": value <= target,

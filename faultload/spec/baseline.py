@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from faultload.spec.objective import Objective
+from faultload.spec.measures import measure_of
 from faultload.spec.scenario import Scenario
+from faultload.spec.term import Objective
 
 DEFAULT_SLO = 0.999
 
@@ -16,13 +17,10 @@ def declared_limits(scenario: Scenario, profile: str) -> tuple[float | None, flo
     limits: list[tuple[float, float]] = []
     shares: list[float] = []
     for objective in _baseline_objectives(scenario, profile):
-        term, target = objective.term, objective.target.value
-        if term.quantile is not None and term.subject == "latency" and float(term.quantile) >= 0.9:
-            limits.append((target, float(term.quantile)))
-        elif term.name == "availability":
-            shares.append(1.0 - target)
-        elif term.name == "error_rate":
-            shares.append(target)
+        measure = measure_of(objective.term)
+        latency, share = measure.latency_limit(objective), measure.error_limit(objective)
+        limits += [] if latency is None else [latency]
+        shares += [] if share is None else [share]
     limit, quantile = min(limits, default=(None, 0.99))
     return limit, quantile, min(shares, default=None)
 

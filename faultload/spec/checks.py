@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,14 @@ from faultload.spec import chance as monkey
 from faultload.spec.chance import MIN_BASELINE_S
 from faultload.spec.experiment import Experiment, Place, read_experiment
 from faultload.spec.journeys import JourneyFile, read_journeys
-from faultload.spec.objective import FIXED_PHASES, LATENCIES, METRICS, Objective, Term
+from faultload.spec.measures import Declared, measure_of
+from faultload.spec.mistakes import nearest
+from faultload.spec.objective import FIXED_PHASES
 from faultload.spec.profile import ScaledScenario, scale
 from faultload.spec.scenario import FaultSpec, LoadedScenario, Scenario
 from faultload.spec.stages import cooldown_start, warmup_end
 from faultload.spec.target import TargetFile
+from faultload.spec.term import Objective, Term
 from faultload.spec.units import format_seconds
 from faultload.spec.vocabulary import Catalogue, FaultWord, collide
 from faultload.spec.workspace import find
@@ -88,7 +90,9 @@ def _journeys(loaded: LoadedScenario, mistakes: list[Mistake]) -> JourneyFile | 
     for name in load.mix:
         if name not in journeys.classes:
             message = f"{load.journeys} has no journey '{name}'"
-            mistakes.append(loaded.document.mistake(("load", "mix", name), message, _near(name, journeys.classes)))
+            mistakes.append(
+                loaded.document.mistake(("load", "mix", name), message, nearest(name, journeys.classes))
+            )
     return journeys
 
 
@@ -142,7 +146,7 @@ def _experiments(
         ):
             if name is not None and name not in names:
                 message = f"{spec.experiment} names the {what} '{name}', which the target does not have"
-                mistakes.append(loaded.document.mistake(path, message, _near(name, names)))
+                mistakes.append(loaded.document.mistake(path, message, nearest(name, names)))
         refused = faults.cannot(known.platform, experiment.word.name)
         if refused is not None:
             mistakes.append(loaded.document.mistake(path, refused.message, refused.hint))
@@ -159,19 +163,16 @@ def _objective_problems(
     objective: Objective, scenario: Scenario, journeys: JourneyFile | None, known: Known | None
 ) -> Iterator[tuple[str, str | None]]:
     faults = [spec.name for _, spec in _every_fault(scenario)]
-    term = objective.term
-    if term.name in ("ttr", "ttd", "mttr") and term.subject and term.subject not in faults:
-        yield f"{term}: there is no fault '{term.subject}'", _near(term.subject, faults)
-    if term.name in ("ttr", "ttd", "mttr") and not faults:
-        yield f"{term}: this scenario has no fault", None
-    if term.name == "mtbf" and all(fault.failure_rate is None for fault in scenario.faults):
-        hint = "such as `failure_rate: 1/720h`: how often it strikes in production, not how often it is injected"
-        yield "mtbf: no fault has a failure_rate", hint
+    declared = Declared(
+        faults=faults,
+        with_failure_rate=[fault.name for fault in scenario.faults if fault.failure_rate is not None],
+        observations=None if journeys is None else journeys.observations,
+        acknowledges=None if journeys is None else journeys.acknowledges,
+    )
     yield from _phase_problems(objective, scenario, faults)
-    for part in (term, *(arg for arg in term.args if isinstance(arg, Term))):
-        yield from _term_problems(part, scenario, journeys, known)
-    if term.name == "lost_writes" and journeys is not None and not journeys.acknowledges:
-        yield "lost_writes: no journey calls acknowledge()", "call acknowledge(key) for each confirmed write"
+    for term in (objective.term, *objective.term.parts):
+        yield from _filter_problems(term, scenario, journeys, known)
+        yield from measure_of(term).problems(term, declared)
 
 
 def _phase_problems(
@@ -184,34 +185,23 @@ def _phase_problems(
     if colon and kind in ("fault", "recovery"):
         name = rest.partition("#")[0]
         if name not in faults:
-            yield f"during {phase}: there is no fault '{name}'", _near(name, faults)
+            yield f"during {phase}: there is no fault '{name}'", nearest(name, faults)
         return
     stages = [stage.phase for stage in scenario.load.stages if stage.phase]
     if phase not in stages:
-        yield f"during {phase}: there is no such phase", _near(phase, [*FIXED_PHASES, *stages])
+        yield f"during {phase}: there is no such phase", nearest(phase, [*FIXED_PHASES, *stages])
 
 
-def _term_problems(
+def _filter_problems(
     term: Term, scenario: Scenario, journeys: JourneyFile | None, known: Known | None
 ) -> Iterator[tuple[str, str | None]]:
     journey = term.filters.get("journey")
     names = list(scenario.load.mix) or (journeys.classes if journeys is not None else [])
     if journey is not None and names and journey not in names:
-        yield f"{term}: there is no journey '{journey}'", _near(journey, names)
+        yield f"{term}: there is no journey '{journey}'", nearest(journey, names)
     service = term.filters.get("service")
     if service is not None and known is not None and service not in known.services:
-        yield f"{term}: the target has no service '{service}'", _near(service, known.services)
-    statistic = term.quantile is not None or term.name in ("mean", "min", "max", "median", "slope")
-    if not statistic or term.subject in LATENCIES or term.subject in METRICS:
-        return
-    if service is not None or "instance" in term.filters:
-        return
-    observed = None if journeys is None else journeys.observations
-    if observed is not None and term.subject not in observed:
-        yield (
-            f"{term}: no journey observes '{term.subject}'",
-            _near(term.subject, [*LATENCIES, *observed, *METRICS]),
-        )
+        yield f"{term}: the target has no service '{service}'", nearest(service, known.services)
 
 
 def _schedule_problems(
@@ -294,10 +284,3 @@ def ttr_bound(scenario: Scenario, profile: str, fault: str) -> float:
     about = [one.parsed for one in scenario.objectives_in(profile) if one.parsed.term.subject in ("", fault)]
     bounds = {name: [one.target.value for one in about if one.term.name == name] for name in ("ttr", "mttr")}
     return max(bounds["ttr"] or bounds["mttr"], default=0.0)
-
-
-def _near(word: str, known: Collection[str]) -> str | None:
-    if not known:
-        return None
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(sorted(known))}"

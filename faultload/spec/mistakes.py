@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -77,3 +78,11 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for arg in get_args(annotation) if (found := _model_in(arg)) is not None), None)
+
+
+def nearest(word: str, known: Collection[str]) -> str | None:
+    """A hint about an unknown word: the nearest that there is, else all of them; None where there is none."""
+    if not known:
+        return None
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(sorted(known))}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,9 +21,11 @@ from pydantic import (
 
 from faultload.errors import InvalidInput, Mistake
 from faultload.spec import units
+from faultload.spec.measures import measure_of
 from faultload.spec.mistakes import MistakeAt, mistakes_of
-from faultload.spec.objective import Objective, ObjectiveError, parse_abort, parse_objective
+from faultload.spec.objective import parse_abort, parse_objective
 from faultload.spec.stages import Stage, StageKind, end_of
+from faultload.spec.term import Objective, ObjectiveError
 from faultload.spec.yamlfile import Document, load
 
 Duration = Annotated[
@@ -252,23 +254,19 @@ class ObjectiveSpec(Model):
 
     @cached_property
     def parsed(self) -> Objective:
-        return parse_objective(self.objective)
-
-    @cached_property
-    def parsed_slo(self) -> list[Objective]:
-        return [parse_objective(text) for text in self.slo or ()]
+        return replace(parse_objective(self.objective), slo=tuple(parse_objective(text) for text in self.slo or ()))
 
     @model_validator(mode="after")
     def _parses(self) -> ObjectiveSpec:
-        name = self.parsed.term.name
-        if self.slo is not None and name != "capacity":
-            raise MistakeAt(("slo",), f"{name} takes no slo: only capacity does")
+        term = parse_objective(self.objective).term
+        if self.slo is not None and not measure_of(term).takes_slo:
+            raise MistakeAt(("slo",), f"{term.name} takes no slo: only capacity does")
         for index, text in enumerate(self.slo or ()):
             try:
                 one = parse_objective(text)
             except ObjectiveError as error:
                 raise MistakeAt(("slo", index), str(error)) from None
-            if not one.of_requests or one.phase is not None:
+            if not measure_of(one.term).of_requests(one.term) or one.phase is not None:
                 raise MistakeAt(("slo", index), "wanted latency, availability or error rate, without `during`")
         return self
 

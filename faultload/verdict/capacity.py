@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from faultload.record.measured import Measured
-from faultload.spec.objective import LATENCIES, Objective
+from faultload.spec.measures import measure_of
 from faultload.spec.scenario import ObjectiveSpec
-from faultload.verdict.evaluate import estimate
+from faultload.spec.term import LATENCIES, Objective
 from faultload.verdict.evidence import Evidence
 from faultload.verdict.phases import Phases, Span
 from faultload_analysis.capacity.bracket import Bracket, Step, capacity_bracket
@@ -92,23 +92,30 @@ def with_steps(measured: Measured, phases: Phases) -> Phases:
     return replace(phases, steps=step_spans(measured, phases.spans))
 
 
-def step_objectives(phases: Phases, slo: Sequence[Objective]) -> Iterator[Objective]:
-    """Every objective of an SLO during every step."""
-    for span in phases.steps:
-        for one in slo:
-            yield replace(one, phase=span.name)
+def with_slo(spec: ObjectiveSpec, others: Sequence[ObjectiveSpec]) -> Objective:
+    """A spec's objective; where it takes an `slo` and has none, with what the scenario asks of requests."""
+    objective = spec.parsed
+    if objective.slo or not measure_of(objective.term).takes_slo:
+        return objective
+    usual = [one.parsed for one in others if measure_of(one.parsed.term).of_requests(one.parsed.term)]
+    return replace(objective, slo=tuple(one for one in usual if one.phase in (None, "baseline", "all")))
 
 
-def slo_of(spec: ObjectiveSpec, others: Sequence[ObjectiveSpec]) -> list[Objective]:
-    """What a rate must meet for a capacity objective: its own `slo`, or what the scenario asks of requests."""
-    if spec.parsed_slo:
-        return spec.parsed_slo
-    usual = (one.parsed for one in others)
-    return [one for one in usual if one.of_requests and one.phase in (None, "baseline", "all")]
+def capacity_found(evidence: Evidence, objectives: Sequence[Objective]) -> Capacity | None:
+    """The capacity that a report draws: of several objectives the first that could be told."""
+    found = (capacity_of(evidence, one.slo) for one in objectives if measure_of(one.term).takes_slo)
+    return next((one for one in found if isinstance(one, Capacity)), None)
 
 
 def capacity_of(evidence: Evidence, slo: Sequence[Objective]) -> Capacity | str:
     """The capacity under an SLO; a sentence where the run has no steps to tell it from."""
+    key = tuple(map(str, slo))
+    found: Capacity | str = evidence.capacities.get(key) or _capacity_of(evidence, slo)
+    evidence.capacities[key] = found
+    return found
+
+
+def _capacity_of(evidence: Evidence, slo: Sequence[Objective]) -> Capacity | str:
     spans = evidence.phases.steps
     if not slo:
         return "capacity needs an `slo`, or objectives on latency, availability or error rate"
@@ -124,7 +131,7 @@ def capacity_of(evidence: Evidence, slo: Sequence[Objective]) -> Capacity | str:
         decisions = [
             decide(one.operator, one.target.value, found, fmt=one.target.format, subject=str(one.term))
             for one in slo
-            for found in [estimate(evidence, replace(one, phase=span.name))]
+            for found in [evidence.estimate(replace(one, phase=span.name))]
         ]
         verdict = worst(decision.verdict for decision in decisions)
         open_model = evidence.measured.info.get("load", {}).get("model") != "closed"
@@ -170,7 +177,7 @@ def _first_quantile(slo: Sequence[Objective]) -> Objective | None:
 def _latency(evidence: Evidence, slo: Sequence[Objective], span: Span) -> Estimate | None:
     """The judged latency quantile of a step; None when the SLO has none."""
     one = _first_quantile(slo)
-    return None if one is None else estimate(evidence, replace(one, phase=span.name))
+    return None if one is None else evidence.estimate(replace(one, phase=span.name))
 
 
 def _iterations_in(measured: Measured, spans: Sequence[Span]) -> tuple[list[int], list[int], list[float]]:

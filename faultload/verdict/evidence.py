@@ -1,23 +1,26 @@
-"""What objectives read: the record's requests gathered by filters and phase, in one pass over all of them."""
+"""What objectives read: the record by filters and phase; its requests are gathered in one pass over all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from faultload.record.measured import Measured
-from faultload.record.rows import Mask, Samples
-from faultload.spec.objective import LATENCIES, Objective, Term
+from faultload.record.rows import Floats, Mask, Samples
+from faultload.spec.measures import measure_of
+from faultload.spec.term import LATENCIES, Objective, Term
 from faultload.verdict.phases import Phases
+from faultload.verdict.recoveries import by_fault
+from faultload.verdict.writes import WriteCounts, write_counts
+from faultload_analysis.evidence.verdict import Estimate
 from faultload_analysis.latency.generator import Spoiled
 from faultload_analysis.latency.population import KEEP, Population
 from faultload_analysis.latency.throughput import RateCounter
 from faultload_analysis.recovery.faults import Recovery
 from faultload_analysis.recovery.overload import Overload
-
-_OF_LATENCY = ("availability", "error_rate", "budget", "burn_rate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Completions:
 
     @classmethod
     def of(cls, term: Term, stretch: tuple[float, float]) -> Completions:
+        """What a term reads of a stretch."""
         return cls(_request_filters(term), *stretch)
 
 
@@ -55,12 +59,36 @@ def _request_filters(term: Term) -> tuple[tuple[str, str], ...]:
 Reader = Callable[[Samples], None]
 
 
+class Wanted:
+    """What objectives ask for before the pass over the requests."""
+
+    def __init__(self, phases: Phases) -> None:
+        self._phases = phases
+        self.selections: dict[Selection, set[float]] = {}
+        self.rates: set[Completions] = set()
+
+    def requests(self, term: Term, phase: str | None, target: float | None = None) -> None:
+        """The latencies that a term reads during a phase, counted exactly above `target`."""
+        self.selections.setdefault(Selection.of(term, phase), set()).update([] if target is None else [target])
+
+    def completions(self, term: Term, phase: str | None) -> None:
+        """The ok requests that a term reads, by completion, over the longest stretch of a phase."""
+        stretch = self._phases.longest_stretch(phase)
+        if stretch is not None:
+            self.rates.add(Completions.of(term, stretch))
+
+    def in_steps(self, objectives: Sequence[Objective]) -> Iterator[Objective]:
+        """Each objective during each step of the load."""
+        for span in self._phases.steps:
+            yield from (replace(one, phase=span.name) for one in objectives)
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Everything that an objective may read. What was not gathered ahead is gathered when it is asked for.
 
     `recoveries` by fault label, `overloads` by surge; `failure_rates`: failures per second in production, by
-    fault, as the scenario declares them.
+    fault, as the scenario declares them; `capacities`: kept by SLO, see `faultload.verdict.capacity`.
     """
 
     measured: Measured
@@ -70,38 +98,115 @@ class Evidence:
     confidence: float = 0.95
     overloads: Mapping[str, Overload] = field(default_factory=dict)
     failure_rates: Mapping[str, float] = field(default_factory=dict)
+    capacities: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
     _populations: dict[Selection, Population] = field(default_factory=dict, repr=False)
     _rates: dict[Completions, RateCounter] = field(default_factory=dict, repr=False)
 
     def gather(self, objectives: Sequence[Objective], readers: Sequence[Reader] = ()) -> None:
         """One pass for all objectives, and for whatever else wants to see the requests."""
-        wanted: dict[Selection, set[float]] = {}
-        rates: set[Completions] = set()
+        wanted = Wanted(self.phases)
         for one in objectives:
-            for term in (one.term, *(arg for arg in one.term.args if isinstance(arg, Term))):
-                if term.subject in LATENCIES or term.name in _OF_LATENCY:
-                    targets = wanted.setdefault(Selection.of(term, one.phase), set())
-                    if term.subject in LATENCIES and term is one.term:
-                        targets.add(one.target.value)
-            if one.term.name == "throughput":
-                stretch = self.phases.longest_stretch(one.phase)
-                rates |= {Completions.of(one.term, stretch)} if stretch is not None else set()
-        self._pass(wanted, rates, readers)
+            measure_of(one.term).gather(one, wanted)
+        self._pass(wanted.selections, wanted.rates, readers)
 
-    def population(self, selection: Selection, target: float | None = None) -> Population:
-        """The selected values in order of intended start; counts above `target` are exact if it was gathered."""
+    def estimate(self, objective: Objective) -> Estimate:
+        """The measure of an objective with its bounds, in base units; never raises for missing data."""
+        return measure_of(objective.term).estimate(self, objective)
+
+    def requests_of(self, term: Term, phase: str | None, target: float | None = None) -> Population:
+        """The latencies that a term reads, in order of intended start, without spoiled seconds.
+
+        Counts above `target` are exact if it was gathered.
+        """
+        return self._population(Selection.of(term, phase), target)
+
+    def requests(self, phase: str | None) -> int:
+        """How many requests a phase has, without spoiled seconds."""
+        return self._population(Selection("latency", phase=phase), None).n
+
+    def _population(self, selection: Selection, target: float | None) -> Population:
         if selection not in self._populations:
             self._pass({selection: set() if target is None else {target}}, set(), ())
         return self._populations[selection]
 
-    def requests(self, phase: str | None) -> int:
-        """How many requests a phase has, without spoiled seconds."""
-        return self.population(Selection("latency", phase=phase)).n
-
-    def rate(self, completions: Completions) -> RateCounter:
+    def completions(self, term: Term, phase: str | None) -> RateCounter | None:
+        """The ok requests that a term reads by completion, over a phase's longest stretch; None without one."""
+        stretch = self.phases.longest_stretch(phase)
+        if stretch is None:
+            return None
+        completions = Completions.of(term, stretch)
         if completions not in self._rates:
             self._pass({}, {completions}, ())
         return self._rates[completions]
+
+    def values_of(self, term: Term, phase: str | None, target: float | None = None) -> Population:
+        """The latencies or the observation that a term reads, in order of time."""
+        if term.subject in LATENCIES:
+            return self.requests_of(term, phase, target)
+        found = Population(targets=[] if target is None else [target])
+        for _, values in self._observed(term, phase):
+            found.add(values)
+        return found
+
+    def observed(self, term: Term, phase: str | None) -> tuple[Floats, Floats]:
+        """Times in seconds and values of an observation, each of shape (n,), in order of time."""
+        parts = [(np.empty(0), np.empty(0)), *self._observed(term, phase)]
+        times, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        return times, values
+
+    def _observed(self, term: Term, phase: str | None) -> Iterator[tuple[Floats, Floats]]:
+        for part in self.measured.record.observations():
+            chosen = part.name.equal(term.subject) & self.phases.mask(part.t_s, phase)
+            for label in ("journey", "variant"):
+                if label in term.filters:
+                    chosen &= part.labels[label].equal(term.filters[label])
+            yield part.t_s[chosen], part.value[chosen]
+
+    def has_metric(self, name: str) -> bool:
+        """Whether instances were asked for a metric of that name."""
+        return name in self.measured.metrics.name.names
+
+    def instances(
+        self, metric: str, filters: Mapping[str, str], phase: str | None
+    ) -> Iterator[tuple[Floats, Floats]]:
+        """Times in seconds and values of a metric during a phase, for each instance that has any."""
+        series = self.measured.metrics
+        chosen = series.name.equal(metric) & self.phases.mask(series.t_s, phase)
+        for label in ("service", "instance"):
+            if label in filters:
+                chosen &= series.labels[label].equal(filters[label])
+        codes = series.labels["instance"].codes
+        for code in np.unique(codes[chosen]):
+            rows = chosen & (codes == code)
+            yield series.t_s[rows], series.value[rows]
+
+    def iterations(self, filters: Mapping[str, str], phase: str | None) -> tuple[int, int]:
+        """How many iterations of the journeys were due in a phase, and how many of them went well."""
+        total = well = 0
+        for part in self.measured.record.iterations():
+            chosen = self.phases.mask(part.intended_s, phase)
+            for label in ("journey", "variant"):
+                if label in filters:
+                    chosen &= getattr(part, label).equal(filters[label])
+            total += int(np.count_nonzero(chosen))
+            well += int(np.count_nonzero(chosen & part.outcome.equal("ok")))
+        return total, well
+
+    def recoveries_of(self, fault: str) -> list[tuple[str, Recovery]]:
+        """Label and recovery of one fault over its repeats; of all faults when the name is empty."""
+        return by_fault(self.recoveries, fault)
+
+    def why_not_injected(self, fault: str) -> str:
+        """Why there is no recovery of a fault, or of any when the name is empty."""
+        held = next((one for one in self.measured.faults if one.gate is False and fault in ("", one.fault)), None)
+        if held is not None:
+            return f"{held.label} was not injected: {held.gate_why}"
+        return f"fault '{fault}' was not injected" if fault else "no fault was injected"
+
+    @property
+    def writes(self) -> WriteCounts | None:
+        """The write ledger after it was read back; None where it was not."""
+        return write_counts(self.measured)
 
     def _pass(
         self,

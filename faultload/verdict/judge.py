@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,19 +11,20 @@ from faultload.errors import ExitCode
 from faultload.record.directory import RunDirectory
 from faultload.record.measured import FaultTimes, Measured, read_measured
 from faultload.spec.baseline import declared_limits
-from faultload.spec.objective import Objective, parse_objective
+from faultload.spec.measures import measure_of
 from faultload.spec.scenario import ObjectiveSpec, scenario_from_run
+from faultload.spec.term import Objective
 from faultload.spec.units import Quantity
-from faultload.verdict.capacity import Capacity, capacity_of, slo_of, step_objectives, with_steps
-from faultload.verdict.evaluate import budget_of, estimate
+from faultload.verdict.capacity import Capacity, capacity_found, with_slo, with_steps
 from faultload.verdict.evidence import Evidence
+from faultload.verdict.measures.budget import consumed
+from faultload.verdict.measures.mtbf import mtbf
 from faultload.verdict.overview import Offered, Overview, OverviewBuilder
 from faultload.verdict.phases import Phases, phases_of
-from faultload.verdict.recoveries import by_fault, overloads_of, recoveries_of
+from faultload.verdict.recoveries import overloads_of, recoveries_of
 from faultload.verdict.spoilage import spoilage
 from faultload.verdict.writes import recovery_points, write_counts
-from faultload_analysis.capacity.bracket import capacity_estimate
-from faultload_analysis.evidence.verdict import Verdict, decide, no_data, worst
+from faultload_analysis.evidence.verdict import Verdict, decide, worst
 from faultload_analysis.latency.generator import Spoiled, offered_achieved
 from faultload_analysis.latency.quantiles import summary
 from faultload_analysis.recovery.faults import Recovery
@@ -65,8 +66,8 @@ def judge(run: RunDirectory) -> Judgement:
     phases = with_steps(measured, phases_of(measured, recoveries))
     glance = OverviewBuilder(measured, phases)
     offered = glance.read_iterations()
-    parsed = [spec.parsed for spec in specs]
-    spoiled = spoilage(measured, offered.slips, parsed, phases, declared_limits(scenario, profile)[0])
+    wanted = [with_slo(spec, specs) for spec in specs]
+    spoiled = spoilage(measured, offered.slips, wanted, phases, declared_limits(scenario, profile)[0])
     evidence = Evidence(
         measured,
         phases,
@@ -75,13 +76,11 @@ def judge(run: RunDirectory) -> Judgement:
         overloads=overloads_of(measured, scenario, profile),
         failure_rates={one.name: one.failure_rate for one in scenario.faults if one.failure_rate is not None},
     )
-    slos = {at: slo_of(spec, specs) for at, spec in enumerate(specs) if spec.parsed.term.name == "capacity"}
-    stepped = [one for slo in slos.values() for one in step_objectives(phases, slo)]
-    evidence.gather([*parsed, *stepped], readers=[glance.add])
+    evidence.gather(wanted, readers=[glance.add])
     overview = glance.finish()
-    capacities = {at: capacity_of(evidence, slo) for at, slo in slos.items()}
     ran = offered.begun > 0 or bool(measured.health)
-    objectives = [_objective(evidence, spec, capacities.get(at), ran=ran) for at, spec in enumerate(specs)]
+    objectives = [_judged(evidence, spec, one, ran=ran) for spec, one in zip(specs, wanted, strict=True)]
+    capacity = capacity_found(evidence, wanted)
     points = recovery_points(run, measured)
     invalid = invalid_reasons(measured, begun=offered.begun, dropped=overview.dropped)
     partial = _cut_short(measured)
@@ -106,30 +105,24 @@ def judge(run: RunDirectory) -> Judgement:
         "writes": _writes(measured),
         "generator": _generator(measured, spoiled, offered, overview.dropped),
         "requests": _requests(overview),
-        **_capacity(capacities.values()),
+        **({} if capacity is None else {"capacity": capacity.to_json()}),
         **_production(evidence),
     }
-    found = next((one for one in capacities.values() if isinstance(one, Capacity)), None)
-    return Judgement(result, measured, phases, recoveries, spoiled, overview, found)
+    return Judgement(result, measured, phases, recoveries, spoiled, overview, capacity)
 
 
-def _objective(
-    evidence: Evidence, spec: ObjectiveSpec, capacity: Capacity | str | None, *, ran: bool
-) -> dict[str, Any]:
-    objective = spec.parsed
-    unit = objective.target
-    if capacity is None:
-        found = estimate(evidence, objective)
-    else:
-        found = no_data(capacity) if isinstance(capacity, str) else capacity_estimate(capacity.bracket)
-    untrusted = _untrusted(evidence, objective) if ran else "the load did not run"
+def _judged(evidence: Evidence, spec: ObjectiveSpec, objective: Objective, *, ran: bool) -> dict[str, Any]:
+    measure, unit = measure_of(objective.term), objective.target
+    found = evidence.estimate(objective)
+    unfit = measure.unfit(evidence, objective) if ran else "the load did not run"
+    during = "" if objective.phase is None else f" during {objective.phase}"
     decision = decide(
         objective.operator,
         unit.value,
         found,
         fmt=unit.format,
-        subject=_subject(objective),
-        untrusted="" if objective.term.name == "lost_writes" else untrusted,
+        subject=measure.subject(objective.term) + during,
+        untrusted=unfit if measure.of_load else "",
     )
     return {
         "objective": spec.objective,
@@ -155,31 +148,6 @@ def _shown(unit: Quantity, value: float | None) -> float | None:
     if value is None or math.isnan(value):
         return None
     return unit.shown(value) if math.isfinite(value) else value
-
-
-def _subject(objective: Objective) -> str:
-    text = str(objective.term)
-    if objective.term.quantile is not None:
-        text = f"P{objective.term.name[1:]} of {text.partition('(')[2][:-1]}"
-    return text if objective.phase is None else f"{text} during {objective.phase}"
-
-
-def _untrusted(evidence: Evidence, objective: Objective) -> str:
-    """Why the generator makes this objective unfit to be judged; empty when it is fit."""
-    spoiled = evidence.spoiled
-    if spoiled is None or objective.term.name == "capacity":
-        return ""  # each step of a capacity is judged by itself
-    if objective.term.name not in ("ttr", "ttd", "mttr"):
-        return spoiled.unfit(evidence.phases.seconds(objective.phase))
-    for label, one in evidence.recoveries.items():
-        named = objective.term.subject in ("", label.rpartition("#")[0])
-        if not named or one.impact_at_s is None:
-            continue
-        end = one.recovered_at_s if one.recovered_at_s is not None else one.impact_at_s + (one.censored_s or 0.0)
-        if spoiled.any_in(one.impact_at_s, end):
-            causes = "; ".join(spoiled.reasons)
-            return f"the load generator was the limit while {label} had its impact ({causes})"
-    return ""
 
 
 def invalid_reasons(measured: Measured, *, begun: int, dropped: int) -> list[str]:
@@ -284,13 +252,12 @@ def _budgets(evidence: Evidence, specs: Sequence[ObjectiveSpec]) -> list[dict[st
     """Budget and burn rate for each budget objective, over the phase that it reads."""
     found = []
     for spec in specs:
-        term = spec.parsed.term
-        if term.name == "budget":
-            budget = budget_of(evidence, term, spec.parsed.phase)
+        if spec.parsed.term.name == "budget":
+            budget = consumed(evidence, spec.parsed)
             found.append(
                 {
                     "objective": spec.objective,
-                    "window": str(term.args[1]),
+                    "window": str(spec.parsed.term.quantity(1)),
                     "consumed": budget.consumed,
                     "burn_rate": budget.burn_rate,
                 }
@@ -298,26 +265,19 @@ def _budgets(evidence: Evidence, specs: Sequence[ObjectiveSpec]) -> list[dict[st
     return found
 
 
-def _capacity(found: Iterable[Capacity | str]) -> dict[str, Any]:
-    """`capacity` where there was one; of several objectives the first that could be told."""
-    known = next((one for one in found if isinstance(one, Capacity)), None)
-    return {} if known is None else {"capacity": known.to_json()}
-
-
 def _production(evidence: Evidence) -> dict[str, Any]:
     """MTBF and availability in production, where the scenario declares how often its faults strike there."""
     rates = evidence.failure_rates
     if not rates:
         return {}
-    found = {name: [one for _, one in by_fault(evidence.recoveries, name)] for name in rates}
-    availability = availability_estimate(rates, found)
-    mtbf = estimate(evidence, parse_objective("mtbf >= 1h"))
+    found = {name: [one for _, one in evidence.recoveries_of(name)] for name in rates}
+    availability, between = availability_estimate(rates, found), mtbf(evidence)
     return {
         "production": {
             "failure_rates_per_s": dict(rates),
-            "mtbf_s": [mtbf.value, mtbf.low, mtbf.high],
+            "mtbf_s": [between.value, between.low, between.high],
             "availability": [availability.value, availability.low, availability.high],
-            "why": "; ".join(filter(None, [mtbf.why, availability.why])),
+            "why": "; ".join(filter(None, [between.why, availability.why])),
         }
     }
 

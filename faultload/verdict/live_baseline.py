@@ -10,6 +10,7 @@ import numpy as np
 
 from faultload.record.directory import RunDirectory
 from faultload.record.rows import InMemory, Labels, Recorded, Samples, Series, joined
+from faultload.spec.measures import measure_of
 from faultload.spec.scenario import ObjectiveSpec, Scenario, scenario_from_run
 
 CONFIDENCE = 0.8
@@ -18,25 +19,28 @@ CONFIDENCE = 0.8
 LATE_S = 5.0
 """How late a slot may begin for reasons of the generator, at most, to be seen by the gate."""
 
-_LIVE_TERMS = ("availability", "error_rate")
+_NEEDED = (
+    "faultload.verdict.evidence",
+    "faultload_analysis.latency.quantiles",
+    "faultload_analysis.slo.availability",
+)
 
 
 def preload(run: RunDirectory) -> None:
     """Import what the run's objectives will need, which takes seconds on a busy machine: before a fault is due."""
     info = run.info() or {}
     if "scenario" in info and live_objectives(scenario_from_run(info), _profile(info)):
-        import_module("faultload.verdict.evaluate")
+        for module in _NEEDED:
+            import_module(module)
 
 
 def live_objectives(scenario: Scenario, profile: str) -> list[ObjectiveSpec]:
     """The objectives `during baseline` that a few seconds of samples can be held against."""
-
-    def live(spec: ObjectiveSpec) -> bool:
-        term = spec.parsed.term
-        latency = term.quantile is not None and term.subject in ("latency", "service_time")
-        return spec.parsed.phase == "baseline" and (latency or term.name in _LIVE_TERMS)
-
-    return [spec for spec in scenario.objectives_in(profile) if live(spec)]
+    return [
+        spec
+        for spec in scenario.objectives_in(profile)
+        if spec.parsed.phase == "baseline" and measure_of(spec.parsed.term).of_seconds(spec.parsed.term)
+    ]
 
 
 def baseline_problems(run: RunDirectory, scenario: Scenario, window_s: float) -> list[str]:
@@ -58,7 +62,6 @@ def _missed(
 ) -> list[str]:
     """The objectives that samples miss, and by how much."""
     from faultload.record.measured import Measured
-    from faultload.verdict.evaluate import estimate
     from faultload.verdict.evidence import Evidence
     from faultload.verdict.phases import Phases
     from faultload_analysis.evidence.verdict import Verdict, decide
@@ -80,7 +83,7 @@ def _missed(
         decision = decide(
             objective.operator,
             objective.target.value,
-            estimate(evidence, objective),
+            evidence.estimate(objective),
             fmt=objective.target.format,
             subject=str(objective.term),
         )

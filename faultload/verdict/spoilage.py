@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from faultload.record.measured import Measured
-from faultload.spec.objective import LATENCIES, Objective
+from faultload.spec.measures import measure_of
+from faultload.spec.term import Objective
 from faultload.verdict.phases import Phases
 from faultload_analysis.latency.generator import Slips, Spoiled, limit_for, spoiled_seconds, union
 
@@ -32,12 +33,16 @@ def spoilage(
     start = math.floor(slips.start_s)
     tightest = np.full(slips.p99_s.size, float(measured.info.get("load", {}).get("timeout_s", 10.0)))
     for one in objectives:
-        seconds = (phases.seconds(one.phase) - start).astype(np.int64)
-        seconds = seconds[(seconds >= 0) & (seconds < tightest.size)]
-        if one.term.subject in LATENCIES and one.target.value > 0:
-            tightest[seconds] = np.minimum(tightest[seconds], one.target.value)
-        elif one.term.name in ("ttr", "ttd", "mttr") and recovery_limit_s is not None:
-            tightest = np.minimum(tightest, recovery_limit_s)
+        measure = measure_of(one.term)
+        bound = measure.resolution_s(one, recovery_limit_s)
+        if bound is None:
+            continue
+        if measure.whole_run:
+            tightest = np.minimum(tightest, bound)
+        else:
+            seconds = (phases.seconds(one.phase) - start).astype(np.int64)
+            seconds = seconds[(seconds >= 0) & (seconds < tightest.size)]
+            tightest[seconds] = np.minimum(tightest[seconds], bound)
     limits = np.array([limit_for(float(bound)) for bound in tightest])
     found = {
         limit: union([_of_worker(measured, worker, slips, limit) for worker in _workers(measured)])

@@ -53,7 +53,10 @@ ONLY_IN = {
 }
 """Heavy or single-purpose libraries and the folders that may import them."""
 ON_DEMAND = {("faultload", "faultload.opened")}
-"""The one arrow up: the package's front door, `faultload.open`, opened when it is asked for and not before."""
+"""The one arrow up: the package's front door, `faultload.open`, opened when it is asked for and not before.
+
+`spec/measures.py` finds what is in `verdict/measures/` by listing it, as it finds the measures of other packages.
+"""
 GUARDED = {("faultload/agents/link/proxy.py", "uvloop")}
 """What an agent imports beside the standard library: used where it is there, done without where it is not."""
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from small_workspace import SmallWorkspace
 
-from faultload.commands.plan import plan_lines, planned_requests, requests_needed, undecidable
+from faultload.commands.plan import plan_lines, planned_requests, undecidable
 from faultload.run.scenarios import Prepared, RunOptions, find_scenarios, prepare
+from faultload.spec.measures import measure_of
 from faultload.spec.objective import parse_objective
 from faultload.spec.workspace import find, packs, packs_root, runs_folder, scenario_files, workspace_of
 
@@ -72,7 +73,8 @@ def test_users_plan_no_number_of_requests(workspace: SmallWorkspace) -> None:
 )
 def test_the_requests_that_a_pass_needs_at_least(objective: str, needed: int | None) -> None:
     """The smallest n with p^n <= 5 %: ln 0.05 / ln 0.99 = 298.07 (Wilks 1941); 58.4 for P95; 4.3 for P50."""
-    assert requests_needed(parse_objective(objective)) == needed
+    parsed = parse_objective(objective)
+    assert measure_of(parsed.term).requests_needed(parsed) == needed
 
 
 def test_a_plan_names_what_it_lacks(workspace: SmallWorkspace) -> None:

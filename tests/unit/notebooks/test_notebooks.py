@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import re
@@ -247,3 +248,22 @@ def test_only_finished_runs_are_kept(
     with pytest.raises(SystemExit, match="does not lie in"):
         keep_run(keep, monkeypatch, str(recorded), "../elsewhere")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("name", [*FIGURES, "reading"])
+def test_of_faultload_a_notebook_uses_the_public_way_into_a_run_alone(name: str) -> None:
+    source = (
+        (FOLDER / "reading.py").read_text()
+        if name == "reading"
+        else "\n".join(line for cell in code(read(name)) for line in cell.source.split("\n") if line[:1] != "%")
+    )
+    nodes = list(ast.walk(ast.parse(source)))
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    of_ours = {one for one in imported if one.split(".")[0] == "faultload"}
+    used = {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "faultload"
+    }
+    assert (of_ours, used) in (({"faultload"}, {"open"}), (set(), set()))

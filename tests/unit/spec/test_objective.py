@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from faultload.spec.objective import ObjectiveError, dimension_of, parse_abort, parse_objective
+from faultload.spec.measures import measure_of
+from faultload.spec.objective import parse_abort, parse_objective
+from faultload.spec.term import ObjectiveError
 
 MUST_PARSE = [
     "p99(latency) <= 500ms",
@@ -74,7 +76,8 @@ def test_a_quantile_is_exact(name: str, quantile: str) -> None:
     ],
 )
 def test_the_dimension_of_a_measure(text: str, dimension: str | None) -> None:
-    assert dimension_of(parse_objective(text).term) == dimension
+    term = parse_objective(text).term
+    assert measure_of(term).dimension_of(term) == dimension
 
 
 @pytest.mark.parametrize(

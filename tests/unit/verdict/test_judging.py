@@ -22,7 +22,6 @@ from faultload.record.rows import InMemory, Labels, Samples, joined
 from faultload.spec.baseline import declared_limits, declared_slo
 from faultload.spec.objective import parse_objective
 from faultload.spec.scenario import Scenario, scenario_from_run
-from faultload.verdict.evaluate import estimate
 from faultload.verdict.evidence import Evidence
 from faultload.verdict.judge import invalid_reasons, judge, worst_exit
 from faultload.verdict.overview import OverviewBuilder
@@ -69,7 +68,7 @@ def requests(measured: Measured) -> Samples:
 
 
 def found(evidence: Evidence, text: str) -> Estimate:
-    return estimate(evidence, parse_objective(text))
+    return evidence.estimate(parse_objective(text))
 
 
 # -- measured

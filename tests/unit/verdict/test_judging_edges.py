@@ -16,7 +16,6 @@ from faultload.record.measured import read_measured
 from faultload.spec.objective import parse_objective
 from faultload.spec.scenario import scenario_from_run
 from faultload.spec.yamlfile import expand_secrets
-from faultload.verdict.evaluate import estimate
 from faultload.verdict.evidence import Evidence
 from faultload.verdict.judge import judge
 from faultload.verdict.phases import phases_of
@@ -77,8 +76,8 @@ def test_slots_that_left_no_trace_make_a_run_invalid(run: RunDirectory) -> None:
 
 
 def test_the_worst_instance_depends_on_the_side_of_the_target(run: RunDirectory) -> None:
-    upper = estimate(evidence(run), parse_objective("max(rss) <= 1GB")).value
-    lower = estimate(evidence(run), parse_objective("max(rss) >= 1MB")).value
+    upper = evidence(run).estimate(parse_objective("max(rss) <= 1GB")).value
+    lower = evidence(run).estimate(parse_objective("max(rss) >= 1MB")).value
     assert upper is not None
     assert lower is not None
     assert lower < upper

@@ -64,7 +64,7 @@ def test_statistics_are_imported_before_a_fault_is_due_and_only_where_they_are_n
         "import pathlib, sys; from faultload.verdict.live_baseline import preload; "
         "from faultload.record.directory import RunDirectory; "
         f"preload(RunDirectory(pathlib.Path({str(run.path)!r}))); "
-        "print('faultload.verdict.evaluate' in sys.modules)"
+        "print('faultload_analysis.latency.quantiles' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(imported)

@@ -1,0 +1,214 @@
+"""What a measure says of itself, and how the measures are found: one file each in `faultload/verdict/measures/`.
+
+Those of other packages come from modules that they name as entry points of the group `faultload.measures`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pkgutil import iter_modules
+from typing import Any, ClassVar
+
+from faultload.spec.mistakes import nearest
+from faultload.spec.stages import Stage
+from faultload.spec.term import Objective, ObjectiveError, Term
+from faultload.spec.units import Dimension
+from faultload_analysis.evidence.verdict import Estimate
+
+GROUP = "faultload.measures"
+_HOME = "faultload.verdict.measures"
+_TARGETS: Mapping[Dimension, str] = {
+    "time": "500ms",
+    "share": "99.9%",
+    "rate": "100/s",
+    "bytes": "100MB",
+    "byte_rate": "100MB/h",
+    "share_rate": "1%/h",
+    "number": "0",
+    "factor": "3x",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a scenario and its journeys declare that a measure may need; None where it cannot be known.
+
+    `faults` and `with_failure_rate`: names of faults. `observations`: the names that journeys observe.
+    """
+
+    faults: Sequence[str]
+    with_failure_rate: Collection[str]
+    observations: Collection[str] | None
+    acknowledges: bool | None
+
+
+class Measure:
+    """One thing that an objective can ask of a run: what it takes, what it reads, its estimate, its words.
+
+    This file lies below the record, so `evidence`, a `faultload.verdict.evidence.Evidence`, has no type here.
+    A measure's file is imported by whoever reads a scenario: it must not load numpy before it estimates.
+    """
+
+    names: ClassVar[tuple[str, ...]]
+    """As written in an objective; of a family (p50, p99.9, ...) a few, for hints about typing errors."""
+    examples: ClassVar[tuple[tuple[str, str], ...]]
+    """Objectives that use it, each with what it asks, for the reference."""
+    dimension: ClassVar[Dimension]
+    filters: ClassVar[tuple[str, ...]] = ()
+    """Every filter that it can take; `filters_of` says which of them a term takes."""
+    whole_run: ClassVar[bool] = False
+    """Speaks of the whole run, and takes no `during`."""
+    of_load: ClassVar[bool] = True
+    """Is told from the load: unfit where the load generator was the limit."""
+    takes_slo: ClassVar[bool] = False
+    """Takes an `slo`: what a rate must meet to count as sustained."""
+    watched: ClassVar[tuple[str, ...]] = ()
+    """The terms that an abort condition may read, each from the counts of a second: `in_second`."""
+
+    def matches(self, name: str) -> bool:
+        return name in self.names
+
+    def check(self, term: Term) -> None:
+        """Raises ObjectiveError where the arguments are not what it takes; by default it takes none."""
+        if term.args:
+            raise ObjectiveError(f"{term.name} takes no argument")
+
+    def filters_of(self, term: Term) -> tuple[str, ...]:
+        return self.filters
+
+    def dimension_of(self, term: Term) -> Dimension | None:
+        """The dimension of its value; None where an observation decides it."""
+        return self.dimension
+
+    def check_target(self, objective: Objective) -> None:
+        """Raises ObjectiveError where the target is of another dimension."""
+        wanted, got = self.dimension_of(objective.term), objective.target.dimension
+        plain = (wanted == "number" and got == "factor") or (wanted == "share" and got == "number")
+        if wanted is not None and got != wanted and not plain:
+            raise ObjectiveError(
+                f"{objective.term} is compared with a {wanted.replace('_', ' ')} such as {_TARGETS[wanted]}, "
+                f"not with '{objective.target}'"
+            )
+
+    def problems(self, term: Term, declared: Declared) -> Iterator[tuple[str, str | None]]:
+        """What a scenario lacks for it, each with a hint."""
+        yield from ()
+
+    def undecidable(self, stages: Sequence[Stage]) -> str | None:
+        """Why a load of these stages can never decide it; None when it may."""
+        return None
+
+    def requests_needed(self, objective: Objective) -> int | None:
+        """How many independent requests a PASS needs at the very least; None where that is not known."""
+        return None
+
+    def of_requests(self, term: Term) -> bool:
+        """Whether it judges requests by latency, availability or error rate, and so may stand in an `slo`."""
+        return False
+
+    def of_seconds(self, term: Term) -> bool:
+        """Whether the requests of a few seconds can be held against it: the gate asks before a fault."""
+        return False
+
+    def in_second(self, term: Term, second: Mapping[str, float]) -> float:
+        """Its value in a second that had requests, for what it says is `watched`.
+
+        `second`: `ok` and `failed` requests, their `p50` and `p99` in milliseconds.
+        """
+        raise NotImplementedError(f"{term} is not watched")
+
+    def latency_limit(self, objective: Objective) -> tuple[float, float] | None:
+        """The latency in seconds that it allows a healthy request, with the quantile that it allows it for."""
+        return None
+
+    def error_limit(self, objective: Objective) -> float | None:
+        """The share of failed requests that it allows a healthy system."""
+        return None
+
+    def resolution_s(self, objective: Objective, recovery_limit_s: float | None) -> float | None:
+        """The shortest time that the load generator must tell apart for it; None where times do not matter.
+
+        `recovery_limit_s`: the latency above which a request is bad.
+        """
+        return None
+
+    def gather(self, objective: Objective, wanted: Any) -> None:
+        """Ask `wanted`, a `faultload.verdict.evidence.Wanted`, for the requests that the estimate will read."""
+
+    def estimate(self, evidence: Any, objective: Objective) -> Estimate:
+        """The value with its bounds, in base units; missing data is an estimate without a value, never an error."""
+        raise NotImplementedError
+
+    def unfit(self, evidence: Any, objective: Objective) -> str:
+        """Why the load generator makes it unfit to be judged; empty when it is fit."""
+        spoiled = evidence.spoiled
+        return "" if spoiled is None else str(spoiled.unfit(evidence.phases.seconds(objective.phase)))
+
+    def subject(self, term: Term) -> str:
+        """What a sentence about it calls it."""
+        return str(term)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    measures: tuple[Measure, ...]
+    broken: tuple[str, ...]
+
+
+@cache
+def _discover() -> _Found:
+    """The measures of faultload, then those of packages that name a module in the entry-point group.
+
+    The folder is listed and not imported by name: it is on a floor above, since an estimate reads the record,
+    while the parser down here must know every measure.
+    """
+    home = import_module(_HOME)
+    files = sorted(one.name for one in iter_modules(home.__path__) if not one.name.startswith("_"))
+    found = [one for file in files for one in import_module(f"{_HOME}.{file}").MEASURES]
+    broken = []
+    for entry in entry_points(group=GROUP):
+        try:
+            theirs = entry.load().MEASURES
+        except Exception as error:  # noqa: BLE001 - a broken package must not keep runs from being judged
+            broken.append(f"{entry.value} cannot be imported: {type(error).__name__}: {error}")
+            continue
+        taken = {name for one in found for name in one.names}
+        twice = sorted(taken & {name for one in theirs for name in one.names})
+        if twice:
+            broken.append(f"{entry.value} has a measure '{twice[0]}', which is there already")
+        else:
+            found += theirs
+    return _Found(tuple(found), tuple(broken))
+
+
+def measures() -> tuple[Measure, ...]:
+    """Every measure there is."""
+    return _discover().measures
+
+
+def measure_of(term: Term) -> Measure:
+    """The measure that a term asks for. Raises ObjectiveError where there is none of that name."""
+    for one in measures():
+        if one.matches(term.name):
+            return one
+    hint = nearest(term.name, [name for one in measures() for name in one.names])
+    raise ObjectiveError("; ".join([f"unknown measure '{term.name}'", hint or "", *_discover().broken]))
+
+
+def known_filters() -> tuple[str, ...]:
+    """Every filter that some measure takes."""
+    return tuple(dict.fromkeys(name for one in measures() for name in one.filters))
+
+
+def check_term(term: Term) -> None:
+    """Raises ObjectiveError where no measure takes the term as it stands."""
+    measure = measure_of(term)
+    measure.check(term)
+    taken = measure.filters_of(term)
+    for name in term.filters:
+        if name not in taken:
+            raise ObjectiveError(f"{term.name} takes no filter '{name}' (it takes: {', '.join(taken) or 'none'})")

@@ -1,0 +1,27 @@
+"""`mttr(db-failover)`: the mean time to recovery over the repeats of a fault."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from faultload.spec.term import Objective
+from faultload.verdict.measures._of_faults import OfFaults
+from faultload_analysis import recovery
+from faultload_analysis.evidence.verdict import Estimate, no_data
+
+if TYPE_CHECKING:
+    from faultload.verdict.evidence import Evidence
+
+
+class Mttr(OfFaults):
+    names = ("mttr",)
+    examples = (("mttr(db-failover) <= 30s", "the mean time to recovery over the repeats of a fault"),)
+
+    def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
+        found = evidence.recoveries_of(objective.term.subject)
+        if not found:
+            return no_data(evidence.why_not_injected(objective.term.subject))
+        return recovery.mttr([one for _, one in found], confidence=evidence.confidence)
+
+
+MEASURES = (Mttr(),)

@@ -1,0 +1,45 @@
+"""`slope(rss)`: how fast an observation or a metric grows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from faultload.spec.term import LATENCIES, Objective, ObjectiveError, Term
+from faultload.spec.units import Dimension
+from faultload.verdict.measures.statistic import OfValues
+from faultload_analysis import latency
+from faultload_analysis.evidence.verdict import Estimate
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from faultload.verdict.evidence import Evidence
+
+_RATES: Mapping[Dimension | None, Dimension] = {"bytes": "byte_rate", "share": "share_rate"}
+
+
+class Slope(OfValues):
+    names = ("slope",)
+    examples = (("slope(rss, service=api) <= 100MB/h", "growth of a metric, or of an observation"),)
+
+    @property
+    def subject_example(self) -> str:
+        return "rss"
+
+    def check(self, term: Term) -> None:
+        super().check(term)
+        if term.subject in LATENCIES:
+            raise ObjectiveError("slope reads an observation or a metric, such as slope(rss)")
+
+    def dimension_of(self, term: Term) -> Dimension | None:
+        return _RATES.get(super().dimension_of(term), "rate")
+
+    def of_values(self, evidence: Evidence, objective: Objective) -> Estimate:
+        return latency.slope_estimate(*evidence.observed(objective.term, objective.phase))
+
+    def of_series(self, times: npt.ArrayLike, values: npt.ArrayLike, term: Term, confidence: float) -> Estimate:
+        return latency.slope_estimate(times, values)
+
+
+MEASURES = (Slope(),)

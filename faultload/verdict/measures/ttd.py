@@ -1,0 +1,33 @@
+"""`ttd`: how long it would have taken until a burn-rate alert told of a fault."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from faultload.spec.term import Objective
+from faultload.verdict.measures._of_faults import OfFaults
+from faultload_analysis.evidence.verdict import Estimate, exact, no_data
+
+if TYPE_CHECKING:
+    from faultload.verdict.evidence import Evidence
+
+
+class Ttd(OfFaults):
+    names = ("ttd",)
+    examples = (("ttd <= 60s", "time until a burn-rate alert would have fired"),)
+
+    def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
+        """The longest time from impact to the first replayed burn-rate alert."""
+        found = [(label, one) for label, one in evidence.recoveries_of(objective.term.subject) if one.measurable]
+        hurt = [(label, one) for label, one in found if not one.absorbed]
+        if not hurt:
+            return no_data("no fault had an impact to detect" if found else evidence.why_not_injected(""))
+        missed = ", ".join(label for label, one in hurt if one.detect_s is None)
+        if missed:
+            return Estimate(math.inf, math.inf, None, len(hurt), None, "alerts replayed", f"no alert for {missed}")
+        worst = max(one.detect_s for _, one in hurt if one.detect_s is not None)
+        return exact(worst, len(hurt), why="burn-rate alerts replayed over the run, on a clean history before it")
+
+
+MEASURES = (Ttd(),)
