@@ -28,7 +28,9 @@ from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("faultload", "analysis", "tests", "benchmarks", "docs", "experiments", "loadtests", "scenarios", "deploy")
+COPIED = (
+    "faultload", "analysis", "tests", "benchmarks", "docs", "experiments", "loadtests", "scenarios", "deploy", "notebooks",
+)  # fmt: skip
 LIBRARIES = ("numpy", "scipy.special", "scipy.stats", "pyarrow.parquet", "pydantic", "yaml", "hypothesis", "httpx")
 _VERDICT = ("tests/unit/verdict", "--ignore=tests/unit/verdict/test_window.py")
 _CHAOS = ("tests/unit/chaos", "tests/unit/run/test_overlap.py")

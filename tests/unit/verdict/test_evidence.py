@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import numpy as np
 import pytest
 from drawn_run import Stretch, Strike, draw
 
-from faultload.record.measured import Measured, read_measured
+from faultload.record.measured import FaultTimes, Measured, read_measured
 from faultload.record.rows import Samples
 from faultload.spec.objective import parse_objective
-from faultload.verdict.evaluate import estimate
-from faultload.verdict.evidence import Completions, Evidence, Selection
+from faultload.verdict.evidence import Evidence
 from faultload.verdict.phases import phases_of
 from faultload_analysis.latency.generator import Spoiled
+from faultload_analysis.latency.population import Population
 
 
 class Passes:
@@ -57,13 +58,10 @@ def evidence(measured: Measured, *bad_seconds: int) -> tuple[Evidence, Passes]:
     return Evidence(counted, phases_of(counted, {}), {}, spoiled), passes
 
 
-def selection(text: str) -> Selection:
+def population(evidence: Evidence, text: str) -> Population:
+    """The latencies that an objective reads."""
     one = parse_objective(text)
-    return Selection.of(one.term, one.phase)
-
-
-def population(evidence: Evidence, text: str) -> Any:
-    return evidence.population(selection(text))
+    return evidence.requests_of(one.term, one.phase)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +113,7 @@ def test_one_pass_gathers_what_all_objectives_read_and_lets_others_see_every_chu
     found.gather([parse_objective(text) for text in texts], readers=[see])
     assert (passes.count, sum(seen)) == (1, 6000)
     for text in texts:
-        estimate(found, parse_objective(text))
+        found.estimate(parse_objective(text))
     assert passes.count == 1
 
 
@@ -125,7 +123,7 @@ def test_what_was_not_gathered_is_gathered_once_when_it_is_asked_for(measured: M
         population(found, "p99(latency) <= 1s during fault")
     assert passes.count == 1
     for _ in range(3):
-        found.rate(Completions((), 2.0, 62.0))
+        rate(found, "throughput >= 1/s")
     assert passes.count == 2
 
 
@@ -147,37 +145,63 @@ def test_folded_latencies_are_counted_exactly_above_every_target_that_reads_them
     monkeypatch.setattr("faultload.verdict.evidence.KEEP", 100)
     found, _ = evidence(measured)
     bounds = [parse_objective(f"p99(latency) <= {ms}ms") for ms in ("49.99", "50.00", "50.01", "200")]
+    term = bounds[0].term
     if gathered:
         found.gather(bounds)
-        whole = found.population(selection("p99(latency) <= 50ms"))
+        whole = found.requests_of(term, None)
         assert not whole.exact
         assert [whole.count_above(one.target.value) for one in bounds] == [1300, 800, 800, 300]
     else:
-        one = found.population(selection("p99(latency) <= 50ms"), 0.05)
-        assert one.count_above(0.05) == 800
+        assert found.requests_of(term, None, 0.05).count_above(0.05) == 800
 
 
-def test_throughput_is_of_what_ended_well_by_when_it_ended(measured: Measured) -> None:
+def rate(evidence: Evidence, text: str) -> float:
+    """The requests a second that an objective on throughput reads."""
+    one = parse_objective(text)
+    counter = evidence.completions(one.term, one.phase)
+    assert counter is not None
+    value = counter.estimate().value
+    assert value is not None
+    return value
+
+
+def test_throughput_is_of_what_ended_well_in_the_longest_stretch(measured: Measured) -> None:
+    """Of 28 seconds before the fault and none after it, as the recovery lasts until the end."""
     found, _ = evidence(measured)
-
-    def rate(start: float, end: float, *filters: tuple[str, str]) -> float:
-        value = found.rate(Completions(filters, start, end)).estimate().value
-        assert value is not None
-        return value
-
-    assert rate(40, 60) == pytest.approx(100)
-    assert rate(27, 37) == pytest.approx(70, abs=0.2)
-    assert rate(5, 25, ("request", "POST /b")) == pytest.approx(50)
-    assert rate(15, 20, ("request", "POST /b")) == pytest.approx(97, abs=0.5), "those of the first 0.2 s are later"
-    one = parse_objective("throughput >= 1/s during baseline")
-    assert Completions.of(one.term, (2.0, 30.0)) == Completions((), 2.0, 30.0)
+    assert rate(found, "throughput >= 1/s") == pytest.approx(5700 / 60, abs=0.1)
+    assert rate(found, "throughput >= 1/s during baseline") == pytest.approx(100, abs=0.2)
+    assert rate(found, "throughput >= 1/s during recovery") == pytest.approx(100, abs=0.2)
+    assert rate(found, 'throughput(request="POST /b") >= 1/s during baseline') == pytest.approx(1000 / 28, abs=0.1)
 
 
-def test_filters_select_the_same_in_any_order_and_events_are_none_of_requests() -> None:
-    one = selection("p99(latency, request=a, journey=b) <= 1s during fault")
-    assert one == selection("p99(latency, journey=b, request=a) <= 1s during fault")
-    assert one.filters == (("journey", "b"), ("request", "a"))
-    assert (one.subject, one.phase) == ("latency", "fault")
-    assert selection("availability >= 1%").subject == "latency"
-    assert selection("p99(service_time) <= 1s").subject == "service_time"
-    assert selection("budget(99%, 1h, events=1000) <= 1%").filters == ()
+def test_a_phase_that_did_not_happen_has_no_throughput(measured: Measured) -> None:
+    one = parse_objective("throughput >= 1/s during cooldown")
+    assert evidence(measured)[0].completions(one.term, one.phase) is None
+
+
+def test_filters_select_the_same_in_any_order_and_are_read_once(measured: Measured) -> None:
+    found, passes = evidence(measured)
+    for filters in ('request="POST /b", journey=Visit', 'journey=Visit, request="POST /b"'):
+        assert population(found, f"p99(latency, {filters}) <= 1s").n == 1000
+    assert passes.count == 1
+    assert population(found, "budget(99%, 1h, events=1000) <= 1%").n == 6000, "events are none of requests"
+
+
+def test_iterations_are_counted_by_when_they_were_due_and_by_journey(measured: Measured) -> None:
+    found, _ = evidence(measured)
+    assert found.iterations({}, None) == (6000, 5700)
+    assert found.iterations({}, "fault") == (300, 0)
+    assert found.iterations({"journey": "Visit"}, "baseline") == (2800, 2800)
+    assert found.iterations({"journey": "Nobody"}, None) == (0, 0)
+    assert found.iterations({"variant": "blue"}, None) == (0, 0)
+
+
+def test_why_a_fault_has_no_recovery(measured: Measured) -> None:
+    held = FaultTimes("kill", 2, "kill", gate=False, gate_why="not ready")
+    passed = FaultTimes("cut", 1, "pause", gate=True)
+    found = replace(evidence(measured)[0], measured=replace(measured, faults=[passed, held]))
+    assert found.why_not_injected("kill") == "kill#2 was not injected: not ready"
+    assert found.why_not_injected("") == "kill#2 was not injected: not ready"
+    assert found.why_not_injected("cut") == "fault 'cut' was not injected"
+    none = replace(found, measured=replace(measured, faults=[]))
+    assert none.why_not_injected("") == "no fault was injected"
