@@ -16,6 +16,7 @@ from faultload import faults, reference
 from faultload.chaos import journal
 from faultload.chaos.journal import OpenFault, open_faults, plan_fault
 from faultload.chaos.session import AT_ENV, FAULT_ENV, K_ENV, MAX_DURATION_ENV, OVERLAP_ENV
+from faultload.errors import TargetError
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.host.processes import myself
 from faultload.host.state import read_json
@@ -388,6 +389,16 @@ def test_a_fault_of_a_run_that_never_got_to_its_load_is_undone_all_the_same(
     assert open_faults() == []
 
 
+def test_a_run_leaves_nothing_open_but_what_others_hold(world: World) -> None:
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = descriptors()
+    world.conduct([injection(20.0)])
+    held = sum(one.life_fd is not None for one in [*world.wardens, *world.processes.values()])
+    assert (descriptors() - before, held) == (held, 2), "the world's own ends of pipes"
+
+
 # -- what is shown
 
 
@@ -442,6 +453,8 @@ class Reference:
         self.up, self.ready = up, True
         self.owner = myself() if mine else None
         self.left: list[str] = []
+        self.problem = ""
+        """Why it does not get ready."""
         self.target_file = folder / "target.yaml"
         self.target_file.write_text(
             '{"id": "shop", "name": "shop", "platform": "external", "url": "http://127.0.0.1"}'
@@ -467,7 +480,12 @@ class Reference:
     def start(self, name: str, platform: str, **_: Any) -> Any:
         self.calls.append(f"start {name} on {platform}")
         self.up = True
-        return SimpleNamespace(wait_ready=lambda timeout_s: self.calls.append(f"wait {timeout_s:g}"))
+        return SimpleNamespace(wait_ready=self.wait_ready)
+
+    def wait_ready(self, timeout_s: float) -> None:
+        self.calls.append(f"wait {timeout_s:g}")
+        if self.problem:
+            raise TargetError(self.problem)
 
     def stop(self, name: str, platform: str) -> list[str]:
         self.calls.append(f"stop {name}")
@@ -497,6 +515,29 @@ def test_a_reference_system_is_started_where_it_is_not_up_and_stopped_where_it_i
     assert memory.calls == calls
     assert info(world).get("started_target") == ("memory:docker" if calls and calls[-1] != "stop memory" else None)
     assert any("memory is ready at http://x" in said for said in world.screen.said)
+
+
+@pytest.mark.parametrize(("platform", "patience"), [("local", "60"), ("docker", "120"), ("kubernetes", "180")])
+def test_a_reference_system_gets_the_time_that_its_platform_needs(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, patience: str
+) -> None:
+    memory = Reference(tmp_path, monkeypatch, up=False)
+    world.target = Target(reference="memory", platform=platform)
+    world.conduct()
+    assert memory.calls[1] == f"wait {patience}"
+
+
+def test_why_a_reference_system_did_not_get_ready_is_told_and_it_is_stopped(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Reference(tmp_path, monkeypatch, up=False)
+    memory.problem = "pg1 does not answer"
+    world.target = Target(reference="memory")
+    world.conduct()
+    assert world.screen.said[-1] == "pg1 does not answer"
+    assert memory.calls[-1] == "stop memory"
+    failed = [event for event in world.run.events("process") if event["state"] == "failed"]
+    assert [(one["process"], one["why"]) for one in failed] == [("target", "pg1 does not answer")]
 
 
 def test_a_reference_system_that_is_not_ready_ends_the_run_and_is_stopped(
