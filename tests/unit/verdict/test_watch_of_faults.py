@@ -16,7 +16,15 @@ from faultload.record.sealed import seal
 from faultload.spec.scenario import scenario_from_run
 from faultload.verdict import recoveries as module
 from faultload.verdict.judge import judge
-from faultload.verdict.recoveries import baseline, overloads_of, recoveries_of, slice_rule, surges
+from faultload.verdict.recoveries import (
+    Outcomes,
+    baseline,
+    cut_slices,
+    overloads_of,
+    recoveries_of,
+    slice_rule,
+    surges,
+)
 
 LIMIT = "p99(latency) <= 500ms during baseline"
 OUT = Stretch(30, 33, 5.0, "timeout")
@@ -225,6 +233,39 @@ def test_outcomes_alert_when_they_are_known_not_when_they_were_asked_for(tmp_pat
         for latency in (5.01, 0.01)
     )
     assert late - early == pytest.approx(5, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("failing", "first", "alerts"),
+    [((2.4, 2.7), 2.0, 1), ((62.0, 62.4), 62.0, 1), ((63.0, 64.0), math.nan, 0), ((1.0, 1.98), math.nan, 0)],
+    ids=["first moment", "last moment", "after", "before"],
+)
+def test_every_outcome_of_the_load_counts_and_none_beside_it(
+    tmp_path: Path, failing: tuple[float, float], first: float, alerts: int
+) -> None:
+    """A load from 2.4 to 62.4, by whole seconds; a twentieth of a second of failures pages at 99.9999 %."""
+    run = draw(
+        tmp_path / "run",
+        start_s=2.4,
+        seconds=np.arange(0.5, 70, 0.01),
+        stretches=[Stretch(*failing, 0.0, "timeout")],
+    )
+    outcomes = Outcomes(read_measured(run))
+    for part in read_measured(run).record.times():
+        outcomes.add(part)
+    found = outcomes.alert_times(0.999999)
+    assert len(found[:1]) == alerts
+    assert found[:1] == ([pytest.approx(first, abs=1.0)] if alerts else [])
+
+
+def test_a_load_of_one_slice_after_its_warm_up_is_cut_and_one_of_less_is_not(tmp_path: Path) -> None:
+    for lasts, cut in (("1s", True), ("900ms", False)):
+        stages = [{"ramp": "100/s", "over": "10s"}, {"hold": lasts}]
+        measured = read_measured(draw(tmp_path / lasts, LIMIT, stages=stages))
+        scenario = scenario_from_run(measured.info)
+        rule = slice_rule(measured, scenario, "full")
+        assert rule is not None
+        assert (cut_slices(measured, scenario, rule) is not None) == cut
 
 
 # -- overloads
