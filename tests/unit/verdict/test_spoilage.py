@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 from drawn_run import Stretch, Strike, draw
 
+from faultload.record.measured import read_measured
+from faultload.spec.objective import parse_objective
 from faultload.verdict.judge import Judgement, judge
+from faultload.verdict.phases import phases_of
+from faultload.verdict.spoilage import spoilage
+from faultload_analysis.latency.generator import Slips
 
 LAG = {"loop_lag_p99_ms": 12.0}
 """More than the 10 ms that the generator may be late under a tight bound, less than 5 % of half a second."""
@@ -104,6 +109,15 @@ def test_a_record_without_a_time_out_is_of_one_of_ten_seconds(tmp_path: Path) ->
     (run.path / "run.json").write_text(json.dumps(info))
     assert 39 in spoiled(judge(run))
     assert 19 not in spoiled(judge(run))
+
+
+def test_only_the_seconds_that_the_slips_are_of_are_judged(tmp_path: Path) -> None:
+    measured = read_measured(draw(tmp_path / "run", ill={20.0: LAG, 50.0: LAG}))
+    bound = [parse_objective("p99(latency) <= 20ms")]
+    for first, seconds, expected in ((2.0, 30, [17]), (10.0, 30, [9]), (40.0, 22, [9])):
+        slips = Slips(first, np.zeros(seconds), None)
+        found = spoilage(measured, slips, bound, phases_of(measured, {}), None)
+        assert (found.start_s, found.mask.size, np.flatnonzero(found.mask).tolist()) == (first, seconds, expected)
 
 
 def test_late_slots_spoil_their_own_second(tmp_path: Path) -> None:
