@@ -238,7 +238,7 @@ class World:
         return [str(note["what"]) for note in self.run.events("note")]
 
 
-def injection(at_s: float, k: int = 1, max_duration_s: float = 5.0) -> Injection:
+def injection(at_s: float, k: int = 1, max_duration_s: float = 5.0, *, overlap: bool = False) -> Injection:
     """One of the fault `cut`."""
     variables = {"seed": k, "share": 0.5, "deep": True, "mode": "x"}
-    return Injection("cut", k, Path("e.yaml"), at_s, variables, False, max_duration_s)
+    return Injection("cut", k, Path("e.yaml"), at_s, variables, overlap, max_duration_s)

@@ -155,6 +155,12 @@ def test_a_faults_process_knows_which_one_it_is_and_when(world: World) -> None:
     assert variables == ["seed:int=3", "share:float=0.5", "deep:bool=True", "mode=x"]
 
 
+def test_a_faults_process_knows_whether_it_may_overlap(world: World) -> None:
+    world.conduct([injection(20.0, 1, overlap=True), injection(21.0, 2)])
+    said = [world.processes[f"chaos-cut-{k}"].env[OVERLAP_ENV] for k in (1, 2)]
+    assert said == ["1", "0"]
+
+
 def test_a_process_of_a_fault_that_outlives_the_load_is_interrupted_once_and_given_its_time(world: World) -> None:
     world.changes["chaos-cut-1"] = {"ends_at_s": None, "on_interrupt": 40.0}
     world.conduct([injection(20.0)])

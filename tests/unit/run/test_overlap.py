@@ -22,6 +22,7 @@ from faultload.faults import words
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.platforms.base import Instance
 from faultload.record.directory import RunDirectory
+from faultload.run.injections import injections_of
 from faultload.run.scenarios import RunOptions, prepare
 from faultload.spec.target import TargetFile
 from faultload.spec.vocabulary import collide
@@ -93,6 +94,20 @@ def test_a_one_shot_fault_is_open_as_long_as_its_bound_allows(workspace: SmallWo
     workspace.pause.write_text(experiment("kill", "{service: store}"))
     # killed at 20 s for 5 s, with 10 s to come back
     assert "same place and layer" in overlapping(workspace, "pause", "{service: store}", at="27s", overlap=True)
+
+
+def test_a_one_shot_fault_is_closed_when_its_bound_is_over_though_its_hold_is_not(
+    workspace: SmallWorkspace,
+) -> None:
+    workspace.pause.write_text(experiment("kill", "{service: store}"))
+    assert overlapping(workspace, "pause", "{service: store}", at="31s", overlap=True) == ""
+
+
+def test_an_injection_may_overlap_where_its_fault_says_so_and_no_other(workspace: SmallWorkspace) -> None:
+    workspace.replace(workspace.scenario, "at: 45s", "at: 45s\n    overlap: true")
+    of = prepare(workspace.scenario, RunOptions())
+    found = injections_of(of.scenario, of.profile, of.experiments, 1)
+    assert {one.fault: one.overlap for one in found} == {"freeze": False, "slow": True}
 
 
 # -- when it happens

@@ -60,3 +60,11 @@ def test_a_fault_has_baseline_before_it(workspace: SmallWorkspace) -> None:
     (said,) = mistakes(workspace, "14.9s", "45s")
     assert said.startswith("'freeze' starts at 14.9 s: it needs 5 s of baseline")
     assert "which ends at 10 s" in said
+
+
+def test_a_fault_whose_experiment_is_missing_is_not_blamed_for_its_room_as_well(workspace: SmallWorkspace) -> None:
+    workspace.slow.unlink()
+    workspace.replace(workspace.scenario, "at: 45s", "at: 65s")
+    with pytest.raises(InvalidInput, match="no such file") as said:
+        prepare(workspace.scenario, RunOptions())
+    assert "needs" not in str(said.value)
