@@ -52,6 +52,9 @@ def findings() -> Iterator[Finding]:
     driver = importlib.util.find_spec("psycopg") is not None
     mend = "pip install 'faultload[postgres]': pause_replication and exhaust_connections need it"
     yield Finding("psycopg", driver, "installed" if driver else "missing", mend)
+    figures = importlib.util.find_spec("matplotlib") is not None
+    mend = "pip install 'faultload[figures]': reports have no figures without it"
+    yield Finding("matplotlib", figures, "installed" if figures else "missing", mend)
     yield _pidfd()
     yield _privileges()
     if os.geteuid() == 0:

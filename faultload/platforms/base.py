@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from typing import Any
 
+from faultload.errors import TargetError
 from faultload.spec.target import TargetFile
 
 
@@ -32,6 +34,15 @@ class Instance:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Instance:
         return cls(**value)
+
+
+def library(name: str, extra: str) -> Any:
+    """A module of a library that comes with an extra. Raises TargetError with what installs it."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        what = name.partition(".")[0]
+        raise TargetError(f"{what} cannot be imported ({error}): pip install 'faultload[{extra}]'") from None
 
 
 def names(instances: Sequence[Instance]) -> str:

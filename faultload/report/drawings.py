@@ -107,7 +107,7 @@ class Missing(ValueError):
 def _draw(name: str, plan: FigurePlan) -> Drawing:
     try:
         return Drawing(name, plan.caption, svg=_svg(plan.figure(), name, plan.caption))
-    except Missing as missing:
+    except (Missing, ImportError) as missing:  # matplotlib may not be installed
         return Drawing(name, plan.caption, missing=str(missing))
     except ValueError as error:
         return Drawing(name, plan.caption, missing=f"This figure could not be drawn: {error}.")

@@ -1,5 +1,10 @@
 """Figures of a run, one function each, returning a matplotlib Figure; readable in print and colour-blind-safe."""
 
+try:
+    import matplotlib  # noqa: F401
+except ImportError as error:
+    raise ImportError(f"figures need matplotlib ({error}): pip install 'faultload[figures]'") from None
+
 from faultload_analysis.figures.budget import budget_burn_down
 from faultload_analysis.figures.capacity import capacity
 from faultload_analysis.figures.comparison import Build, quantile_changes, runs_by_build

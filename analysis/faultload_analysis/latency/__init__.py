@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from faultload_analysis.on_demand import on_demand
 
 if TYPE_CHECKING:
     from faultload_analysis.latency.breakdown import Breakdown, WorstWindow, by_group, requests_needed, worst_window
@@ -111,10 +112,5 @@ _HOME = {
     "upper_rank": "quantiles",
     "worst_window": "breakdown",
 }
-"""Which module has each name: it is imported when the name is first asked for."""
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__} has no attribute {name}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = on_demand(__name__, _HOME)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from faultload_analysis.on_demand import on_demand
 
 if TYPE_CHECKING:
     from faultload_analysis.slo.alerts import (
@@ -105,10 +106,5 @@ _HOME = {
     "timeslice_budget": "timeslices",
     "wilson": "availability",
 }
-"""Which module has each name: it is imported when the name is first asked for."""
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__} has no attribute {name}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = on_demand(__name__, _HOME)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from faultload.errors import TargetError
-from faultload.platforms.base import Instance
+from faultload.platforms.base import Instance, library
 from faultload.spec.target import TargetFile
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ def client() -> DockerClient:
 
 @cache
 def _client(*_: object) -> DockerClient:
-    import docker
-
     with asking("find its version"):
+        import docker
+
         return docker.from_env(timeout=TIMEOUT_S)
 
 
@@ -76,14 +76,14 @@ def engine_is_here() -> bool:
 @contextmanager
 def asking(what: str) -> Iterator[None]:
     """Turn an engine's or a connection's error into a TargetError that says what was being done."""
-    from docker.errors import APIError, DockerException
     from requests.exceptions import RequestException
 
+    errors = library("docker.errors", extra="docker")
     try:
         yield
-    except APIError as error:
+    except errors.APIError as error:
         raise TargetError(f"the Docker engine could not {what}: {error.explanation or error}") from None
-    except (DockerException, RequestException, OSError) as error:
+    except (errors.DockerException, RequestException, OSError) as error:
         raise TargetError(_no_engine(error)) from None
 
 

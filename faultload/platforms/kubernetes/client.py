@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faultload.errors import TargetError
+from faultload.platforms.base import library
 from faultload.spec.target import TargetFile
 
 if TYPE_CHECKING:
@@ -34,10 +35,8 @@ def api_client(target: TargetFile) -> ApiClient:
     client that runs a command in a container replaces its own transport meanwhile. Raises TargetError when
     nothing says where the cluster is.
     """
-    import kubernetes
-
-    config: Any = kubernetes.config
-    configuration = kubernetes.client.Configuration()
+    config: Any = library("kubernetes.config", extra="kubernetes")
+    configuration = library("kubernetes.client", extra="kubernetes").Configuration()
     named = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
     files = [part for part in named.split(os.pathsep) if part and Path(part).expanduser().is_file()]
     try:
@@ -58,10 +57,9 @@ def api_client(target: TargetFile) -> ApiClient:
 
 def current_context() -> str | None:
     """The kubeconfig's current context by its name; None where there is no kubeconfig, as within a pod."""
-    from kubernetes import config
-
+    config = library("kubernetes.config", extra="kubernetes")
     try:
-        contexts: Any = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
+        contexts = config.list_kube_config_contexts()
         return str(contexts[1]["name"])
     except config.ConfigException:
         return None
@@ -69,9 +67,9 @@ def current_context() -> str | None:
 
 def server_version(target: TargetFile) -> str:
     """The version of the cluster's API server. Raises TargetError when it does not answer."""
-    from kubernetes.client import VersionApi
-
     with asking("reach the cluster"):
+        from kubernetes.client import VersionApi
+
         return str(VersionApi(api_client(target)).get_code().git_version)
 
 
@@ -93,12 +91,12 @@ def _client_class() -> type[ApiClient]:
 @contextmanager
 def asking(what: str) -> Iterator[None]:
     """Turn an API's or a connection's error into a TargetError that says what was being done."""
-    from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
 
+    exceptions = library("kubernetes.client.exceptions", extra="kubernetes")
     try:
         yield
-    except ApiException as error:
+    except exceptions.ApiException as error:
         raise TargetError(f"could not {what}: {said(error)}") from None
     except (HTTPError, OSError) as error:
         raise TargetError(f"could not {what}: the cluster does not answer ({_cause(error)})") from None

@@ -35,9 +35,9 @@ def engine(timeout_s: float = 30.0) -> Iterator[DockerClient]:
 
     Raises TargetError when none answers.
     """
-    import docker
-
     with asking("answer"):
+        import docker
+
         client = docker.from_env(timeout=int(timeout_s))
         client.ping()
     try:
