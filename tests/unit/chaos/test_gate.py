@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from quiet_fault import Quiet
 
 from faultload.chaos import gate
 from faultload.chaos.gate import problems, shared_instances
 from faultload.chaos.journal import OpenFault, plan_fault
 from faultload.errors import TargetError
-from faultload.faults.base import FaultRequest, PlatformFault
+from faultload.faults.base import FaultRequest
 from faultload.platforms.base import Instance
 from faultload.record import tables
 from faultload.record.directory import RunDirectory, append_line
@@ -51,15 +52,13 @@ class Platform:
         return self.ill.get(service, [])
 
 
-class Fault(PlatformFault):
+class Fault(Quiet):
     """A fault with an own view of the target's state."""
 
     own: list[str] = []  # noqa: RUF012 - a test sets its own
 
     def gate(self) -> list[str]:
         return list(self.own)
-
-    resolve = inject = witness = undo = gone = None  # type: ignore[assignment]
 
 
 @pytest.fixture

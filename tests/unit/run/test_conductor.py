@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 from conducted import World, injection
+from quiet_fault import Quiet
 
 from faultload import faults, reference
 from faultload.chaos import journal
 from faultload.chaos.journal import OpenFault, open_faults, plan_fault
 from faultload.chaos.session import AT_ENV, FAULT_ENV, K_ENV, MAX_DURATION_ENV, OVERLAP_ENV
 from faultload.errors import TargetError
-from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
+from faultload.faults.base import FaultRequest, WitnessReport
 from faultload.host.processes import myself
 from faultload.host.state import read_json
 from faultload.platforms.base import Instance
@@ -342,23 +343,10 @@ def test_a_read_back_that_takes_more_than_two_minutes_is_given_up_and_told_of(wo
 # -- everything is undone
 
 
-class Fake(PlatformFault):
+class Fake(Quiet):
     """A fault that goes away, unless it is stuck."""
 
     stuck = False
-    gone_within_s = 0.0
-
-    def resolve(self) -> list[Instance]:
-        return [Instance("web", "1", 2.0)]
-
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        return
-
-    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
-        return WitnessReport(True, "")
-
-    def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        return
 
     def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         return WitnessReport(not type(self).stuck, "looked")

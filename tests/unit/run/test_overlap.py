@@ -5,12 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Mapping, Sequence
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
 import pytest
+from quiet_fault import Quiet
 from small_workspace import SmallWorkspace, experiment
 
 from faultload.chaos import gate
@@ -19,7 +19,7 @@ from faultload.chaos.journal import OpenFault, open_faults, plan_fault
 from faultload.chaos.session import Session
 from faultload.errors import InvalidInput
 from faultload.faults import words
-from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
+from faultload.faults.base import FaultRequest
 from faultload.platforms.base import Instance
 from faultload.record.directory import RunDirectory
 from faultload.run.injections import injections_of
@@ -111,25 +111,6 @@ def test_an_injection_may_overlap_where_its_fault_says_so_and_no_other(workspace
 
 
 # -- when it happens
-
-
-class Quiet(PlatformFault):
-    """A fault that finds nothing wrong and touches nothing."""
-
-    def resolve(self) -> list[Instance]:
-        return [Instance("web", "1", 2.0)]
-
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        return
-
-    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
-        return WitnessReport(True, "")
-
-    def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        return
-
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
-        return WitnessReport(True, "")
 
 
 @pytest.fixture
