@@ -98,7 +98,11 @@ class Proc:
 
     def kill(self) -> None:
         self.signals.append((self.world.now_s, signal.SIGKILL))
-        self.ends_at_s, self.code = self.world.now_s, -9
+        self.end(-9)
+
+    def end(self, code: int) -> None:
+        """End now."""
+        self.ends_at_s, self.code = self.world.now_s, code
 
 
 class Server:

@@ -105,7 +105,7 @@ def test_a_warden_that_does_not_leave_is_killed_after_five_seconds(world: World)
 
 
 def test_a_warden_that_is_lost_is_replaced_and_told_of(world: World) -> None:
-    world.at(10.0, lambda: setattr(world.wardens[0], "ends_at_s", 0.0))
+    world.at(10.0, lambda: world.wardens[0].end(1))
     assert world.conduct() == ["warden_lost"]
     first, second = world.wardens
     assert first.listen().count(b".") == SECOND(10, abs=2)
@@ -192,11 +192,10 @@ def test_a_process_of_a_fault_that_does_not_end_is_killed_a_minute_after_its_fau
             "load",
             "load-0 failed: no memory",
         ),
-        (lambda world: setattr(world.processes["load-0"], "code", 3) or setattr(
-            world.processes["load-0"], "ends_at_s", 0.0), "load", "load-0 ended with 3: see logs/load-0.log"),
+        (lambda world: world.processes["load-0"].end(3), "load", "load-0 ended with 3: see logs/load-0.log"),
     ],
     ids=["Ctrl-C", "SIGTERM", "kill switch", "failed", "lost"],
-)  # fmt: skip
+)
 def test_a_run_that_is_stopped_says_by_whom_and_ends_at_once(world: World, act: Any, by: str, why: str) -> None:
     world.at(15.0, lambda: act(world))
     notes = world.conduct()

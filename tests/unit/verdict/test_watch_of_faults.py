@@ -25,6 +25,8 @@ from faultload.verdict.recoveries import (
     slice_rule,
     surges,
 )
+from faultload_analysis.recovery.slice_rule import SliceRule
+from faultload_analysis.recovery.slice_rule import baseline_rule as real_rule
 
 LIMIT = "p99(latency) <= 500ms during baseline"
 OUT = Stretch(30, 33, 5.0, "timeout")
@@ -80,10 +82,12 @@ def test_the_rule_knows_how_long_a_fault_is_watched_at_most(
 ) -> None:
     """From a disturbance to the next one or the cool-down; where there is none, a second."""
     seen: list[float] = []
-    real = module.analysis.baseline_rule
-    monkeypatch.setattr(
-        module.analysis, "baseline_rule", lambda *a, **k: (seen.append(k["watch_s"]), real(*a, **k))[1]
-    )
+
+    def baseline_rule(*values: Any, watch_s: float, **settings: Any) -> SliceRule:
+        seen.append(watch_s)
+        return real_rule(*values, watch_s=watch_s, **settings)
+
+    monkeypatch.setattr("faultload_analysis.recovery.faults.baseline_rule", baseline_rule)
     surging = [{"hold": "40s"}, {"surge": "2x", "for": "5s"}, {"hold": "15s"}]
     for number, drawn in enumerate(
         [
