@@ -60,6 +60,8 @@ def test_a_fault_has_baseline_before_it(workspace: SmallWorkspace) -> None:
     (said,) = mistakes(workspace, "14.9s", "45s")
     assert said.startswith("'freeze' starts at 14.9 s: it needs 5 s of baseline")
     assert "which ends at 10 s" in said
+    with pytest.raises(InvalidInput, match="at: 15s or later"):
+        prepare(workspace.scenario, RunOptions())
 
 
 def test_a_fault_whose_experiment_is_missing_is_not_blamed_for_its_room_as_well(workspace: SmallWorkspace) -> None:
