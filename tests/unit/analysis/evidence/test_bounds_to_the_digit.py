@@ -1,7 +1,7 @@
 """The bounds of fixed samples, to the digit.
 
 How often bounds are wrong is measured by `benchmarks/coverage.py` for the constants of docs/calibration.md. Whoever
-changes one of them, or a step of the recipe, sees it here within a second: measure again, then write the new figures.
+changes one of them, or a step of the recipe, sees it here within a second, measures again and writes new figures.
 """
 
 from __future__ import annotations
