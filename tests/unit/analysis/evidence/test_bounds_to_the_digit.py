@@ -67,3 +67,12 @@ def test_the_bounds_of_a_quantile(
 def test_the_bounds_of_a_mean(n: int, neighbours: int, low: float, high: float, n_eff: float) -> None:
     found = mean_estimate(mixed(n, neighbours))
     assert (found.low, found.high, found.n_eff) == pytest.approx((low, high, n_eff), rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("n", "neighbours", "low", "high"),
+    [(400, 1, 0.48910853698926965, 0.5112228321480621), (400, 5, 0.4600663640022048, 0.5412757958393503)],
+)
+def test_the_bounds_of_a_mean_without_a_long_tail(n: int, neighbours: int, low: float, high: float) -> None:
+    found = mean_estimate(np.exp(-mixed(n, neighbours)))
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-7)
