@@ -55,8 +55,13 @@ test-docker: $(STAMP)
 	$(BIN)/python -m pytest -m docker --part $(PART) --none-is-fine tests/docker/test_runs_on_docker.py
 
 # Everything but Kubernetes, for which KUBECONFIG must name a cluster: pytest -m kubernetes tests/kubernetes
-test-all: test
+test-all: export FAULTLOAD_TEST_WHOLE = 1
+test-all: export FAULTLOAD_TEST_COUNTS = $(CURDIR)/.pytest_cache/counts.jsonl
+test-all: $(STAMP)
+	mkdir -p .pytest_cache && rm -f $(FAULTLOAD_TEST_COUNTS)
+	$(MAKE) test
 	$(MAKE) test-part test-docker PART=1/1
+	$(BIN)/python tests/tested.py $(FAULTLOAD_TEST_COUNTS)
 	$(BIN)/python tests/kill_matrix.py --all --jobs 3 --write docs/kill-matrix.md
 	$(BIN)/python tests/kill_matrix.py --all --platform docker --write docs/kill-matrix.md
 

@@ -27,7 +27,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faultload.record.directory import RunDirectory, append_line
+from faultload.record.directory import RunDirectory
+from faultload.record.lines import append_line
 from faultload.record.sealed import parquet_writer
 from faultload.record.tables import SCHEMAS
 from faultload.spec.profile import scale

@@ -59,7 +59,8 @@ def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--out", type=_PATH, metavar="DIR", help="The run directory; new or empty.")
 def run(scenarios: tuple[str, ...], **options: Any) -> None:
     """Run scenarios: load, faults, verdict."""
-    from faultload.run.scenarios import RunOptions, run_scenarios
+    from faultload.run.prepare import RunOptions
+    from faultload.run.scenarios import run_scenarios
 
     command = ("faultload", *sys.argv[1:])
     sys.exit(run_scenarios(scenarios, RunOptions(command=command, **options)))
@@ -88,7 +89,7 @@ def validate(paths: tuple[str, ...]) -> None:
 def plan(scenario: str, seed: int | None, **options: Any) -> None:
     """The timeline, the instances it would touch, what each objective needs; touches nothing."""
     from faultload.commands.plan import print_plan
-    from faultload.run.scenarios import RunOptions
+    from faultload.run.prepare import RunOptions
 
     print_plan(scenario, RunOptions(seed=seed, **options))
 
@@ -105,7 +106,7 @@ def list_packs() -> None:
 @click.argument("run_dir", metavar="RUN", type=_PATH)
 def report(run_dir: Path) -> None:
     """Judge and render a run again from its raw data."""
-    from faultload.run.scenarios import report_again
+    from faultload.run.finish import report_again
 
     sys.exit(report_again(run_dir))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from faultload.errors import InvalidInput, Mistake
 from faultload.record import tables
 from faultload.record.directory import RunDirectory
+from faultload.record.info import RunInfo
 from faultload.record.measured import FaultTimes
 from faultload.record.rows import (
     OBSERVATION_LABELS,
@@ -22,7 +23,6 @@ from faultload.record.rows import (
     joined_series,
 )
 from faultload.spec.baseline import declared_limits
-from faultload.spec.scenario import scenario_from_run
 from faultload.verdict.capacity import Capacity
 from faultload.verdict.judge import Judgement, judge
 from faultload.verdict.overview import Ranked
@@ -81,14 +81,18 @@ class Run:
     # -- the record as it was written
 
     @property
+    def _info(self) -> RunInfo:
+        return self._directory.info()
+
+    @property
     def info(self) -> Mapping[str, Any]:
         """run.json."""
-        return self._directory.info() or {}
+        return self._info.to_json()
 
     @property
     def events(self) -> Sequence[Mapping[str, Any]]:
         """events.jsonl: gates, witnesses, notes, processes, the generator's health; `t` in seconds of the run."""
-        return self._directory.events()
+        return [event.to_json() for event in self._directory.events()]
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -217,20 +221,12 @@ class Run:
     @property
     def limits(self) -> Limits:
         """What the scenario declares as normal."""
-        return Limits(*declared_limits(self._scenario, self._profile))
+        return Limits(*declared_limits(self._info.as_run(), self._info.profile))
 
     @property
     def slice_rule(self) -> SliceRule | None:
         """When a slice of the run is bad, read from its baseline; None where there was none."""
-        return slice_rule(self.judged.measured, self._scenario, self._profile)
-
-    @cached_property
-    def _scenario(self) -> Any:
-        return scenario_from_run(self.info)
-
-    @property
-    def _profile(self) -> str:
-        return str(self.info.get("profile", "full"))
+        return slice_rule(self.judged.measured, self._info.as_run(), self._info.profile)
 
     # -- figures
 

@@ -6,7 +6,7 @@ import random
 import uuid
 from typing import Any
 
-import httpx
+import requests
 from locust import task
 
 from faultload.load import Journey, acknowledge, attempt, observe, verifies
@@ -78,7 +78,7 @@ def in_database(keys: list[str], target: dict[str, Any]) -> set[str]:
 @verifies("api", after_s=6.0)
 def in_api(keys: list[str], target: dict[str, Any]) -> set[str]:
     """Acknowledged memories are found through the API, once its caches have forgotten."""
-    response = httpx.get(f"{target['url']}/memories/", params={"keys": ",".join(keys)}, timeout=10.0)
+    response = requests.get(f"{target['url']}/memories/", params={"keys": ",".join(keys)}, timeout=10.0)
     response.raise_for_status()
     answer = response.json()
     return set(answer["found"] if "found" in answer else answer["keys"])

@@ -13,6 +13,7 @@ from faultload.chaos.journal import readable_faults
 from faultload.faults import cannot, words
 from faultload.platforms import platform_of
 from faultload.record.directory import RunDirectory
+from faultload.record.events import Gate, Note, Witness
 from faultload.spec.experiment import read_experiment
 from faultload.spec.target import TargetFile, read_target
 
@@ -53,7 +54,7 @@ def check_alone(
         check=False,
     )
     run = RunDirectory(max((Path(os.environ["XDG_STATE_HOME"]) / "faultload" / "chaos").iterdir()))
-    said = [event for kind in ("gate", "note", "witness") for event in run.events(kind)]
+    said = [event for kind in (Gate, Note, Witness) for event in run.events_of(kind)]
     told = f"{said}\n{done.stdout}{done.stderr}"
     refused = cannot(target.platform, word.name)
     if refused is not None:
@@ -64,9 +65,9 @@ def check_alone(
         assert done.returncode == 0, told
         assert json.loads((folder / "journal.json").read_text())["status"] == "completed"
         states = ["PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDONE"]
-        assert [line["state"] for line in run.faults()] == states, told
-        assert [(one["of"], one["seen"]) for one in run.events("witness")] == [("there", True), ("gone", True)]
-        assert run.faults()[0]["instances"]
+        assert [line.state for line in run.faults()] == states, told
+        assert [(one.of, one.seen) for one in run.events_of(Witness)] == [("there", True), ("gone", True)]
+        assert run.faults()[0].instances
     assert readable_faults() == ([], [])
     _well(target, settle_s)
 

@@ -185,7 +185,7 @@ def _reached(cell: Cell, run: Path) -> bool:
     if not faults:
         return False
     chaos = [one for name, one in processes_of(record).items() if name.startswith("chaos-")]
-    return bool(chaos) and _stopped(chaos[-1]) and faults[-1]["state"] == STATES[cell.moment]
+    return bool(chaos) and _stopped(chaos[-1]) and faults[-1].state == STATES[cell.moment]
 
 
 def _stopped(process: ProcessId) -> bool:
@@ -214,7 +214,7 @@ def _nothing_left(world: World, workspace: Workspace, run: Path, before: Facts, 
         return command_lines(workspace.folder)
 
     until(lambda: not left(), BOUND_S, lambda: f"no process of the run is left: {left()}")
-    states = [line["state"] for line in RunDirectory(run).faults()]
+    states = [line.state for line in RunDirectory(run).faults()]
     if states[-1:] != ["UNDONE"]:
         result.wrong.append(f"the journal ends with {states}")
     if {"conductor", "warden"} <= set(result.cell.victims):
@@ -244,12 +244,12 @@ def _ages(run: Path) -> str:
     """How long ago a run's fault came into each of its states, for a failure's message."""
     record = RunDirectory(run)
     now = record.clock.now()
-    return ", ".join(f"{line['state']} {now - line['t']:.1f} s ago" for line in record.faults())
+    return ", ".join(f"{line.state} {now - line.t:.1f} s ago" for line in record.faults())
 
 
 def _undone_by(run: Path) -> str:
-    lines = [line for line in RunDirectory(run).faults() if line["state"] == "UNDONE"]
-    return str(lines[-1]["by"]) if lines else ""
+    lines = [line for line in RunDirectory(run).faults() if line.state == "UNDONE"]
+    return lines[-1].by if lines else ""
 
 
 def _difference(before: Facts, after: Facts) -> str:
@@ -259,7 +259,6 @@ def _difference(before: Facts, after: Facts) -> str:
 def _story(run: Path) -> str:
     """The last events of a run, for a failure's message."""
     record = RunDirectory(run)
-    said = [
-        str(event.get("text") or event.get("why") or "") for event in record.events() if event["kind"] != "health"
-    ]
-    return f"states {[line['state'] for line in record.faults()]}, said {[text for text in said if text][-4:]}"
+    events = [event.to_json() for event in record.events() if event.kind != "health"]
+    said = [str(event.get("text") or event.get("why") or "") for event in events]
+    return f"states {[line.state for line in record.faults()]}, said {[text for text in said if text][-4:]}"

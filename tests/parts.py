@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ import pytest
 
 KEPT = Path(__file__).parent / "seconds.json"
 ROUND_ENV = "FAULTLOAD_TEST_ROUND"
+COUNTS_ENV = "FAULTLOAD_TEST_COUNTS"
+"""A file to which every session adds a line of its counts: tests/tested.py makes a page of them."""
 _UNKNOWN_S = 3.0
 _WORTH_KEEPING_S = 1.0
 
@@ -82,11 +85,27 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.OK
 
 
+def _counts(terminalreporter: Any, config: pytest.Config) -> dict[str, Any]:
+    """What a session played: its folders, how many tests ended how, and why any was skipped."""
+    stats = terminalreporter.stats
+    reasons = Counter(one.longrepr[2].removeprefix("Skipped: ") for one in stats.get("skipped", ()))
+    return {
+        "where": config.args,
+        "of": config.getoption("-m") or "all",
+        **{kind: len(stats.get(kind, ())) for kind in ("passed", "failed", "error")},
+        "skipped": dict(reasons),
+    }
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     reports = [one for found in terminalreporter.stats.values() for one in found if hasattr(one, "duration")]
     bad = [one.nodeid for kind in ("failed", "error") for one in terminalreporter.stats.get(kind, ())]
     for name in dict.fromkeys(bad):
         terminalreporter.write_line(f'again: {ROUND_ENV}={round_number()} python -m pytest "{name}"')
+    counts = os.environ.get(COUNTS_ENV)
+    if counts and not hasattr(config, "workerinput"):
+        with Path(counts).open("a") as file:
+            file.write(json.dumps(_counts(terminalreporter, config)) + "\n")
     if config.getoption("--keep-seconds"):
         took: dict[str, float] = {}
         for one in reports:

@@ -125,8 +125,8 @@ def _inject(
         kind=kind,
         arguments=arguments,
         duration_s=float(duration_s if duration_s is not None else settings.get("duration_s", 10.0)),
-        seed=int(next(one for one in (seed, session.seed, settings.get("seed"), 1) if one is not None)),
-        max_duration_s=session.longest_s if words()[kind].one_shot else 0.0,
+        seed=int(next(one for one in (seed, session.order.seed, settings.get("seed"), 1) if one is not None)),
+        max_duration_s=session.order.max_duration_s if words()[kind].one_shot else 0.0,
     )
     handler, opened = _planned(session, request, fault)
     instances, plan = opened.instances, opened.plan
@@ -161,7 +161,7 @@ def _planned(session: Session, request: FaultRequest, fault: str) -> tuple[Platf
         try:
             check_target(target, session.approved, session.allowed)
             handler = fault_for(target, request)
-            bad = problems(run, target, handler, request, overlap=session.overlap)
+            bad = problems(run, target, handler, request, overlap=session.order.overlap)
             instances = [] if bad else handler.resolve()
             bad = bad or shared_instances(target, request, instances)
             run.event("gate", fault=label, k=k, passed=not bad, why="; ".join(bad))

@@ -12,7 +12,7 @@ from faultload.faults.base import FaultRequest, PlatformFault
 from faultload.platforms import platform_of
 from faultload.platforms.base import Instance, names
 from faultload.record.directory import RunDirectory
-from faultload.spec.scenario import Scenario, scenario_from_run
+from faultload.spec.scenario import Scenario
 from faultload.spec.target import TargetFile
 from faultload.spec.vocabulary import collide
 
@@ -42,9 +42,9 @@ def problems(
     if overlap:
         return found + [problem for other in others if (problem := _beside(run, request, other)) is not None]
     found += [f"fault {other.label} is still open" for other in others]
-    info = run.info() or {}
-    if "scenario" in info:
-        scenario = scenario_from_run(info)
+    info = run.info()
+    if info.scenario is not None:
+        scenario = info.as_run()
         found += _hold_problems(run, scenario)
         from faultload.verdict.live_baseline import baseline_problems
 
@@ -90,11 +90,11 @@ def shared_instances(target: TargetFile, request: FaultRequest, instances: Seque
 
 def _hold_problems(run: RunDirectory, scenario: Scenario) -> list[str]:
     """The hold after the previous fault was undone must be over."""
-    undone = [line for line in run.faults() if line["state"] == "UNDONE"]
+    undone = [line for line in run.faults() if line.state == "UNDONE"]
     if not undone:
         return []
-    since = run.clock.now() - max(float(line["t"]) for line in undone)
+    last = max(undone, key=lambda line: line.t)
+    since = run.clock.now() - last.t
     if since >= scenario.recovery.hold:
         return []
-    last = max(undone, key=lambda line: float(line["t"]))
-    return [f"{last['fault']}#{last['k']} was undone {since:.1f} s ago, the hold is {scenario.recovery.hold:g} s"]
+    return [f"{last.label} was undone {since:.1f} s ago, the hold is {scenario.recovery.hold:g} s"]

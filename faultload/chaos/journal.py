@@ -30,7 +30,9 @@ from faultload.host.state import (
     write_json,
 )
 from faultload.platforms.base import Instance
-from faultload.record.directory import RunDirectory, append_line, wall_time
+from faultload.record.directory import RunDirectory, wall_time
+from faultload.record.faults import FaultLine
+from faultload.record.lines import append_line
 from faultload.spec.target import TargetFile, target_from_json
 
 PAUSE_AT_ENV = "FAULTLOAD_PAUSE_AT"
@@ -124,10 +126,10 @@ class OpenFault:
         return OpenFault(self.path, entry)
 
     def mark_undo(self, state: str, by: str, **fields: Any) -> OpenFault:
-        """`mark`, for undo: a full disk or a run directory that is gone must never keep a fault in place."""
+        """`mark`, for undo: no full disk, no lost run directory, no odd entry keeps a fault in place."""
         try:
             return self.mark(state, by, **fields)
-        except OSError:
+        except (OSError, ValidationError):
             entry = {**self.entry, "state": state, **fields}
             with suppress(OSError):
                 if state == "UNDONE":
@@ -195,24 +197,21 @@ def plan_fault(
 
 
 def _line(entry: Mapping[str, Any], by: str) -> dict[str, Any]:
-    plan = {key: value for key, value in entry["plan"].items() if key != "private"}
-    return {
-        "t": round((time.monotonic_ns() - int(entry["t0_ns"])) / 1e9, 6),
-        "wall": wall_time(),
-        "fault": entry["fault"],
-        "k": entry["k"],
-        "state": entry["state"],
-        "kind": entry["request"]["kind"],
-        "platform": entry["target"]["platform"],
-        "target_id": entry["target"]["id"],
-        "instances": [
-            {"id": one["id"], "started": one["started"], "name": one["name"]} for one in entry["instances"]
-        ],
-        "undo": plan,
-        "one_shot": entry["one_shot"],
-        "max_duration_s": entry["max_duration_s"],
-        "by": by,
-    }
+    return FaultLine(
+        t=round((time.monotonic_ns() - int(entry["t0_ns"])) / 1e9, 6),
+        wall=wall_time(),
+        fault=entry["fault"],
+        k=entry["k"],
+        state=entry["state"],
+        kind=entry["request"]["kind"],
+        platform=entry["target"]["platform"],
+        target_id=entry["target"]["id"],
+        instances=tuple({name: one[name] for name in ("id", "started", "name")} for one in entry["instances"]),
+        undo={key: value for key, value in entry["plan"].items() if key != "private"},
+        one_shot=entry["one_shot"],
+        max_duration_s=entry["max_duration_s"],
+        by=by,
+    ).to_json()
 
 
 def pause_for_test(moment: str) -> None:

@@ -23,16 +23,9 @@ from faultload.host.processes import ProcessId
 from faultload.host.state import file_name, locks_dir, read_json, state_home
 from faultload.platforms import identified
 from faultload.record.directory import RunDirectory
+from faultload.record.orders import ChaosOrder
 from faultload.spec.target import TargetFile, read_target
 
-FAULT_ENV = "FAULTLOAD_FAULT"
-K_ENV = "FAULTLOAD_K"
-AT_ENV = "FAULTLOAD_AT_S"  # after the load begins
-OVERLAP_ENV = "FAULTLOAD_OVERLAP"
-SEED_ENV = "FAULTLOAD_SEED"
-CHANCE_ENV = "FAULTLOAD_BY_CHANCE"
-MAX_DURATION_ENV = "FAULTLOAD_MAX_DURATION_S"  # one-shot faults: how long to come back by itself, at least
-LIFE_ENV = "FAULTLOAD_LIFE_FD"
 TARGET_ENV = "FAULTLOAD_TARGET"
 PLANNING_PATIENCE_S = 60.0
 LATE_S = 1.0
@@ -47,11 +40,6 @@ def leave(why: str) -> NoReturn:
     raise SystemExit(_LEAVE_WITH_ROLLBACKS)
 
 
-def process_name(fault: str, k: int) -> str:
-    """What the process of an injection is called in the record."""
-    return f"chaos-{fault}-{k}"
-
-
 class Session:
     """One `chaos run`: inside a run of faultload, or alone with a journal and a warden of its own."""
 
@@ -64,6 +52,7 @@ class Session:
         self.tried: dict[str, bool] = {}
         """Faults that an undo was tried of, and whether they are gone."""
         self.undoing = False
+        self.order = ChaosOrder.from_environment()
         in_run = RunDirectory.from_environment()
         self.standalone = in_run is None
         self.run = in_run or _own_journal(target_file)
@@ -72,9 +61,8 @@ class Session:
         self._own_warden: Any = None
         self._install_signals()
         self._watch_conductor()
-        if in_run is not None and FAULT_ENV in os.environ:
-            name = process_name(os.environ[FAULT_ENV], self.k)
-            in_run.event("process", process=name, state="ready", pid=os.getpid())
+        if in_run is not None and self.order.process is not None:
+            in_run.event("process", process=self.order.process, state="ready", pid=os.getpid())
 
     @classmethod
     def current(cls, configuration: dict[str, Any] | None) -> Session:
@@ -100,12 +88,12 @@ class Session:
 
     def _watch_conductor(self) -> None:
         """In a run: when the pipe to the conductor closes, end with rollbacks."""
-        descriptor = os.environ.get(LIFE_ENV)
+        descriptor = self.order.life_fd
         if descriptor is None:
             return
 
         def watch() -> None:
-            os.read(int(descriptor), 1)
+            os.read(descriptor, 1)
             os.kill(os.getpid(), signal.SIGTERM)
 
         threading.Thread(target=watch, daemon=True).start()
@@ -133,13 +121,13 @@ class Session:
 
     def sleep_until_due(self, fault: str) -> None:
         """In a run: sleep until the experiment's first fault is due; the record says so when it is late."""
-        at_s = os.environ.get(AT_ENV)
+        at_s = self.order.at_s
         if at_s is None or self.opened:
             return
-        while (load_start_s := (self.run.info() or {}).get("load_start_s")) is None:
+        while (load_start_s := self.run.info().load_start_s) is None:
             self.check_may_go_on()
             time.sleep(0.05)
-        due_ns = self.run.clock.t0_ns + int((float(load_start_s) + float(at_s)) * 1e9)
+        due_ns = self.run.clock.t0_ns + int((load_start_s + at_s) * 1e9)
         late_s = (time.monotonic_ns() - due_ns) / 1e9
         if late_s > LATE_S:
             why = f"begins {late_s:.1f} s late: its process was not ready"
@@ -190,43 +178,28 @@ class Session:
 
     def left_out(self, label: str, why: str) -> None:
         """A fault by chance that the gate holds is a note; a planned one decides the exit code."""
-        if os.environ.get(CHANCE_ENV) == "1":
+        if self.order.by_chance:
             self.run.event("note", what="left_out", text=f"{label} was left out: {why}")
 
     # -- names
 
     @property
     def k(self) -> int:
-        return int(os.environ.get(K_ENV, "1"))
+        return self.order.k
 
     def label(self, fault: str) -> str:
         """The fault's name in the record: the scenario's in a run, its own alone."""
-        return os.environ.get(FAULT_ENV, fault)
-
-    @property
-    def overlap(self) -> bool:
-        return os.environ.get(OVERLAP_ENV) == "1"
-
-    @property
-    def seed(self) -> int | None:
-        """The seed of this injection in a run; None alone, where the experiment's own counts."""
-        given = os.environ.get(SEED_ENV)
-        return None if given is None else int(given)
-
-    @property
-    def longest_s(self) -> float:
-        """How long a one-shot fault has to come back by itself, at least."""
-        return float(os.environ.get(MAX_DURATION_ENV, "0"))
+        return self.order.fault or fault
 
     @property
     def approved(self) -> list[str]:
-        """The target ids that a person confirmed."""
-        return [one for one in os.environ.get(APPROVED_ENV, "").split(",") if one]
+        """The target ids that a person confirmed: for this run, or for whatever is run by hand here."""
+        return [*self.order.approved, *filter(None, os.environ.get(APPROVED_ENV, "").split(","))]
 
     @property
     def allowed(self) -> list[str]:
         """The target ids that the run's scenario lists under `allow`."""
-        scenario = (self.run.info() or {}).get("scenario") or {}
+        scenario = self.run.info().scenario or {}
         return [str(one) for one in scenario.get("allow", [])]
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from faultload.chaos.journal import OpenFault
-from faultload.errors import FaultloadError
+from faultload.errors import FaultloadError, InvalidInput
 from faultload.faults.base import PlatformFault, WitnessReport
 from faultload.record.directory import RunDirectory
 
@@ -38,8 +38,9 @@ def undo(fault: OpenFault, by: str) -> bool:
         except Exception as error:  # noqa: BLE001 - one fault's trouble must not keep the others from being undone
             problem = type(error).__name__
             gone, what = False, str(error) if isinstance(error, FaultloadError | OSError) else f"{problem}: {error}"
-        with suppress(OSError):  # a full disk: the fault matters more than its record
-            if run.info() is not None:
+        # a full disk, a damaged run.json: the fault matters more than its record
+        with suppress(OSError, InvalidInput):
+            if run.info_path.exists():
                 run.event(
                     "witness",
                     fault=current.entry["fault"],

@@ -20,6 +20,7 @@ from faultload.chaos.undo import undo, undo_all
 from faultload.host.processes import Process, ProcessId, Spawn, end, myself, spawn
 from faultload.host.state import write_json
 from faultload.record.directory import RunDirectory
+from faultload.record.events import ProcessEvent
 
 BEAT = b"."
 GOODBYE = b"q"
@@ -142,9 +143,9 @@ def _abandoned(fault: OpenFault) -> bool:
 def processes_of(run: RunDirectory) -> dict[str, ProcessId]:
     """The processes that a run started, by name, from its record."""
     found = {}
-    for event in run.events("process"):
-        if event.get("state") == "started" and "pid" in event:
-            found[str(event["process"])] = ProcessId(int(event["pid"]), float(event["started"]))
+    for event in run.events_of(ProcessEvent):
+        if event.state == "started" and event.pid is not None and event.started is not None:
+            found[event.process] = ProcessId(event.pid, event.started)
     return found
 
 
@@ -170,7 +171,7 @@ def end_processes(run: RunDirectory) -> list[ProcessId]:
 
 def stop_own_target(run: RunDirectory) -> None:
     """Stop the reference system that a run started for itself."""
-    started = (run.info() or {}).get("started_target")
+    started = run.info().started_target
     if started:
         from faultload import reference
 

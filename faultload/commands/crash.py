@@ -6,7 +6,7 @@ import traceback
 from datetime import datetime
 
 from faultload.host.state import state_home
-from faultload.record.directory import Redactor
+from faultload.record.redactor import Redactor
 
 
 def write_crash(error: BaseException) -> str:

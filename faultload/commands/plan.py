@@ -13,10 +13,9 @@ from faultload.chaos.guard import check_fault
 from faultload.errors import FaultloadError, InvalidInput
 from faultload.faults import fault_for
 from faultload.platforms.base import names
-from faultload.run.children import Injection
-from faultload.run.conductor import Target
-from faultload.run.injections import injections_of, request_of
-from faultload.run.scenarios import Prepared, RunOptions, prepare, scenarios_with_profile
+from faultload.run.injections import Injection, injections_of, request_of
+from faultload.run.prepare import Prepared, RunOptions, prepare, scenarios_with_profile
+from faultload.run.target import Target
 from faultload.spec.chance import specs
 from faultload.spec.checks import room_of
 from faultload.spec.journeys import read_journeys

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -92,9 +93,9 @@ def _orphans(what: str | None) -> list[str]:
 
 
 def _started(path: Path) -> str | None:
-    info = RunDirectory(path).info() or {}
-    name = info.get("started_target")
-    return None if name is None else str(name)
+    with suppress(InvalidInput):  # a damaged run.json keeps no fault from being undone
+        return RunDirectory(path).info().started_target
+    return None
 
 
 def _dead_runs(what: str | None) -> list[RunDirectory]:

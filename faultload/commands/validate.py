@@ -9,7 +9,7 @@ from pathlib import Path
 from faultload import faults, reference
 from faultload.commands.plan import undecidable
 from faultload.errors import InvalidInput, Mistake
-from faultload.run.scenarios import RunOptions, prepare, target_of
+from faultload.run.prepare import RunOptions, prepare, target_of
 from faultload.spec.checks import check_scenario
 from faultload.spec.experiment import read_experiment
 from faultload.spec.scenario import read_scenario

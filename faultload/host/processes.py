@@ -52,13 +52,19 @@ class ProcessId:
         return cls(int(value["id"]), float(value["started"]))
 
 
-def _stat(pid: int) -> tuple[str, float] | None:
-    """State letter and start time of a pid, read in one go."""
+def _fields(pid: int) -> list[str] | None:
+    """What the kernel says of a pid, from its state letter on."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return fields[0], int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> tuple[str, float] | None:
+    """State letter and start time of a pid, read in one go."""
+    fields = _fields(pid)
+    return None if fields is None else (fields[0], int(fields[19]) / os.sysconf("SC_CLK_TCK"))
 
 
 def identify(pid: int) -> ProcessId | None:
@@ -186,16 +192,37 @@ def descendants(process: ProcessId) -> list[ProcessId]:
     return [found for child in children if (found := identify(child.pid)) is not None]
 
 
-def listeners(ports: set[int]) -> dict[int, ProcessId]:
-    """The process that listens on each TCP port, as far as this user may see it."""
-    found: dict[int, ProcessId] = {}
-    for connection in psutil.net_connections(kind="tcp"):
-        if connection.status != psutil.CONN_LISTEN or connection.pid is None:
-            continue
-        port = getattr(connection.laddr, "port", None)
-        if port is None or port not in ports or (process := identify(connection.pid)) is None:
-            continue
-        # several processes may share a listener: the oldest owns it
-        if port not in found or process.started < found[port].started:
-            found[port] = process
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process uses, as the kernel counts it."""
+
+    parent: int
+    started: float
+    cpu_s: float
+    """User and system time since it began."""
+    threads: int
+    rss_bytes: int
+
+
+def usages() -> dict[int, Usage]:
+    """Every process of this machine by pid, each read in one go."""
+    tick, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+    found = {}
+    for pid in psutil.pids():
+        fields = _fields(pid)
+        if fields is not None:
+            found[pid] = Usage(
+                parent=int(fields[1]),
+                started=int(fields[19]) / tick,
+                cpu_s=(int(fields[11]) + int(fields[12])) / tick,
+                threads=int(fields[17]),
+                rss_bytes=int(fields[21]) * page,
+            )
     return found
+
+
+def open_files(pid: int) -> int:
+    """How many descriptors a process has; 0 where this user may not look, or it is gone."""
+    with suppress(FileNotFoundError, ProcessLookupError, PermissionError), os.scandir(f"/proc/{pid}/fd") as entries:
+        return sum(1 for _ in entries)
+    return 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from faultload.errors import InvalidInput
+from faultload.errors import InvalidInput, Mistake
 from faultload.load.schedule import Arrivals
 from faultload.record.directory import RunDirectory
 from faultload.spec.stages import Stage
@@ -34,30 +34,24 @@ class Plan:
     @classmethod
     def of_run(cls, run: RunDirectory, worker: int) -> Plan:
         """Read a worker's plan. Raises InvalidInput when run.json holds none."""
-        load = (run.info() or {}).get("load")
-        if not isinstance(load, dict):
-            raise InvalidInput(f"{run.path}/run.json has no load")
-        try:
-            return cls._of_json(load, worker)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidInput(f"{run.path}/run.json: load: {type(error).__name__}: {error}") from None
-
-    @classmethod
-    def _of_json(cls, load: dict[str, Any], worker: int) -> Plan:
-        workers = int(load.get("workers", 1))
-        max_users = int(load.get("max_users", 1000))
+        load = run.info().load
+        if load.host is None or load.journeys is None or load.seed is None:
+            missing = (name for name in ("host", "journeys", "seed") if getattr(load, name) is None)
+            key = f"load.{next(missing)}"
+            raise InvalidInput(Mistake("this key is missing", run.info_path, key=key))
+        workers, max_users = load.workers, load.max_users
         return cls(
-            host=str(expand_secrets(load["host"])),
-            journeys=Path(load["journeys"]),
-            model="closed" if load.get("model") == "closed" else "open",
-            stages=tuple(Stage.from_json(stage) for stage in load["stages"]),
-            mix={str(name): float(weight) for name, weight in (load.get("mix") or {}).items()},
-            arrivals="even" if load.get("arrivals") == "even" else "poisson",
+            host=str(expand_secrets(load.host)),
+            journeys=Path(load.journeys),
+            model="closed" if load.closed else "open",
+            stages=load.stages,
+            mix=dict(load.mix or {}),
+            arrivals="even" if load.arrivals == "even" else "poisson",
             max_users=max(1, max_users // workers + (worker < max_users % workers)),
-            timeout_s=float(load.get("timeout_s", 10.0)),
-            drop_after_s=float(load.get("drop_after_s", 10.0)),
-            drain_s=float(load.get("drain_s", 10.0)),
-            seed=int(load["seed"]),
+            timeout_s=load.timeout_s,
+            drop_after_s=load.drop_after_s,
+            drain_s=load.drain_s,
+            seed=load.seed,
             worker=worker,
             workers=workers,
         )

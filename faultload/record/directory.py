@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import math
 import os
 import platform
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from faultload.errors import InvalidInput
+from faultload.errors import InvalidInput, Mistake
 from faultload.host.state import read_json, write_json
+from faultload.record.entry import DAMAGED, Entry
+from faultload.record.events import Event, event_of
+from faultload.record.faults import FaultLine
+from faultload.record.info import RunInfo
+from faultload.record.lines import append_line, numbered_lines
+from faultload.record.redactor import Redactor, plain
 
+E = TypeVar("E", bound=Event)
 RUN_ENV = "FAULTLOAD_RUN"
-SECRETS_ENV = "FAULTLOAD_SECRETS"
 LOG_LIMIT_BYTES = 10_000_000
-FAULT_STATES = ("PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDONE", "UNDO_FAILED")
-OPEN_STATES = ("PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDO_FAILED")
 OUTCOMES = (
     "ok",
     "http_error",
@@ -55,131 +57,6 @@ class Clock:
         return self.now_ns() / 1e9
 
 
-class Redactor:
-    """Replaces secret values in whatever is written."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        values = sorted(((os.environ.get(name, ""), name) for name in names), key=lambda one: -len(one[0]))
-        self._pairs = [(value, f"***{name}***") for value, name in values if len(value) >= 8]
-
-    @classmethod
-    def from_environment(cls) -> Redactor:
-        return cls(filter(None, os.environ.get(SECRETS_ENV, "").split(",")))
-
-    @property
-    def knows_secrets(self) -> bool:
-        return bool(self._pairs)
-
-    def text(self, text: str) -> str:
-        for value, mark in self._pairs:
-            text = text.replace(value, mark)
-        return text
-
-    def file(self, path: Path) -> None:
-        """Replace secrets in a file that another program wrote, also where JSON or Python escaped them."""
-        if self._pairs:
-            text = path.read_text(encoding="utf-8", errors="surrogateescape")
-            clean = text
-            for value, mark in self._pairs:
-                for form in _escaped(value):
-                    clean = clean.replace(form, mark)
-            if clean != text:
-                path.write_text(clean, encoding="utf-8", errors="surrogateescape")
-
-
-def _escaped(text: str) -> Iterator[str]:
-    """The forms that a text takes in a log or in a JSON file; the longest first."""
-    forms = {text, repr(text)[1:-1], json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
-    yield from sorted(forms, key=len, reverse=True)
-
-
-def append_line(path: Path, value: Mapping[str, Any], *, sync: bool = False) -> None:
-    """Append one JSON line with one write under a lock; with `sync` it is on disk at return."""
-    line = json.dumps(_plain(value), separators=(",", ":")) + "\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if _ends_torn(path):
-            os.write(descriptor, b"\n")
-        os.write(descriptor, line.encode())
-        if sync:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _ends_torn(path: Path) -> bool:
-    """Whether the file's last line was cut off by a crash."""
-    with open(path, "rb") as file:
-        if file.seek(0, os.SEEK_END) == 0:
-            return False
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON lines of a file; a torn line is left out."""
-    try:
-        with open(path, "rb") as file:
-            for line in file:
-                try:
-                    value = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(value, dict):
-                    yield value
-    except FileNotFoundError:
-        return
-
-
-class LineTail:
-    """Reads the JSON lines that were appended since the last look; a line under way waits for the next."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._offset = 0
-
-    def read(self) -> list[dict[str, Any]]:
-        """New whole lines since the last call."""
-        try:
-            with open(self.path, "rb") as file:
-                file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return []
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        found = []
-        for line in whole.splitlines():
-            try:
-                value = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(value, dict):
-                found.append(value)
-        return found
-
-
-def _plain(value: Any) -> Any:
-    """A value as it may be written: without secrets, and "inf", "-inf" and null for what JSON does not have.
-
-    Secrets are replaced before JSON escapes hide them.
-    """
-    return _cleaned(value, Redactor.from_environment())
-
-
-def _cleaned(value: Any, redactor: Redactor) -> Any:
-    if isinstance(value, str):
-        return redactor.text(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else "inf" if value > 0 else "-inf"
-    if isinstance(value, Mapping):
-        return {redactor.text(str(key)): _cleaned(item, redactor) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_cleaned(item, redactor) for item in value]
-    return value
-
-
 class RunDirectory:
     """One run's folder; open it anywhere, any number of times."""
 
@@ -200,10 +77,11 @@ class RunDirectory:
 
     @classmethod
     def existing(cls, path: Path) -> RunDirectory:
-        """Open a run directory. Raises InvalidInput when it is none."""
+        """Open a run directory. Raises InvalidInput when it is none, or when its run.json cannot be read."""
         run = cls(path)
-        if run.info() is None:
+        if not run.info_path.exists():
             raise InvalidInput(f"{path} is not a run directory: it has no run.json")
+        run.info()
         return run
 
     @classmethod
@@ -214,37 +92,44 @@ class RunDirectory:
 
     # -- run.json
 
-    def info(self) -> dict[str, Any] | None:
-        """The content of run.json, or None."""
-        value = read_json(self.path / "run.json")
-        return value if isinstance(value, dict) else None
+    @property
+    def info_path(self) -> Path:
+        return self.path / "run.json"
+
+    def info(self) -> RunInfo:
+        """What run.json says; nothing where there is none. Raises InvalidInput for one that cannot be read."""
+        return RunInfo.from_json(self._raw_info(), self.info_path)
+
+    def _raw_info(self) -> dict[str, Any]:
+        try:
+            value = read_json(self.info_path)
+        except ValueError as error:
+            raise InvalidInput(Mistake(f"this is no JSON: {error}", file=self.info_path, hint=DAMAGED)) from None
+        if not isinstance(value, dict | None):
+            raise InvalidInput(Mistake("this is no JSON object", file=self.info_path, hint=DAMAGED))
+        return value or {}
 
     def begin(self, fields: Mapping[str, Any]) -> Clock:
         """Write run.json before anything starts, with the run's zero."""
-        t0 = {"monotonic_ns": time.monotonic_ns(), "wall": wall_time()}
-        fields = {
-            "record": RECORD,
-            **fields,
-            "versions": versions(),
-            "machine": machine(),
-            "t0": t0,
-            "started": t0["wall"],
-        }
-        self.update(fields)
-        self._clock = Clock(int(str(t0["monotonic_ns"])))
-        return self._clock
+        zero = {"monotonic_ns": time.monotonic_ns(), "wall": wall_time()}
+        also = {"versions": versions(), "machine": machine(), "t0": zero, "started": zero["wall"]}
+        self.update({"record": RECORD, **fields, **also})
+        return self.clock
 
     def update(self, fields: Mapping[str, Any]) -> None:
-        """Add fields to run.json."""
-        write_json(self.path / "run.json", _plain({**(self.info() or {}), **fields}), mode=0o644)
+        """Set fields of run.json; all others stay as they were written, also those of a newer version."""
+        value = plain({**self._raw_info(), **fields})
+        RunInfo.from_json(value, self.info_path)  # nothing is written that cannot be read
+        write_json(self.info_path, value, mode=0o644)
 
     @property
     def clock(self) -> Clock:
+        """The run's clock. Raises InvalidInput where run.json does not say when it began."""
         if self._clock is None:
-            info = self.info()
-            if info is None:
-                raise InvalidInput(f"{self.path} is not a run directory: it has no run.json")
-            self._clock = Clock(int(info["t0"]["monotonic_ns"]))
+            zero = RunDirectory.existing(self.path).info().t0
+            if zero is None:
+                raise InvalidInput(Mistake("this key is missing", file=self.info_path, key="t0", hint=DAMAGED))
+            self._clock = Clock(zero.monotonic_ns)
         return self._clock
 
     # -- events and faults
@@ -252,23 +137,41 @@ class RunDirectory:
     def event(self, kind: str, **fields: Any) -> None:
         """Append to events.jsonl; `t` is now unless it is given."""
         line = {"t": round(self.clock.now(), 6), "wall": wall_time(), "kind": kind, **fields}
-        append_line(self.path / "events.jsonl", line)
+        append_line(self.events_path, event_of(line).to_json())
 
-    def events(self, kind: str | None = None) -> list[dict[str, Any]]:
-        lines = read_lines(self.path / "events.jsonl")
-        return [line for line in lines if kind is None or line.get("kind") == kind]
+    @property
+    def events_path(self) -> Path:
+        return self.path / "events.jsonl"
+
+    def events(self) -> list[Event]:
+        """Every event. Raises InvalidInput for one that cannot be read."""
+        return self.events_of(Event)
+
+    def events_of(self, kind: type[E]) -> list[E]:
+        """The events of one class; others are not looked at. Raises InvalidInput for one that cannot be read."""
+        lines = numbered_lines(self.events_path)
+        found = (event_of(value, self.events_path, number) for number, value in lines if kind.is_kind_of(value))
+        return [one for one in found if isinstance(one, kind)]
 
     @property
     def faults_path(self) -> Path:
         return self.path / "faults.jsonl"
 
-    def faults(self) -> list[dict[str, Any]]:
-        return list(read_lines(self.faults_path))
+    def faults(self) -> list[FaultLine]:
+        """Every line of faults.jsonl. Raises InvalidInput for one that cannot be read."""
+        path = self.faults_path
+        return [FaultLine.from_json(value, path, number) for number, value in numbered_lines(path)]
 
     # -- other files
 
     def log(self, process: str) -> Path:
         return self.path / "logs" / f"{process}.log"
+
+    def write_order(self, process: str, order: Entry) -> Path:
+        """Write what a process of the run is told before it starts; returns the file."""
+        path = self.path / "orders" / f"{process}.json"
+        write_json(path, plain(order.to_json()), mode=0o644)
+        return path
 
     def chaos_journal(self, name: str, k: int) -> Path:
         return self.path / f"journal-{name}-{k}.json"
@@ -278,7 +181,7 @@ class RunDirectory:
         return self.path / "verdict.json"
 
     def write_verdict(self, verdict: Mapping[str, Any]) -> None:
-        text = json.dumps(_plain(verdict), indent=2)
+        text = json.dumps(plain(verdict), indent=2)
         self.write_text("verdict.json", text + "\n")
 
     def verdict(self) -> dict[str, Any] | None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from faultload.record.directory import OPEN_STATES, RunDirectory
+from faultload.record.directory import E, RunDirectory
+from faultload.record.events import Event, Gate, Health, Note, Witness
+from faultload.record.faults import OPEN_STATES, FaultLine
+from faultload.record.info import PlannedInjection, RunInfo
 from faultload.record.rows import Record, Recorded, Series
 from faultload.spec.stages import Stage, cooldown_start, end_of, warmup_end
-from faultload.spec.vocabulary import WORDS
-
-_ONE_SHOT = frozenset(word.name for word in WORDS if word.one_shot)
-"""For records of before they said so themselves."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class FaultTimes:
     fault: str
     k: int
     kind: str
-    instances: list[dict[str, Any]] = field(default_factory=list)
+    instances: list[Mapping[str, Any]] = field(default_factory=list)
     injected_at: float | None = None
     undone_at: float | None = None
     max_duration_s: float | None = None
@@ -50,8 +49,8 @@ class FaultTimes:
 class Measured:
     """A run directory as it is judged."""
 
-    info: Mapping[str, Any]
-    events: Sequence[Mapping[str, Any]]
+    info: RunInfo
+    events: Sequence[Event]
     record: Record
     metrics: Series
     faults: Sequence[FaultTimes]
@@ -60,18 +59,17 @@ class Measured:
     @property
     def promises(self) -> int:
         """The number of the record: which rules about completeness it can be held to; 0 of before it had one."""
-        return int(self.info.get("record", 0))
+        return self.info.record
 
     @property
-    def stages(self) -> list[Stage]:
-        return [Stage.from_json(stage) for stage in self.info.get("load", {}).get("stages", [])]
+    def stages(self) -> Sequence[Stage]:
+        return self.info.load.stages
 
     @cached_property
     def load_start_s(self) -> float:
         """Seconds from the run's zero to the load's start; the first sample's when it was not noted."""
-        noted = self.info.get("load_start_s")
-        if noted is not None:
-            return float(noted)
+        if self.info.load_start_s is not None:
+            return self.info.load_start_s
         first = next(self.record.times(), None)
         return 0.0 if first is None else float(first.intended_s[0])
 
@@ -79,10 +77,9 @@ class Measured:
     def load_end_s(self) -> float:
         """Where the load ended: as planned, or where it was cut short."""
         planned = self.load_start_s + end_of(self.stages)
-        cut = self.info.get("load_end_s")
-        if cut is not None:
-            return min(planned, float(cut))
-        if self.info.get("ended") is None:
+        if self.info.load_end_s is not None:
+            return min(planned, self.info.load_end_s)
+        if self.info.ended is None:
             ends = [float(part.ended_s.max()) for part in self.record.times() if len(part)]
             return min(planned, max(ends)) if ends else planned
         return planned
@@ -96,17 +93,17 @@ class Measured:
         return min(self.load_start_s + cooldown_start(self.stages), self.load_end_s)
 
     @cached_property
-    def health(self) -> dict[int, list[Mapping[str, Any]]]:
+    def health(self) -> dict[int, list[Health]]:
         """The generator's own health by worker, in order of time."""
-        found: dict[int, list[Mapping[str, Any]]] = {}
-        for event in self.of_kind("health"):
-            found.setdefault(int(event.get("worker", 0)), []).append(event)
+        found: dict[int, list[Health]] = {}
+        for event in self.of_kind(Health):
+            found.setdefault(event.worker, []).append(event)
         return found
 
     @cached_property
     def by_chance(self) -> frozenset[str]:
         """The names of the faults that came by chance."""
-        return frozenset(str(one["fault"]) for one in self.injections if one.get("by_chance"))
+        return frozenset(one.fault for one in self.info.injections if one.by_chance)
 
     @cached_property
     def held(self) -> list[FaultTimes]:
@@ -122,34 +119,28 @@ class Measured:
             if fault.gate is False and not (forgiven and fault.fault in self.by_chance)
         ]
 
-    @property
-    def injections(self) -> Sequence[Mapping[str, Any]]:
-        """Every injection that was planned before the run began."""
-        found: Sequence[Mapping[str, Any]] = self.info.get("injections", ())
-        return found
-
     @cached_property
-    def missing(self) -> list[Mapping[str, Any]]:
+    def missing(self) -> list[PlannedInjection]:
         """The planned injections that did not happen, and of which the record does not say why.
 
         None of a run that was cut short: what had not come yet is missed by nobody.
         """
-        if self.info.get("stopped") or self.info.get("ended") is None:
+        if self.info.stopped is not None or self.info.ended is None:
             return []
         explained = {(one.fault, one.k) for one in self.faults if one.injected_at is not None or one.gate is False}
-        return [one for one in self.injections if (one["fault"], one["k"]) not in explained]
+        return [one for one in self.info.injections if (one.fault, one.k) not in explained]
 
-    def of_kind(self, kind: str) -> Iterable[Mapping[str, Any]]:
-        return (event for event in self.events if event.get("kind") == kind)
+    def of_kind(self, kind: type[E]) -> Iterator[E]:
+        return (event for event in self.events if isinstance(event, kind))
 
-    def note(self, what: str) -> Mapping[str, Any] | None:
+    def note(self, what: str) -> Note | None:
         """The last note of a sort."""
-        return next((event for event in reversed(self.events) if event.get("what") == what), None)
+        return next((note for note in reversed(list(self.of_kind(Note))) if note.what == what), None)
 
 
 def read_measured(run: RunDirectory) -> Measured:
     """Read a run directory, sealed or live. Raises InvalidInput when it is none."""
-    info = run.info() or {}
+    info = run.info()
     events = run.events()
     record = Recorded(run)
     checks = json.loads(run.write_checks_path.read_text()) if run.write_checks_path.exists() else None
@@ -163,31 +154,28 @@ def read_measured(run: RunDirectory) -> Measured:
     )
 
 
-def fault_times(lines: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]]) -> list[FaultTimes]:
+def fault_times(lines: Sequence[FaultLine], events: Sequence[Event]) -> list[FaultTimes]:
     """The faults of a run from faults.jsonl and its gate and witness events, in order of time."""
     found: dict[tuple[str, int], dict[str, Any]] = {}
 
-    def entry(line: Mapping[str, Any]) -> dict[str, Any]:
-        key = (str(line["fault"]), int(line["k"]))
-        return found.setdefault(key, {"fault": key[0], "k": key[1], "kind": "", "order": line["t"]})
+    def of(fault: str, k: int, t: float) -> dict[str, Any]:
+        return found.setdefault((fault, k), {"fault": fault, "k": k, "kind": "", "order": t})
 
     for line in lines:
-        one = entry(line)
-        one |= {"kind": line["kind"], "state": line["state"], "max_duration_s": line["max_duration_s"]}
-        one["one_shot"] = bool(line.get("one_shot", line["kind"] in _ONE_SHOT))
-        one["instances"] = list(line["instances"])
-        if line["state"] == "INJECTING":
-            one["injected_at"] = float(line["t"])
-        if line["state"] == "UNDONE":
-            one["undone_at"] = float(line["t"])
+        one = of(line.fault, line.k, line.t)
+        one |= {"kind": line.kind, "state": line.state, "max_duration_s": line.max_duration_s}
+        one |= {"one_shot": line.one_shot, "instances": list(line.instances)}
+        if line.state == "INJECTING":
+            one["injected_at"] = line.t
+        if line.state == "UNDONE":
+            one["undone_at"] = line.t
     for event in events:
-        if event.get("kind") == "gate":
-            entry(event).update(gate=bool(event["passed"]), gate_why=str(event.get("why", "")))
-        elif event.get("kind") == "witness" and event.get("of") == "there":
-            entry(event).update(witnessed=bool(event["seen"]), witness_what=str(event.get("what", "")))
-        elif event.get("kind") == "witness" and event.get("of") == "gone":
-            entry(event)["gone_what"] = str(event.get("what", ""))
-        elif event.get("what") == "not_injected" and "fault" in event:
-            entry(event).update(gate=False, gate_why=str(event.get("text", "")))
+        if isinstance(event, Gate):
+            of(event.fault, event.k, event.t).update(gate=event.passed, gate_why=event.why)
+        elif isinstance(event, Witness):
+            there = {"witnessed": event.seen, "witness_what": event.what}
+            of(event.fault, event.k, event.t).update(there if event.of == "there" else {"gone_what": event.what})
+        elif isinstance(event, Note) and event.what == "not_injected" and event.fault is not None:
+            of(event.fault, event.k, event.t).update(gate=False, gate_why=event.text)
     ordered = sorted(found.values(), key=lambda one: float(one.get("injected_at") or one["order"]))
     return [FaultTimes(**{key: value for key, value in one.items() if key != "order"}) for one in ordered]

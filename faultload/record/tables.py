@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faultload.record.directory import Redactor
+from faultload.record.redactor import Redactor
 
 _INT64, _FLOAT, _TEXT = pa.int64(), pa.float64(), pa.string()
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from faultload.record.directory import RunDirectory
+from faultload.record.events import Abort, LocustTable, Note, ProcessEvent, Slots
+from faultload.record.info import RunInfo
 from faultload.record.measured import Measured
 from faultload.report import values
 from faultload.verdict.judge import Judgement
@@ -18,7 +18,6 @@ _LOG_TAIL_BYTES = 65_536
 _LONGEST_LINE = 500
 _LOCUST_COLUMNS = ("p50", "p90", "p95", "p99")
 _MOST_NOTES = 200
-_QUIET_NOTES = ("slots", "locust_table")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +33,10 @@ class Comparison:
 def beside_locust(judgement: Judgement) -> list[Comparison]:
     """Locust's own table of each load process, then ours over all of them; empty when Locust left none."""
     rows = []
-    for event in judgement.measured.events:
-        if event.get("kind") == "note" and event.get("what") == "locust_table":
-            cells = tuple(values.milliseconds(event.get(column)) for column in _LOCUST_COLUMNS)
-            source = f"Locust, load process {event.get('worker', 0)}"
-            rows.append(
-                Comparison(source, values.count(event.get("requests")), values.count(event.get("failures")), cells)
-            )
+    for table in judgement.measured.of_kind(LocustTable):
+        cells = tuple(values.milliseconds(getattr(table, column)) for column in _LOCUST_COLUMNS)
+        counts = values.count(table.requests), values.count(table.failures)
+        rows.append(Comparison(f"Locust, load process {table.worker}", *counts, cells))
     for source, ranked in judgement.overview.made.items() if rows else ():
         if not ranked.n:
             continue
@@ -65,13 +61,10 @@ class FailedProcess:
 def failed_processes(run: RunDirectory, measured: Measured) -> list[FailedProcess]:
     """The processes of the run that failed or died, each once, in order of time."""
     found: dict[str, FailedProcess] = {}
-    for event in measured.of_kind("process"):
-        if event.get("state") in ("failed", "died"):
-            name = str(event.get("process"))
-            what = f"{event['state']} at {values.moment(event.get('t'))}"
-            if event.get("why"):
-                what += f": {event['why']}"
-            found.setdefault(name, FailedProcess(name, what, last_lines(run, name)))
+    for event in measured.of_kind(ProcessEvent):
+        if event.state in ("failed", "died"):
+            what = f"{event.state} at {values.moment(event.t)}" + (f": {event.why}" if event.why else "")
+            found.setdefault(event.process, FailedProcess(event.process, what, last_lines(run, event.process)))
     return list(found.values())
 
 
@@ -91,51 +84,44 @@ _UNNUMBERED = "This record is older than record 1: it is held to no rule that ca
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class Remark:
     """Something that was noted while the run went on."""
 
     at: str
     text: str
 
 
-def notes(measured: Measured) -> list[Note]:
+def notes(measured: Measured) -> list[Remark]:
     """Notes and aborts of the run in order of time; first, that its record is an old one."""
-    found = [] if measured.promises else [Note(values.MISSING, _UNNUMBERED)]
+    found = [] if measured.promises else [Remark(values.MISSING, _UNNUMBERED)]
     for event in measured.events:
-        kind, what = event.get("kind"), event.get("what")
-        if kind not in ("note", "abort") or what in _QUIET_NOTES:
-            continue
-        text = str(event.get("text") or event.get("why") or what or kind)
-        found.append(Note(values.moment(event.get("t")), f"abort: {text}" if kind == "abort" else text))
+        if isinstance(event, Abort):
+            found.append(Remark(values.moment(event.t), f"abort: {event.why or event.kind}"))
+        elif isinstance(event, Note) and not isinstance(event, Slots | LocustTable):
+            found.append(Remark(values.moment(event.t), event.text or event.what or event.kind))
     if len(found) > _MOST_NOTES:
         left_out = len(found) - _MOST_NOTES
-        return [*found[:_MOST_NOTES], Note(values.MISSING, f"{left_out} more are in events.jsonl")]
+        return [*found[:_MOST_NOTES], Remark(values.MISSING, f"{left_out} more are in events.jsonl")]
     return found
 
 
-def command(info: Mapping[str, Any]) -> str:
-    """The command line that makes this run again; from the parts when it was not kept."""
-    given = info.get("command")
-    if isinstance(given, list):
-        return shlex.join(str(part) for part in given)
-    if given:
-        return str(given)
-    return ""
+def command(info: RunInfo) -> str:
+    """The command line that makes this run again; empty when it was not kept."""
+    return info.command if isinstance(info.command, str) else shlex.join(info.command)
 
 
-def facts(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+def facts(info: RunInfo) -> list[tuple[str, str]]:
     """When, how long, with which seed, on what machine and with which versions."""
-    machine, load = info.get("machine") or {}, info.get("load") or {}
     pairs = [
-        ("started", info.get("started")),
-        ("lasted", values.seconds(info.get("duration_s"))),
-        ("profile", info.get("profile")),
-        ("seed", info.get("seed")),
-        ("load processes", load.get("workers")),
-        ("system", machine.get("system")),
-        ("architecture", machine.get("architecture")),
-        ("processors", machine.get("cpus")),
-        ("memory", values.size(machine.get("memory_bytes"))),
+        ("started", info.started or None),
+        ("lasted", values.seconds(info.duration_s)),
+        ("profile", info.profile),
+        ("seed", info.seed),
+        ("load processes", info.load.workers),
+        ("system", info.machine.get("system")),
+        ("architecture", info.machine.get("architecture")),
+        ("processors", info.machine.get("cpus")),
+        ("memory", values.size(info.machine.get("memory_bytes"))),
     ]
-    pairs += [(str(name), str(version)) for name, version in (info.get("versions") or {}).items()]
+    pairs += [(str(name), str(version)) for name, version in info.versions.items()]
     return [(name, str(value)) for name, value in pairs if value not in (None, values.MISSING)]

@@ -14,7 +14,6 @@ import numpy as np
 from faultload.record.measured import Measured
 from faultload.record.rows import joined_times
 from faultload.spec.baseline import declared_limits
-from faultload.spec.scenario import scenario_from_run
 from faultload.spec.term import Objective
 from faultload.spec.units import Quantity, parse
 from faultload.verdict.judge import Judgement
@@ -62,8 +61,8 @@ class FigurePlan:
 def figures_of(judgement: Judgement) -> dict[str, FigurePlan]:
     """The figures of a run by name: timeline, recoveries, quantiles, instances; budget, capacity if asked for."""
     measured = judgement.measured
-    scenario = scenario_from_run(measured.info)
-    limit, quantile, _ = declared_limits(scenario, str(measured.info.get("profile", "full")))
+    scenario = measured.info.as_run()
+    limit, quantile, _ = declared_limits(scenario, measured.info.profile)
     found = {
         "timeline": FigurePlan(
             "Requests on the run's clock: offered and achieved iterations, latency from the intended start, "

@@ -8,7 +8,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from faultload.record.directory import Redactor, RunDirectory
+from faultload.record.directory import RunDirectory
+from faultload.record.redactor import Redactor
 from faultload.report import aside, values, wording
 from faultload.report.drawings import drawings
 from faultload.verdict.judge import Judgement
@@ -22,14 +23,14 @@ def render_html(run: RunDirectory, judgement: Judgement) -> str:
         run=run.path.name,
         verdict=verdict,
         info=measured.info,
-        scenario=measured.info.get("scenario") or {},
+        scenario=measured.info.scenario or {},
         headline=wording.headline(verdict),
         drawings={name: (one, Markup(one.svg)) for name, one in drawings(judgement).items()},
         locust=aside.beside_locust(judgement),
         failed=aside.failed_processes(run, measured),
         notes=aside.notes(measured),
         command=aside.command(measured.info),
-        version=(measured.info.get("versions") or {}).get("faultload"),
+        version=measured.info.versions.get("faultload"),
         facts=aside.facts(measured.info),
         write_checks=_write_checks(measured.write_checks),
         values=values,

@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from faultload.record.directory import RunDirectory
+from faultload.record.info import RunInfo
 from faultload.report import values, wording
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -31,13 +32,12 @@ def render_junit(results: Sequence[tuple[RunDirectory | Path, Mapping[str, Any]]
 
 
 def _suite(run: RunDirectory, verdict: Mapping[str, Any]) -> ET.Element:
-    info = run.info() or {}
+    info = run.info()
     classname = _classname(info, verdict, run.path)
-    lasted = values.number(info.get("duration_s")) or 0.0
+    lasted = info.duration_s or 0.0
     suite = ET.Element("testsuite", name=_clean(classname), time=f"{lasted:.3f}")
-    started = str(info.get("started", ""))
-    if started:
-        suite.set("timestamp", started.partition(".")[0].removesuffix("Z"))
+    if info.started:
+        suite.set("timestamp", info.started.partition(".")[0].removesuffix("Z"))
     _properties(suite, info, verdict, run.path)
     cases = [_measurement(classname, verdict, lasted)]
     cases += [_objective(classname, one) for one in wording.objectives_of(verdict)]
@@ -49,18 +49,18 @@ def _suite(run: RunDirectory, verdict: Mapping[str, Any]) -> ET.Element:
     return suite
 
 
-def _classname(info: Mapping[str, Any], verdict: Mapping[str, Any], path: Path) -> str:
-    scenario = info.get("scenario") or {}
+def _classname(info: RunInfo, verdict: Mapping[str, Any], path: Path) -> str:
+    scenario = info.scenario or {}
     name = scenario.get("name") or verdict.get("name") or path.name
-    pack = info.get("pack") or scenario.get("system")
-    return ".".join(str(part).replace(".", "_") for part in ("faultload", pack, name) if part)
+    parts = ("faultload", scenario.get("system"), name)
+    return ".".join(str(part).replace(".", "_") for part in parts if part)
 
 
-def _properties(suite: ET.Element, info: Mapping[str, Any], verdict: Mapping[str, Any], path: Path) -> None:
+def _properties(suite: ET.Element, info: RunInfo, verdict: Mapping[str, Any], path: Path) -> None:
     pairs = [
         ("verdict", verdict.get("verdict")),
-        ("profile", verdict.get("profile") or info.get("profile")),
-        ("seed", info.get("seed")),
+        ("profile", verdict.get("profile") or info.profile),
+        ("seed", info.seed),
         ("run", path.name),
     ]
     pairs += [(f"scaled.{name}", text) for name, text in (verdict.get("scaled") or {}).items()]

@@ -6,25 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from faultload.chaos.session import (
-    AT_ENV,
-    CHANCE_ENV,
-    FAULT_ENV,
-    K_ENV,
-    LIFE_ENV,
-    MAX_DURATION_ENV,
-    OVERLAP_ENV,
-    SEED_ENV,
-    TARGET_ENV,
-    process_name,
-)
+from faultload.chaos.session import TARGET_ENV
 from faultload.host.processes import Process, Spawn, identify, spawn
 from faultload.record.directory import RUN_ENV, RunDirectory
+from faultload.record.orders import ORDER_ENV, ChaosOrder
+from faultload.run.injections import Injection
 
 LEAD_S = 12.0
 """How long before its fault a chaos process is started: it waits inside its first action."""
@@ -62,46 +53,14 @@ class Child:
                 self.process.stdin.flush()
 
 
-@dataclass(frozen=True, slots=True)
-class Injection:
-    """One injection of a fault: which experiment, when, and what is laid over its configuration."""
-
-    fault: str
-    k: int
-    experiment: Path
-    at_s: float
-    variables: Mapping[str, object]
-    overlap: bool
-    max_duration_s: float
-    seed: int = 1
-    by_chance: bool = False
-
-    @property
-    def name(self) -> str:
-        return process_name(self.fault, self.k)
-
-    @property
-    def label(self) -> str:
-        return f"{self.fault}#{self.k}"
-
-    def to_json(self) -> dict[str, object]:
-        """What `run.json` says of it before anything starts."""
-        return {
-            "fault": self.fault,
-            "k": self.k,
-            "at_s": self.at_s,
-            "by_chance": self.by_chance,
-            "process": self.name,
-        }
-
-
 @dataclass
 class Children:
     """All processes of one run; the pipe whose end tells chaos processes that the conductor is gone."""
 
     run: RunDirectory
     target_file: Path | None
-    env: Mapping[str, str]
+    approved: Sequence[str] = ()
+    """The ids of targets that a person confirmed for this run."""
     spawn_load: Spawn = spawn
     spawn_chaos: Spawn = spawn
     load: list[Child] = field(default_factory=list)
@@ -111,7 +70,7 @@ class Children:
         self._life_reading, self._life_writing = os.pipe()
 
     def _environment(self) -> dict[str, str]:
-        env = {**self.env, RUN_ENV: str(self.run.path)}
+        env = {RUN_ENV: str(self.run.path)}
         if self.target_file is not None:
             env[TARGET_ENV] = str(self.target_file)
         return env
@@ -138,22 +97,24 @@ class Children:
         for name, value in injection.variables.items():
             argv += ["--var", f"{name}{_type_of(value)}={value}"]
         argv.append(str(injection.experiment))
-        env = {
-            **self._environment(),
-            FAULT_ENV: injection.fault,
-            K_ENV: str(injection.k),
-            AT_ENV: str(injection.at_s),
-            OVERLAP_ENV: "1" if injection.overlap else "0",
-            SEED_ENV: str(injection.seed),
-            CHANCE_ENV: "1" if injection.by_chance else "0",
-            MAX_DURATION_ENV: str(injection.max_duration_s),
-            LIFE_ENV: str(self._life_reading),
-        }
-        process = self.spawn_chaos(
-            argv, log=self.run.log(injection.name), env=env, cwd=self.run.path, pass_fds=[self._life_reading]
+        order = ChaosOrder(
+            process=injection.process,
+            fault=injection.fault,
+            k=injection.k,
+            at_s=injection.at_s,
+            overlap=injection.overlap,
+            seed=injection.seed,
+            by_chance=injection.by_chance,
+            max_duration_s=injection.max_duration_s,
+            life_fd=self._life_reading,
+            approved=tuple(self.approved),
         )
-        self.chaos.append(Child(injection.name, process))
-        self.record(injection.name, process.pid)
+        env = {**self._environment(), ORDER_ENV: str(self.run.write_order(injection.process, order))}
+        process = self.spawn_chaos(
+            argv, log=self.run.log(injection.process), env=env, cwd=self.run.path, pass_fds=[self._life_reading]
+        )
+        self.chaos.append(Child(injection.process, process))
+        self.record(injection.process, process.pid)
 
     def verify_writes(self) -> Child:
         """Start the process that reads acknowledged writes back."""

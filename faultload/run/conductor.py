@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from faultload import faults, reference
 from faultload.chaos.guard import kill_switch
-from faultload.chaos.journal import open_faults, readable_faults
+from faultload.chaos.journal import readable_faults
 from faultload.chaos.undo import undo_all
-from faultload.chaos.warden import WardenProcess, start_warden
 from faultload.errors import TargetError
-from faultload.host.processes import identify, myself
+from faultload.host.processes import Spawn, myself
 from faultload.host.state import write_json
 from faultload.platforms import platform_of
 from faultload.record.directory import RunDirectory
 from faultload.report.live import Screen
-from faultload.run.children import LEAD_S, Child, Children, Injection
+from faultload.run.children import LEAD_S, Child, Children
+from faultload.run.injections import Injection
+from faultload.run.interrupts import Interrupts
+from faultload.run.kept_warden import KeptWarden
+from faultload.run.narration import Narration
+from faultload.run.target import Target
 from faultload.run.warm import ForkServer, Servers, spawn_from
 from faultload.run.watch import Watch
 from faultload.spec.scenario import Scenario
@@ -33,7 +36,6 @@ READY_TIMEOUT_S = {"local": 60.0, "docker": 120.0, "kubernetes": 180.0}
 EARLY_PATIENCE_S = 30.0
 """So long the load waits for the processes of the first faults to be ready."""
 _TICK_S = 0.1
-_NOTES_SAID = ("not_injected", "inject_failed", "warden_lost", "overdue", "late", "server_lost")
 
 
 class Stopped(Exception):
@@ -42,31 +44,6 @@ class Stopped(Exception):
     def __init__(self, by: str, why: str) -> None:
         super().__init__(why)
         self.by = by
-
-
-@dataclass
-class Interrupts:
-    """How often a person asked to stop: once ends the run in order, twice undoes at once."""
-
-    count: int = 0
-    why: str = ""
-
-    def handle(self, signum: int, frame: object) -> None:
-        self.count += 1
-        self.why = "Ctrl-C" if signum == 2 else f"signal {signum}"
-
-
-@dataclass
-class Target:
-    """What a run is pointed at: a reference system by name, or a target file already read."""
-
-    reference: str | None = None
-    platform: str = "local"
-    """Of the reference system."""
-    file: Path | None = None
-    declared: TargetFile | None = None
-    defects: tuple[str, ...] = ()
-    keep: bool = False  # leave a started reference system up for the next scenario
 
 
 @dataclass
@@ -82,25 +59,25 @@ class Conductor:
     slo: float
     screen: Screen
     interrupts: Interrupts
-    env: Mapping[str, str] = field(default_factory=dict)
+    approved: Sequence[str] = ()
+    """The ids of targets that a person confirmed for this run."""
     kinds: frozenset[str] = frozenset()
     """The fault words that will be injected."""
     servers: Servers | None = None
     """What its processes are forked from; None: they are started plainly."""
+    keep_target: bool = False
+    """Leave a started reference system up for the next scenario."""
 
     def __post_init__(self) -> None:
         self.watch = Watch(self.run, self.scenario, self.profile, self.slo)
+        self.narration = Narration(self.screen, self.watch)
         self.stopped: Stopped | None = None
-        self.not_undone: list[str] = []
         self._ending = False
-        self._warden: WardenProcess | None = None
-        self._last_beat = 0.0
+        self._warden: KeptWarden | None = None
         self._children: Children | None = None
         self._sampler: Any = None
         self._declared: TargetFile | None = self.target.declared
         self._target_file: Path | None = self.target.file
-        self._ready: set[str] = set()
-        self._failed: dict[str, str] = {}
 
     # -- the run
 
@@ -109,7 +86,7 @@ class Conductor:
         me = myself()
         self.run.event("process", process="conductor", state="started", pid=me.pid, started=me.started)
         try:
-            self._warden = self._new_warden()
+            self._warden = KeptWarden(self.run, self._spawn(self._chaos_server))
             self._prepare()
             self._load_and_faults()
         except Stopped as stopped:
@@ -137,18 +114,18 @@ class Conductor:
             raise TargetError(f"target {self._declared.id} has no url: there is nothing to load")
         self._describe_target(self._declared, url)
         self.watch.status = "starting the load"
-        load, chaos = (self.servers.load, self.servers.chaos) if self.servers is not None else (None, None)
-        self._wait_for_server(load)
+        load_server = None if self.servers is None else self.servers.load
+        self._wait_for_server(load_server)
         self._children = Children(
-            self.run, self._target_file, self.env, spawn_from(load, self.run), spawn_from(chaos, self.run)
+            self.run, self._target_file, self.approved, self._spawn(load_server), self._spawn(self._chaos_server)
         )
         self._children.start_load(self.workers)
         self._wait_until_ready(self._declared)
         self._preflight(self._declared)
 
     def _describe_target(self, declared: TargetFile, url: str) -> None:
-        info = self.run.info() or {}
-        load = {**info["load"], "host": url.rstrip("/")}
+        info = self.run.info()
+        load = {**info.load.to_json(), "host": url.rstrip("/")}
         described = {"id": declared.id, "name": declared.name, "platform": declared.platform, "url": url}
         self.run.update({"load": load, "target": described})
 
@@ -168,7 +145,7 @@ class Conductor:
         if found is None or not found.ready:
             raise TargetError(f"the reference system {name} is not ready")
         self._target_file = found.target_file
-        self.screen.say(f"{self._time()}  {name} is ready at {found.url}")
+        self.narration.say(f"{name} is ready at {found.url}")
 
     def _wait_until_ready(self, declared: TargetFile) -> None:
         if declared.platform == "external":
@@ -213,7 +190,7 @@ class Conductor:
             self.run.event("stage", t=round(start + stage.start_s, 6), stage=stage.to_json())
         self.watch.load_start_s = start
         self.watch.status = "load"
-        self.screen.say(f"{self._time()}  the load begins")
+        self.narration.say("the load begins")
         while any(child.running for child in self._children.load):
             now = self.run.clock.now()
             while waiting and now >= start + waiting[0].at_s - LEAD_S:
@@ -229,17 +206,17 @@ class Conductor:
     def _start_processes(self, children: Children, waiting: list[Injection]) -> None:
         """Wait for those of the load, then for those of the faults due soon; a fault that is not ready is late."""
         if waiting:
-            self._wait_for_server(self.servers.chaos if self.servers is not None else None)
+            self._wait_for_server(self._chaos_server)
         while waiting and waiting[0].at_s <= LEAD_S:
             children.start_chaos(waiting.pop(0))
         self._wait(
-            lambda: all(child.name in self._ready for child in children.load),
+            lambda: all(child.name in self.narration.ready for child in children.load),
             READY_TIMEOUT_S["local"],
             "the load processes are not ready",
         )
 
         def ready() -> bool:
-            return all(child.name in self._ready or not child.running for child in children.chaos)
+            return all(child.name in self.narration.ready or not child.running for child in children.chaos)
 
         with suppress(TargetError):
             self._wait(ready, EARLY_PATIENCE_S, "")
@@ -248,10 +225,17 @@ class Conductor:
         assert self._children is not None
         for child in self._children.load:
             code = child.process.poll()
-            if code not in (None, 0) and child.name not in self._failed:
+            if code not in (None, 0) and child.name not in self.narration.failed:
                 text = f"{child.name} ended with {code}: see logs/{child.name}.log"
                 self.run.event("note", what="lost_worker", text=text)
                 raise Stopped("load", text)
+
+    @property
+    def _chaos_server(self) -> ForkServer | None:
+        return None if self.servers is None else self.servers.chaos
+
+    def _spawn(self, server: ForkServer | None) -> Spawn:
+        return spawn_from(server, self.run)
 
     # -- waiting
 
@@ -263,40 +247,18 @@ class Conductor:
 
     def _tick(self) -> None:
         """A tenth of a second: beat, read what happened, draw, look for reasons to stop."""
-        self._beat()
-        for event in self.watch.look():
-            self._notice(event)
-        self.screen.update(self.watch.state())
+        if self._warden is not None:
+            self._warden.beat()
+        self.narration.follow()
         if not self._ending:
             if self.interrupts.count:
                 raise Stopped("person", self.interrupts.why)
             switch = kill_switch(self.run)
             if switch is not None:
                 raise Stopped("kill_switch", f"kill switch {switch}")
-            if self._failed:
-                raise Stopped("load", "; ".join(self._failed.values()))
+            if self.narration.failed:
+                raise Stopped("load", "; ".join(self.narration.failed.values()))
         time.sleep(_TICK_S)
-
-    def _beat(self) -> None:
-        now = time.monotonic()
-        if self._warden is None or now - self._last_beat < 1.0:
-            return
-        self._last_beat = now
-        if not self._warden.alive:
-            self.run.event("note", what="warden_lost", text="the warden ended: a new one was started")
-            with suppress(OSError):
-                os.close(self._warden.life_fd)
-            self._warden = self._new_warden()
-        with suppress(BrokenPipeError, BlockingIOError):
-            self._warden.beat()
-
-    def _new_warden(self) -> WardenProcess:
-        chaos = self.servers.chaos if self.servers is not None else None
-        warden = start_warden(self.run, spawn=spawn_from(chaos, self.run))
-        process = identify(warden.process.pid)
-        if process is not None:
-            self.run.event("process", process="warden", state="started", pid=process.pid, started=process.started)
-        return warden
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float, problem: str) -> None:
         deadline = time.monotonic() + timeout_s
@@ -324,38 +286,6 @@ class Conductor:
             raise error[0]
         return result[0]
 
-    # -- what happens
-
-    def _time(self) -> str:
-        start = self.watch.load_start_s
-        return f"{self.run.clock.now() - (start or 0.0):6.1f} s"
-
-    def _notice(self, event: Mapping[str, Any]) -> None:
-        kind = event.get("kind")
-        label = f"{event.get('fault')}#{event.get('k')}"
-        if kind == "process":
-            self._notice_process(event)
-        elif kind == "gate":
-            passed = "passed" if event.get("passed") else f"holds: {event.get('why')}"
-            self.screen.say(f"{self._time()}  {label} gate {passed}")
-        elif kind == "witness" and event.get("of") == "there":
-            seen = "witnessed" if event.get("seen") else "NOT WITNESSED"
-            self.watch.fault_opened(label)
-            self.screen.say(f"{self._time()}  {label} {seen}: {event.get('what')}")
-        elif kind == "witness":
-            gone = "undone" if event.get("seen") else "NOT UNDONE"
-            self.watch.fault_closed(label)
-            self.screen.say(f"{self._time()}  {label} {gone}: {event.get('what')}")
-        elif kind == "note" and event.get("what") in _NOTES_SAID:
-            self.screen.say(f"{self._time()}  {event.get('text')}")
-
-    def _notice_process(self, event: Mapping[str, Any]) -> None:
-        name, state = str(event.get("process")), event.get("state")
-        if state == "ready":
-            self._ready.add(name)
-        elif state == "failed" and name != "target":
-            self._failed[name] = f"{name} failed: {event.get('why')}"
-
     # -- the end
 
     def _end(self) -> None:
@@ -382,7 +312,7 @@ class Conductor:
             warden.dismiss()
             self._patiently(lambda: not warden.alive, 5.0)
             if warden.alive:
-                warden.process.kill()
+                warden.kill()
         ended: dict[str, Any] = {"ended": self.run.clock.now(), "duration_s": round(self.run.clock.now(), 3)}
         if self.stopped is not None:
             ended["stopped"] = {"by": self.stopped.by, "why": str(self.stopped)}
@@ -413,8 +343,7 @@ class Conductor:
     def _undo_left(self) -> None:
         left, _ = readable_faults(run=self.run.path)
         if left:
-            still = self._in_thread(lambda: undo_all(left, "conductor"))
-            self.not_undone = [fault.label for fault in still]
+            self._in_thread(lambda: undo_all(left, "conductor"))
 
     def _stop_load(self, children: Children) -> None:
         for child in children.load:
@@ -439,10 +368,10 @@ class Conductor:
         return bool(record_tables.read(self.run.path, "writes", ["state"]).num_rows)
 
     def _stop_reference(self) -> None:
-        name = (self.run.info() or {}).get("started_target")
+        name = self.run.info().started_target
         if not name:
             return
-        if self.target.keep and self.stopped is None:
+        if self.keep_target and self.stopped is None:
             return
         self.watch.status = "stopping the target"
         known = reference.of_id(name)
@@ -451,14 +380,3 @@ class Conductor:
         for what in left:
             self.run.event("note", what="left_behind", text=f"{what} of the target did not end")
             self.screen.say(f"{what} of the target did not end")
-
-
-def leftover(target_id: str) -> list[str]:
-    """What forbids a new run on a target: open faults, or a reference system that a dead run left up."""
-    faults = open_faults(target_id)
-    problems = [f"fault {fault.label} ({fault.entry['request']['kind']}) is open" for fault in faults]
-    known = reference.of_id(target_id)
-    found = reference.status(*known) if known is not None else None
-    if found is not None and (not found.running or found.owner_alive is False):
-        problems.append(f"the reference system {found.name} was left behind by a run that died")
-    return problems

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from faultload.faults import words
 from faultload.faults.base import FaultRequest
-from faultload.run.children import Injection
+from faultload.record.info import PlannedInjection
 from faultload.spec.chance import Busy, Strike, schedule, specs
 from faultload.spec.checks import room_of, ttr_bound
 from faultload.spec.experiment import Experiment, read_experiment
@@ -15,6 +17,36 @@ from faultload.spec.yamlfile import load
 
 MEND_MARGIN_S = 2.0
 """A one-shot fault is mended only when its ttr bound is surely over, so that missing it is seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """One injection of a fault: which experiment, when, and what is laid over its configuration."""
+
+    fault: str
+    k: int
+    experiment: Path
+    at_s: float
+    variables: Mapping[str, object]
+    overlap: bool
+    max_duration_s: float
+    seed: int = 1
+    by_chance: bool = False
+
+    @property
+    def process(self) -> str:
+        """What its process is called in the record."""
+        return f"chaos-{self.fault}-{self.k}"
+
+    @property
+    def label(self) -> str:
+        return f"{self.fault}#{self.k}"
+
+    def planned(self) -> PlannedInjection:
+        """What run.json says of it before anything starts."""
+        return PlannedInjection(
+            fault=self.fault, k=self.k, at_s=self.at_s, by_chance=self.by_chance, process=self.process
+        )
 
 
 def strikes_of(scenario: Scenario, profile: str, experiments: Mapping[str, Experiment], seed: int) -> list[Strike]:

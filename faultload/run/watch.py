@@ -6,8 +6,10 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faultload.record.directory import LineTail, RunDirectory
-from faultload.report.live import LiveState
+from faultload.record.directory import RunDirectory
+from faultload.record.events import Event, Health, event_of
+from faultload.record.lines import LineTail
+from faultload.report.live_state import LiveState
 from faultload.spec.measures import measure_of
 from faultload.spec.scenario import Scenario
 from faultload.spec.stages import cooldown_start, end_of, level_at, warmup_end
@@ -20,7 +22,7 @@ class Watch:
     """Follows a run's events; one `look` a tick."""
 
     def __init__(self, run: RunDirectory, scenario: Scenario, profile: str, slo: float) -> None:
-        self._tail = LineTail(run.path / "events.jsonl")
+        self._tail = LineTail(run.events_path)
         self._clock = run.clock
         self.scenario = scenario
         self.profile = profile
@@ -33,11 +35,16 @@ class Watch:
         self.load_start_s: float | None = None
         self.status = "starting"
 
-    def look(self) -> list[dict[str, Any]]:
+    @property
+    def load_s(self) -> float:
+        """Seconds since the load's start; before it since the run's zero."""
+        return self._clock.now() - (self.load_start_s or 0.0)
+
+    def look(self) -> list[Event]:
         """Read what is new; returns the new events that are not health."""
         others = []
-        for event in self._tail.read():
-            if event.get("kind") == "health":
+        for event in map(event_of, self._tail.read()):
+            if isinstance(event, Health):
                 self._health(event)
             else:
                 others.append(event)
@@ -49,21 +56,21 @@ class Watch:
     def fault_closed(self, label: str) -> None:
         self._open.pop(label, None)
 
-    def _health(self, event: Mapping[str, Any]) -> None:
+    def _health(self, event: Health) -> None:
         """Join the seconds of several workers by the second that they end in."""
-        second = float(int(float(event["t"])))
+        second = float(int(event.t))
         if not self._seconds or self._seconds[-1]["t"] < second:
             self._seconds.append(dict.fromkeys(("ok", "failed", "started", "p50", "p99", "workers"), 0.0))
             self._seconds[-1]["t"] = second
         place = next((one for one in reversed(self._seconds) if one["t"] == second), self._seconds[-1])
         place["workers"] += 1
         for name in ("ok", "failed", "started"):
-            place[name] += float(event.get(name) or 0)
-        for name, key in (("p50", "p50_ms"), ("p99", "p99_ms")):
-            place[name] = max(place[name], float(event.get(key) or 0))
-        self._ok += float(event.get("ok") or 0)
-        self._failed += float(event.get("failed") or 0)
-        self._users[int(event.get("worker", 0))] = int(event.get("users") or 0)
+            place[name] += getattr(event, name)
+        for name, value in (("p50", event.p50_ms), ("p99", event.p99_ms)):
+            place[name] = max(place[name], value or 0.0)
+        self._ok += event.ok
+        self._failed += event.failed
+        self._users[event.worker] = event.users or 0
 
     def abort_reason(self) -> str | None:
         """The abort condition that held in every one of its last seconds, or None."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from faultload.errors import InvalidInput, Mistake
-from faultload.spec.yamlfile import Document
+from faultload.spec.yamlfile import Document, dotted
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -22,12 +23,23 @@ class MistakeAt(ValueError):
         self.path = path
 
 
-def mistakes_of(model: type[M], document: Document) -> M:
-    """Validate a document against a model. Raises InvalidInput with all its mistakes."""
+def mistakes_of(
+    model: type[M], document: Document, within: tuple[str | int, ...] = (), hint: str | None = None
+) -> M:
+    """Validate a document against a model. Raises InvalidInput with all its mistakes.
+
+    `within`: where in its file the document stands. `hint`: what to do where a mistake itself does not say it.
+    """
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        raise InvalidInput([_mistake(model, document, item) for item in error.errors()]) from None
+        found = [_mistake(model, document, item) for item in error.errors()]
+        raise InvalidInput([_placed(one, within, hint) for one in found]) from None
+
+
+def _placed(mistake: Mistake, within: tuple[str | int, ...], hint: str | None) -> Mistake:
+    key = ".".join(part for part in (dotted(within), mistake.key) if part)
+    return replace(mistake, key=key or None, hint=mistake.hint or hint)
 
 
 def _mistake(model: type[BaseModel], document: Document, item: Any) -> Mistake:

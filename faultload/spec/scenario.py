@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -391,8 +391,3 @@ def _assign(data: Any, assignment: str) -> None:
         place[parts[-1]] = value  # type: ignore[index]
     except (KeyError, IndexError, TypeError):
         raise InvalidInput(Mistake(f"--set {assignment}: there is no such place in the scenario")) from None
-
-
-def scenario_from_run(info: Mapping[str, Any]) -> Scenario:
-    """The scenario of a run as it was run."""
-    return Scenario.model_validate(info["scenario"])

@@ -37,11 +37,16 @@ class Sampler(threading.Thread, ABC):
     def sample(self, service: str) -> Iterable[Row]:
         """What the instances of a service use now; an instance that is gone has no rows."""
 
+    def look(self) -> None:
+        """What all services of one sample have in common, read once; nothing unless a platform has something."""
+        return
+
     def run(self) -> None:
         clock = self._run.clock
         following = time.monotonic()
         while not self._stopped.is_set():
             rows: list[tuple[int, str, str, str, float]] = []
+            self.look()
             for service in self._target.services:
                 with suppress(FaultloadError, OSError):
                     rows += [(clock.now_ns(), service, *row) for row in self.sample(service)]

@@ -134,7 +134,7 @@ def _capacity_of(evidence: Evidence, slo: Sequence[Objective]) -> Capacity | str
             for found in [evidence.estimate(replace(one, phase=span.name))]
         ]
         verdict = worst(decision.verdict for decision in decisions)
-        open_model = evidence.measured.info.get("load", {}).get("model") != "closed"
+        open_model = not evidence.measured.info.load.closed
         seconds = evidence.phases.seconds(span.name)
         spoiled = evidence.spoiled is not None and evidence.spoiled.unfit(seconds) != ""
         latency = _latency(evidence, slo, span)

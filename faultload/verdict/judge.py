@@ -9,10 +9,11 @@ from typing import Any
 
 from faultload.errors import ExitCode
 from faultload.record.directory import RunDirectory
+from faultload.record.events import ProcessEvent, Slots
 from faultload.record.measured import FaultTimes, Measured, read_measured
 from faultload.spec.baseline import declared_limits
 from faultload.spec.measures import measure_of
-from faultload.spec.scenario import ObjectiveSpec, scenario_from_run
+from faultload.spec.scenario import ObjectiveSpec
 from faultload.spec.term import Objective
 from faultload.spec.units import Quantity
 from faultload.verdict.capacity import Capacity, capacity_found, with_slo, with_steps
@@ -59,8 +60,8 @@ class Judgement:
 def judge(run: RunDirectory) -> Judgement:
     """Judge a run from its raw files; the same files give the same verdict."""
     measured = read_measured(run)
-    scenario = scenario_from_run(measured.info)
-    profile = str(measured.info.get("profile", "full"))
+    scenario = measured.info.as_run()
+    profile = measured.info.profile
     specs = scenario.objectives_in(profile)
     recoveries = recoveries_of(measured, scenario, profile)
     phases = with_steps(measured, phases_of(measured, recoveries))
@@ -94,7 +95,7 @@ def judge(run: RunDirectory) -> Judgement:
         "exit_code": int(_exit_code(measured, verdict)),
         "name": scenario.name,
         "profile": profile,
-        "scaled": measured.info.get("scaled", {}),
+        "scaled": dict(measured.info.scaled),
         "reasons": [*invalid, *([partial] if partial else [])],
         "objectives": objectives,
         "faults": [
@@ -162,38 +163,37 @@ def invalid_reasons(measured: Measured, *, begun: int, dropped: int) -> list[str
         elif fault.still_open:
             reasons.append(f"{fault.label} was never undone")
     for one in measured.missing:
-        label, log = f"{one['fault']}#{one['k']}", f"logs/{one['process']}.log"
-        reasons.append(f"{label} was never injected, and nothing of ours says why: see {log}")
+        reasons.append(f"{one.label} was never injected, and nothing of ours says why: see logs/{one.process}.log")
     missing = _missing_slots(measured, begun + dropped)
     if missing:
         reasons.append(missing)
     for what in ("conductor_hung", "lost_worker"):
         note = measured.note(what)
         if note is not None:
-            reasons.append(str(note.get("text", what)))
-    failed = next((e for e in measured.of_kind("process") if e.get("state") == "failed"), None)
+            reasons.append(note.text or what)
+    failed = next((one for one in measured.of_kind(ProcessEvent) if one.state == "failed"), None)
     if failed is not None:
-        reasons.append(f"{failed.get('process')} failed: {failed.get('why', 'see its log')}")
+        reasons.append(f"{failed.process} failed: {failed.why or 'see its log'}")
     return reasons
 
 
 def _missing_slots(measured: Measured, recorded: int) -> str | None:
     """Slots that an orderly worker offered and that left neither an iteration nor a dropped sample."""
-    totals = [event for event in measured.of_kind("note") if event.get("what") == "slots"]
-    if not totals or measured.info.get("load", {}).get("model") == "closed":
+    totals = list(measured.of_kind(Slots))
+    if not totals or measured.info.load.closed:
         return None
-    offered = sum(int(event["offered"]) for event in totals)
-    if len(totals) == int(measured.info["load"].get("workers", 1)) and recorded < offered:
+    offered = sum(one.offered for one in totals)
+    if len(totals) == measured.info.load.workers and recorded < offered:
         return f"{offered - recorded} of {offered} offered slots are missing from the record"
     return None
 
 
 def _cut_short(measured: Measured) -> str | None:
     """Why the run did not go to its end, or None."""
-    stopped = measured.info.get("stopped")
-    if stopped:
-        return f"the run was stopped early: {stopped.get('why', stopped)}"
-    if measured.info.get("ended") is None:
+    stopped = measured.info.stopped
+    if stopped is not None:
+        return f"the run was stopped early: {stopped.why}"
+    if measured.info.ended is None:
         return "the run was killed before its end"
     held = [fault.label for fault in measured.held]
     return f"not injected: {', '.join(held)}" if held else None
@@ -203,10 +203,10 @@ def _exit_code(measured: Measured, verdict: Verdict) -> ExitCode:
     """2, 6, 130, 5, then the verdict's."""
     if any(fault.still_open for fault in measured.faults):
         return ExitCode.NOT_UNDONE
-    stopped = measured.info.get("stopped") or {}
-    if stopped.get("by") == "person":
+    stopped_by = "" if measured.info.stopped is None else measured.info.stopped.by
+    if stopped_by == "person":
         return ExitCode.INTERRUPTED
-    if measured.held or stopped.get("by") in ("abort", "kill_switch", "guard"):
+    if measured.held or stopped_by in ("abort", "kill_switch", "guard"):
         return ExitCode.REFUSED
     return _EXIT[verdict]
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
 
 import numpy as np
 
 from faultload.record.directory import RunDirectory
+from faultload.record.info import RunInfo
 from faultload.record.rows import InMemory, Labels, Recorded, Samples, Series, joined
 from faultload.spec.measures import measure_of
-from faultload.spec.scenario import ObjectiveSpec, Scenario, scenario_from_run
+from faultload.spec.scenario import ObjectiveSpec, Scenario
 
 CONFIDENCE = 0.8
 """A gate would rather hold than inject into a system that is probably bad."""
@@ -28,8 +28,8 @@ _NEEDED = (
 
 def preload(run: RunDirectory) -> None:
     """Import what the run's objectives will need, which takes seconds on a busy machine: before a fault is due."""
-    info = run.info() or {}
-    if "scenario" in info and live_objectives(scenario_from_run(info), _profile(info)):
+    info = run.info()
+    if info.scenario is not None and live_objectives(info.as_run(), info.profile):
         for module in _NEEDED:
             import_module(module)
 
@@ -45,20 +45,20 @@ def live_objectives(scenario: Scenario, profile: str) -> list[ObjectiveSpec]:
 
 def baseline_problems(run: RunDirectory, scenario: Scenario, window_s: float) -> list[str]:
     """Why the last seconds are no healthy baseline, in plain words; empty when they are."""
-    info = run.info() or {}
+    info = run.info()
     now = run.clock.now()
     # a request that ended in the window was intended at most so long before
-    longest = sum(float(info.get("load", {}).get(name, 10.0)) for name in ("timeout_s", "drop_after_s"))
+    longest = info.load.timeout_s + info.load.drop_after_s
     samples = joined(Recorded(run, keep=False).samples(since_s=now - window_s - longest - LATE_S))
     recent = samples[np.flatnonzero(samples.ended_s >= now - window_s)]
     if not len(recent):
         return [f"no request ended in the last {window_s:g} s"]
-    objectives = live_objectives(scenario, _profile(info))
+    objectives = live_objectives(scenario, info.profile)
     return _missed(objectives, info, recent, now - window_s, now) if objectives else []
 
 
 def _missed(
-    objectives: Sequence[ObjectiveSpec], info: Mapping[str, Any], recent: Samples, start_s: float, end_s: float
+    objectives: Sequence[ObjectiveSpec], info: RunInfo, recent: Samples, start_s: float, end_s: float
 ) -> list[str]:
     """The objectives that samples miss, and by how much."""
     from faultload.record.measured import Measured
@@ -90,7 +90,3 @@ def _missed(
         if decision.verdict is Verdict.FAIL:
             found.append(f"{spec.objective}: {decision.why}".replace("95 % confidence", "80 % confidence"))
     return found
-
-
-def _profile(info: Mapping[str, Any]) -> str:
-    return str(info.get("profile", "full"))

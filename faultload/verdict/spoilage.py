@@ -31,7 +31,7 @@ def spoilage(
     whether a request counts as failed.
     """
     start = math.floor(slips.start_s)
-    tightest = np.full(slips.p99_s.size, float(measured.info.get("load", {}).get("timeout_s", 10.0)))
+    tightest = np.full(slips.p99_s.size, measured.info.load.timeout_s)
     for one in objectives:
         measure = measure_of(one.term)
         bound = measure.resolution_s(one, recovery_limit_s)
@@ -57,22 +57,22 @@ def spoilage(
 
 
 def _workers(measured: Measured) -> range:
-    return range(int(measured.info.get("load", {}).get("workers", 1)))
+    return range(measured.info.load.workers)
 
 
 def _of_worker(measured: Measured, worker: int, slips: Slips, limit_s: float) -> Spoiled:
     health = measured.health.get(worker, [])
     # a health event speaks of the second that it ends
-    moments = [float(event["t"]) - 0.5 for event in health]
+    moments = [event.t - 0.5 for event in health]
     return spoiled_seconds(
         slips,
         moments,
-        [_number(event.get("loop_lag_p99_ms")) / 1e3 for event in health],
-        [_number(event.get("cpu_percent")) for event in health],
+        [_number(event.loop_lag_p99_ms) / 1e3 for event in health],
+        [_number(event.cpu_percent) for event in health],
         limit_s=limit_s,
-        median_latency_s=[_number(event.get("p50_ms")) / 1e3 for event in health],
+        median_latency_s=[_number(event.p50_ms) / 1e3 for event in health],
     )
 
 
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

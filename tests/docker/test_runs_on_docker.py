@@ -94,7 +94,7 @@ def test_a_run_whose_conductor_is_killed_leaves_no_container(place: Place) -> No
     run = RunDirectory(place.path / "out")
     process = place.run(run.path)
     try:
-        wait_for(lambda: "load_start_s" in (run.info() or {}) or process.poll() is not None, 120)
+        wait_for(lambda: run.info().load_start_s is not None or process.poll() is not None, 120)
         assert process.poll() is None, process.communicate()[0]
         assert len(place.containers()) == 9
         process.send_signal(signal.SIGKILL)

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_files import events
 
 from faultload.record.directory import RunDirectory
 from faultload.report.live import LiveState, Screen
-from faultload.run.children import Injection
-from faultload.run.conductor import Conductor, Interrupts, Target
+from faultload.run.conductor import Conductor
+from faultload.run.injections import Injection
+from faultload.run.interrupts import Interrupts
+from faultload.run.target import Target
 from faultload.run.warm import Servers
 from faultload.spec.scenario import Scenario
 from faultload.spec.target import TargetFile
@@ -156,7 +159,7 @@ class World:
         self.wardens: list[Proc] = []
         self.started: list[tuple[float, str]] = []
         self.screen, self.interrupts = Shown(), Interrupts()
-        self.target = Target(declared=EXTERNAL)
+        self.target, self.keep_target = Target(declared=EXTERNAL), False
         self.servers = Servers(Server(self), Server(self))  # type: ignore[arg-type]
         self.conductor: Conductor
 
@@ -186,7 +189,7 @@ class World:
         module = argv[2].rpartition(".")[2]
         name = {"worker": f"load-{argv[-1]}", "warden": "warden", "verify": "verify"}.get(module, "")
         if not name:
-            name = f"chaos-{env['FAULTLOAD_FAULT']}-{env['FAULTLOAD_K']}"
+            name = Path(env["FAULTLOAD_ORDER"]).stem
         made = Proc(self, name, argv, env, descriptors[0] if descriptors else None, **self.changes.get(name, {}))
         self.started.append((self.now_s, name))
         if name == "warden":
@@ -236,10 +239,11 @@ class World:
             screen=self.screen,
             interrupts=self.interrupts,
             servers=self.servers,
+            keep_target=self.keep_target,
             kinds=frozenset({"pause"} if injections else ()),
         )
         self.conductor.conduct()
-        return [str(note["what"]) for note in self.run.events("note")]
+        return [str(note["what"]) for note in events(self.run, "note")]
 
 
 def injection(at_s: float, k: int = 1, max_duration_s: float = 5.0, *, overlap: bool = False) -> Injection:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from conftest import Space, Workspace, apps, core
 
+from faultload.record.events import Note, Witness
+
 pytestmark = pytest.mark.kubernetes
 
 
@@ -38,9 +40,9 @@ def test_faults_work_on_what_is_declared_and_an_undeclared_pod_is_never_touched(
     for word, duration_s, arguments in words:
         space.wait_ready("web", 2)
         run = workspace.chaos(workspace.experiment(word, duration_s, **arguments))
-        states = [line["state"] for line in run.faults()]
-        assert states == ["PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDONE"], (word, run.events("note"))
-        assert [(one["of"], one["seen"]) for one in run.events("witness")] == [("there", True), ("gone", True)]
+        states = [line.state for line in run.faults()]
+        assert states == ["PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDONE"], (word, run.events_of(Note))
+        assert [(one.of, one.seen) for one in run.events_of(Witness)] == [("there", True), ("gone", True)]
         assert untouched(space, "neighbour") == before, word
     assert workspace.run("faultload", "undo", "--list").stdout.strip() in ("", "nothing is open")
 
@@ -70,7 +72,7 @@ def test_kube_system_and_namespaces_of_production_are_refused(
         arguments = {"service": "web", **({"to": 1} if word == "scale" else {})}
         run = workspace.chaos(workspace.experiment(word, 2.0, **arguments))
         assert run.faults() == []
-        assert "protected" in run.events("note")[-1]["text"]
+        assert "protected" in run.events_of(Note)[-1].text
         assert untouched(production, "web") == before
     finally:
         core(space.api).delete_namespace(production.name, grace_period_seconds=0)
@@ -85,7 +87,7 @@ def test_kube_system_is_refused(space: Space, workspace: Workspace) -> None:
         workspace.write("target.yaml", declared(system, name))
         run = workspace.chaos(workspace.experiment("kill", 2.0, service=name))
         assert run.faults() == []
-        assert "'kube-system' is protected" in run.events("note")[-1]["text"]
+        assert "'kube-system' is protected" in run.events_of(Note)[-1].text
         assert untouched(system, name) == before
     finally:
         apps(system.api).delete_namespaced_deployment(name, "kube-system")

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Iterator[Folder]:
 
 def wait_until_loaded(run: RunDirectory, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 60
-    while "load_start_s" not in (run.info() or {}):
+    while run.info().load_start_s is None:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
 

@@ -13,8 +13,8 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The state folder; nothing of the environment reaches a test."""
     folder = tmp_path / "state"
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))
-    for name in ("FAULTLOAD_RUN", "FAULTLOAD_SECRETS", "FAULTLOAD_KILL_SWITCH", "FAULTLOAD_TARGET"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("RUN", "ORDER", "SECRETS", "KILL_SWITCH", "TARGET"):
+        monkeypatch.delenv(f"FAULTLOAD_{name}", raising=False)
     return folder / "faultload"
 
 

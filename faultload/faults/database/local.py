@@ -13,7 +13,8 @@ from faultload.faults import makes
 from faultload.faults.base import WitnessReport
 from faultload.faults.database.cluster_fault import FailoverFault, SwitchoverFault
 from faultload.faults.process.local import sight_of_death
-from faultload.host.processes import ProcessId, listeners
+from faultload.host.listeners import listeners
+from faultload.host.processes import ProcessId
 from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import Member, api_port, members_of
 from faultload.platforms.local.processes import kill_all, process_of, restart_plan, start_again

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from faultload.errors import TargetError
-from faultload.host.processes import listeners
+from faultload.host.listeners import listeners
 from faultload.platforms.base import Instance
 
 _direct = build_opener(ProxyHandler({}))

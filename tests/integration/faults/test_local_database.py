@@ -17,7 +17,7 @@ from faultload.errors import Refused
 from faultload.faults import fault_for
 from faultload.faults.database.pause_replication import MARK
 from faultload.faults.database.postgres_holder import holders
-from faultload.host.processes import listeners
+from faultload.host.listeners import listeners
 from faultload.platforms.databases.patroni import cluster, configuration, configure, nodes, slowest_failover_s
 from faultload.platforms.local.processes import process_of
 from faultload.spec.target import Service

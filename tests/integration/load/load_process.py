@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from faultload.record import tables as record_tables
 from faultload.record.directory import Clock, RunDirectory
+from faultload.record.events import Note, ProcessEvent
 from faultload.spec.stages import Stage
 
 HERE = Path(__file__).parent
@@ -80,8 +81,8 @@ class Load:
         self.start_ns = 0
 
     def state(self) -> str | None:
-        events = self.run.events("process")
-        return str(events[-1]["state"]) if events else None
+        events = self.run.events_of(ProcessEvent)
+        return events[-1].state if events else None
 
     def start(self, ahead_s: float = 0.3) -> None:
         """Wait until the process is ready, and start the load."""
@@ -89,7 +90,7 @@ class Load:
         while self.state() is None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert self.state() == "ready", self.run.events("process")
+        assert self.state() == "ready", self.run.events_of(ProcessEvent)
         self.start_ns = self.clock.now_ns() + round(ahead_s * 1e9)
         self.say(f"start {self.start_ns}")
 
@@ -124,7 +125,7 @@ class Load:
         return Counter(row["outcome"] for row in rows if request is None or row["request"] == request)
 
     def notes(self, what: str) -> list[dict[str, Any]]:
-        return [event for event in self.run.events("note") if event["what"] == what]
+        return [note.to_json() for note in self.run.events_of(Note) if note.what == what]
 
     def end(self) -> None:
         if self.process.poll() is None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from load_process import Load, Server, hold
 
+from faultload.record.events import Health, ProcessEvent
+
 VISIT = """
 from locust import task
 from faultload.load import Journey, observe, attempt, acknowledge
@@ -37,8 +39,8 @@ def test_it_ends_by_itself_when_all_slots_are_done(server: Server, load: Callabl
     run = load(VISIT, host=server.url, stages=hold(50, 2), max_users=20)
     run.start()
     assert run.finished() == 0
-    assert [event["state"] for event in run.run.events("process")] == ["ready", "ended"]
-    assert run.run.events("process")[0]["pid"] == run.process.pid
+    assert [event.state for event in run.run.events_of(ProcessEvent)] == ["ready", "ended"]
+    assert run.run.events_of(ProcessEvent)[0].pid == run.process.pid
     assert run.outcomes("/visit") == {"ok": 100}
     assert run.table("iterations")["outcome"].to_pylist() == ["ok"] * 100
     assert len(run.table("observations")) == 100
@@ -47,11 +49,11 @@ def test_it_ends_by_itself_when_all_slots_are_done(server: Server, load: Callabl
     assert variants == {"/login": "setup", "/visit": None, "/logout": "setup"}
     users = run.outcomes("/login").total()
     assert 1 <= users <= 20
-    health = run.run.events("health")
-    assert sum(event["offered"] for event in health) == 100
-    assert sum(event["started"] for event in health) == 100
+    health = run.run.events_of(Health)
+    assert sum(event.more("offered") for event in health) == 100
+    assert sum(event.started for event in health) == 100
     assert {"loop_lag_p99_ms", "cpu_percent", "users", "busy_users", "queued", "ok", "failed", "p99_ms"} <= set(
-        health[0]
+        health[0].to_json()
     )
 
 
@@ -132,9 +134,9 @@ def test_a_journey_file_that_cannot_be_run_is_named_with_the_reason(
 ) -> None:
     run = load(journeys, host="http://127.0.0.1:9", stages=hold(1, 1), mix=mix)
     assert run.finished() == 2
-    event = run.run.events("process")[-1]
-    assert event["state"] == "failed"
-    assert why in event["why"]
+    event = run.run.events_of(ProcessEvent)[-1]
+    assert event.state == "failed"
+    assert why in event.why
 
 
 def test_the_closed_model_keeps_the_stages_number_of_users(server: Server, load: Callable[..., Load]) -> None:
@@ -150,7 +152,7 @@ def test_the_closed_model_keeps_the_stages_number_of_users(server: Server, load:
     assert set(iterations["waited_us"].to_pylist()) == set(iterations["slip_us"].to_pylist()) == {0}
     rows = run.table("samples").to_pylist()
     assert all(row["started_ns"] - row["intended_ns"] < 5_000_000 for row in rows)
-    assert max(event["users"] for event in run.run.events("health")) == 8
+    assert max(event.users for event in run.run.events_of(Health)) == 8
     assert run.outcomes("/login") == {"ok": 8}
 
 

@@ -312,7 +312,7 @@ def states(run: Path) -> dict[str, list[str]]:
     """The states of each fault of a run, in order."""
     found: dict[str, list[str]] = {}
     for line in RunDirectory(run).faults():
-        found.setdefault(line["fault"], []).append(line["state"])
+        found.setdefault(line.fault, []).append(line.state)
     return found
 
 

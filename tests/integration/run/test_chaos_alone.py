@@ -11,6 +11,7 @@ from standin import StandIn, Workspace, experiment, start_chaos, wait_for
 
 from faultload.host.processes import state_of
 from faultload.record.directory import RunDirectory
+from faultload.record.events import Witness
 
 TWO = [("pause", {"service": "store"}), ("pause", {"service": "cache"})]
 
@@ -22,7 +23,7 @@ def journal(workspace: Workspace) -> RunDirectory | None:
 
 def latest(workspace: Workspace) -> dict[str, str]:
     run = journal(workspace)
-    return {} if run is None else {line["fault"]: line["state"] for line in run.faults()}
+    return {} if run is None else {line.fault: line.state for line in run.faults()}
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1], ids=lambda s: s.name)
@@ -63,8 +64,8 @@ def test_an_experiment_alone_is_witnessed_and_undone(workspace: Workspace, targe
     assert process.returncode == 0, output
     run = journal(workspace)
     assert run is not None
-    assert [line["state"] for line in run.faults()] == ["PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDONE"]
-    assert [(one["of"], one["seen"]) for one in run.events("witness")] == [("there", True), ("gone", True)]
+    assert [line.state for line in run.faults()] == ["PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDONE"]
+    assert [(one.of, one.seen) for one in run.events_of(Witness)] == [("there", True), ("gone", True)]
 
 
 def test_the_kill_switch_keeps_every_fault_away(workspace: Workspace, target: StandIn) -> None:

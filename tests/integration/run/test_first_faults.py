@@ -6,6 +6,7 @@ import yaml
 from standin import StandIn, Workspace, experiment, short
 
 from faultload.record.directory import RunDirectory
+from faultload.record.events import Note, ProcessEvent
 
 SLOW_S = 6.0
 AT_S = 5.0
@@ -26,10 +27,10 @@ def test_the_load_waits_for_the_process_of_a_fault_due_soon(workspace: Workspace
     out = workspace.folder / "out"
     done = workspace.faultload("run", scenario, "--out", out)
     run = RunDirectory(out)
-    info = run.info()
-    assert info is not None, done.stderr
-    started = next(event["t"] for event in run.events("process") if event["process"] == "chaos-freeze-1")
-    assert info["load_start_s"] - started >= SLOW_S, done.stdout
-    injected = next(line["t"] for line in run.faults() if line["state"] == "INJECTING")
-    assert injected - info["load_start_s"] >= AT_S
-    assert not [note for note in run.events("note") if note["what"] == "late"]
+    load_start_s = run.info().load_start_s
+    assert load_start_s is not None, done.stderr
+    started = next(event.t for event in run.events_of(ProcessEvent) if event.process == "chaos-freeze-1")
+    assert load_start_s - started >= SLOW_S, done.stdout
+    injected = next(line.t for line in run.faults() if line.state == "INJECTING")
+    assert injected - load_start_s >= AT_S
+    assert not [note for note in run.events_of(Note) if note.what == "late"]

@@ -19,6 +19,7 @@ from faultload.chaos.journal import open_faults
 from faultload.host.processes import state_of
 from faultload.platforms.local.links import LinkProxy
 from faultload.record.directory import RunDirectory
+from faultload.record.events import Gate, Note
 
 pytestmark = pytest.mark.long
 
@@ -216,7 +217,7 @@ def test_a_fault_beyond_the_limits_is_refused_and_nothing_touched(
     run = workspace.folder / "out"
     done = workspace.faultload("run", scenario(workspace, target, "pause", arguments), "--out", run)
     assert done.returncode == 5, done.stdout + done.stderr
-    refused = [event["text"] for event in RunDirectory(run).events("note") if event.get("what") == "not_injected"]
+    refused = [event.text for event in RunDirectory(run).events_of(Note) if event.what == "not_injected"]
     assert len(refused) == 1
     assert says in refused[0]
     assert states(run) == {}
@@ -256,7 +257,9 @@ def chaos(
     run = RunDirectory(found[0])
     assert run.faults() == [], "nothing was planned"
     said = [
-        str(event.get("text") or event.get("why")) for event in run.events() if event["kind"] in ("note", "gate")
+        event.text if isinstance(event, Note) else event.why
+        for event in run.events()
+        if isinstance(event, Note | Gate)
     ]
     return process.returncode, "; ".join(said)
 

@@ -126,11 +126,10 @@ def test_ctrl_c_during_a_fault_undoes_judges_and_reports(workspace: Workspace, t
     assert process.returncode == 130, output
     assert states(run)["freeze"][-1] == "UNDONE"
     assert disturbed(target) == []
-    info = RunDirectory(run).info()
+    stopped = RunDirectory(run).info().stopped
     verdict = RunDirectory(run).verdict()
-    assert info is not None
+    assert stopped is not None and stopped.by == "person"
     assert verdict is not None
-    assert info["stopped"]["by"] == "person"
     assert verdict["verdict"] in ("INCONCLUSIVE", "INVALID")
     assert verdict["exit_code"] == 130
     assert verdict["objectives"][0]["n"] > 50

@@ -11,6 +11,7 @@ from standin import StandIn, Workspace
 
 from faultload.record import tables as record_tables
 from faultload.record.directory import RunDirectory
+from faultload.record.events import Health
 
 CLOSED = """
 from locust import HttpUser, constant, task
@@ -41,7 +42,7 @@ def test_two_workers_share_one_schedule(workspace: Workspace, target: StandIn) -
     assert done.returncode == 0, done.stdout + done.stderr
     assert samples(run) == 600
     assert sorted(path.name for path in run.glob("samples-*")) == ["samples-0.parquet", "samples-1.parquet"]
-    assert {event["worker"] for event in RunDirectory(run).events("health")} == {0, 1}
+    assert {event.worker for event in RunDirectory(run).events_of(Health)} == {0, 1}
 
 
 @pytest.mark.long

@@ -65,8 +65,8 @@ def test_a_run_with_the_planned_seed_touches_exactly_those(
     assert untouched(target, workspace, monkeypatch), "a plan touches nothing"
     run = workspace.folder / "out"
     done = workspace.faultload("run", file, "--seed", str(seed), "--out", run)
-    lines = [line for line in RunDirectory(run).faults() if line["state"] == "ACTIVE"]
-    touched = {f"{line['fault']}#{line['k']}": {one["name"] for one in line["instances"]} for line in lines}
+    lines = [line for line in RunDirectory(run).faults() if line.state == "ACTIVE"]
+    touched = {line.label: {one["name"] for one in line.instances} for line in lines}
     assert touched == wanted, done.stdout
     assert states(run)["freeze"].count("UNDONE") == 3
     assert all(state_of(one) != "T" for one in target.servers.values())

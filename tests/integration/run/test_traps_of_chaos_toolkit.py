@@ -17,6 +17,7 @@ from standin import StandIn, Workspace, experiment, lying_proxy, start_chaos, st
 from faultload.chaos.journal import PAUSE_AT_ENV
 from faultload.host.processes import state_of
 from faultload.record.directory import RunDirectory
+from faultload.record.events import ProcessEvent, Witness
 from faultload.reference.kit.ports import free_ports
 
 pytestmark = pytest.mark.long
@@ -59,8 +60,8 @@ def with_a_raising_probe(faults: list[Any]) -> list[Any]:
 def test_trap_rollbacks_run_though_a_probe_raises(workspace: Workspace, target: StandIn) -> None:
     file = experiment_file(workspace, [PAUSE_STORE], method=with_a_raising_probe([PAUSE_STORE]))
     _, run, output = alone(workspace, target, file)
-    assert [line["state"] for line in run.faults()][-1] == "UNDONE", output
-    assert run.faults()[-1]["by"] == "chaos"
+    assert [line.state for line in run.faults()][-1] == "UNDONE", output
+    assert run.faults()[-1].by == "chaos"
     assert state_of(target.servers[target.store]) != "T"
 
 
@@ -73,8 +74,8 @@ def test_trap_rollbacks_that_are_skipped_leave_the_fault_to_the_warden(
     changes = {"runtime": runtime, "rollbacks": [], "steady-state-hypothesis": hypothesis}
     file = experiment_file(workspace, [PAUSE_STORE], **changes)
     _, run, output = alone(workspace, target, file)
-    wait_for(lambda: run.faults()[-1]["state"] == "UNDONE", 15, f"it is undone: {output}")
-    assert run.faults()[-1]["by"] == "warden"
+    wait_for(lambda: run.faults()[-1].state == "UNDONE", 15, f"it is undone: {output}")
+    assert run.faults()[-1].by == "warden"
     assert state_of(target.servers[target.store]) != "T"
 
 
@@ -143,7 +144,7 @@ def test_trap_a_fault_that_no_witness_sees_fails_the_experiment(workspace: Works
         file = experiment_file(workspace, [("partition", {"link": "web -> store"})])
         code, run, output = alone(workspace, target, file)
     assert code == 1, output
-    assert [one["seen"] for one in run.events("witness") if one["of"] == "there"] == [False]
+    assert [one.seen for one in run.events_of(Witness) if one.of == "there"] == [False]
     assert "was not witnessed" in output
 
 
@@ -152,7 +153,7 @@ def test_trap_a_rollback_that_fails_fails_the_experiment(workspace: Workspace, t
     file = experiment_file(workspace, [("latency", {"link": "web -> store", "delay_ms": 100})], 3.0)
     process = start_chaos(workspace, target, file)
     run = journal_of(workspace)
-    wait_for(lambda: len(run.events("witness")) == 1, 30, "it was witnessed")
+    wait_for(lambda: len(run.events_of(Witness)) == 1, 30, "it was witnessed")
     target.proxy.send_signal(signal.SIGSTOP)
     try:
         output, _ = process.communicate(timeout=90)
@@ -162,7 +163,7 @@ def test_trap_a_rollback_that_fails_fails_the_experiment(workspace: Workspace, t
     assert b"`faultload undo` tries again" in output
     done = workspace.faultload("undo", "--all")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert run.faults()[-1]["state"] == "UNDONE"
+    assert run.faults()[-1].state == "UNDONE"
 
 
 @pytest.mark.parametrize("wrong", [{"duration_s": "long"}, {"seed": "dice"}])
@@ -173,7 +174,7 @@ def test_trap_an_argument_that_makes_no_sense_fails_the_experiment(
         workspace, target, experiment_file(workspace, [("pause", {**PAUSE_STORE[1], **wrong})])
     )
     assert code == 1, output
-    assert [line["state"] for line in run.faults()][-1:] in ([], ["UNDONE"])
+    assert [line.state for line in run.faults()][-1:] in ([], ["UNDONE"])
     assert state_of(target.servers[target.store]) != "T"
 
 
@@ -184,7 +185,7 @@ def test_trap_an_action_that_fails_fails_the_experiment(workspace: Workspace, ta
         workspace, target, experiment_file(workspace, [("partition", {"link": "web -> store"})])
     )
     assert code == 1, output
-    assert [line["state"] for line in run.faults()][-1:] in ([], ["UNDONE"])
+    assert [line.state for line in run.faults()][-1:] in ([], ["UNDONE"])
 
 
 def test_trap_an_action_that_hangs_is_undone_by_the_warden(workspace: Workspace, target: StandIn) -> None:
@@ -192,10 +193,10 @@ def test_trap_an_action_that_hangs_is_undone_by_the_warden(workspace: Workspace,
     process = start_chaos(workspace, target, file, **{PAUSE_AT_ENV: "injected"})
     try:
         run = journal_of(workspace)
-        wait_for(lambda: [line["state"] for line in run.faults()][-1:] == ["INJECTING"], 30, "it is injecting")
+        wait_for(lambda: [line.state for line in run.faults()][-1:] == ["INJECTING"], 30, "it is injecting")
         wait_for(lambda: state_of(target.servers[target.store]) == "T", 10, "the store is stopped")
-        wait_for(lambda: run.faults()[-1]["state"] == "UNDONE", 45, "it is undone")
-        assert run.faults()[-1]["by"] == "warden"
+        wait_for(lambda: run.faults()[-1].state == "UNDONE", 45, "it is undone")
+        assert run.faults()[-1].by == "warden"
         assert state_of(target.servers[target.store]) != "T"
         assert process.poll() is None, "the action still hangs"
     finally:
@@ -258,7 +259,7 @@ def test_trap_a_second_experiment_at_once_has_a_process_and_a_journal_of_its_own
     assert {name: seen[-1] for name, seen in states(out).items()} == {"store": "UNDONE", "cache": "UNDONE"}, (
         done.stdout + done.stderr
     )
-    started = [one for one in run.events("process") if one["state"] == "started"]
-    chaos = {one["process"]: one["pid"] for one in started if one["process"].startswith("chaos-")}
+    started = [one for one in run.events_of(ProcessEvent) if one.state == "started"]
+    chaos = {one.process: one.pid for one in started if one.process.startswith("chaos-")}
     assert len(chaos) == len(set(chaos.values())) == 2
     assert {file.name for file in out.glob("journal-*.json")} == {"journal-store-1.json", "journal-cache-1.json"}

@@ -49,7 +49,7 @@ def test_runs_whose_folders_have_one_name_leave_each_others_stressors_alone(
     wait_for(lambda: states(long).get("m", [""])[-1] == "ACTIVE" or process.poll() is not None, 60, "it is there")
     wait_for(lambda: states(short).get("m", [""])[-1] == "UNDONE", 60, "the other is undone")
     assert states(long)["m"][-1] == "ACTIVE", "the longer one is over too: the test is too slow to tell"
-    marks = [str(RunDirectory(run).faults()[-1]["undo"]["mark"]) for run in (short, long)]
+    marks = [str(RunDirectory(run).faults()[-1].undo["mark"]) for run in (short, long)]
     assert marks[0] != marks[1]
     assert stressors.running(marks[0]) == []
     assert len(stressors.running(marks[1])) == 1

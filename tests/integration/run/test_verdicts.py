@@ -12,6 +12,7 @@ from standin import StandIn, Workspace, lying_proxy, short, states
 
 from faultload.host.processes import identify
 from faultload.record.directory import RunDirectory
+from faultload.record.events import Abort
 
 WORKS_5_MS = """
 import time
@@ -102,7 +103,7 @@ def test_a_held_gate_keeps_the_fault_away_and_exits_5(workspace: Workspace, targ
     run = workspace.folder / "out"
     process = workspace.start("run", scenario, "--out", run)
     wait = threading.Event()
-    while process.poll() is None and "load_start_s" not in (RunDirectory(run).info() or {}):
+    while process.poll() is None and RunDirectory(run).info().load_start_s is None:
         wait.wait(0.05)
     cache = next(p for p in target.processes[::-1] if p.poll() is None)
     cache.kill()
@@ -121,11 +122,10 @@ def test_an_abort_condition_ends_the_run_with_5(workspace: Workspace, tmp_path: 
     run = workspace.folder / "out"
     done = workspace.faultload("run", scenario, "--out", run, timeout_s=60)
     assert done.returncode == 5, done.stdout + done.stderr
-    info = RunDirectory(run).info()
-    assert info is not None
-    assert info["stopped"]["by"] == "abort"
+    stopped = RunDirectory(run).info().stopped
+    assert stopped is not None and stopped.by == "abort"
     assert verdict_of(run)["verdict"] == "FAIL"
-    assert RunDirectory(run).events("abort")
+    assert RunDirectory(run).events_of(Abort)
 
 
 @pytest.mark.long
@@ -136,7 +136,7 @@ def test_an_outage_of_the_target_is_not_held_against_the_generator(workspace: Wo
     run = workspace.folder / "out"
     process = workspace.start("run", scenario, "--out", run)
     pause = threading.Event()
-    while process.poll() is None and "load_start_s" not in (RunDirectory(run).info() or {}):
+    while process.poll() is None and RunDirectory(run).info().load_start_s is None:
         pause.wait(0.05)
     pause.wait(3.0)
     web = target.servers[target.web[0]]

@@ -13,6 +13,7 @@ from standin import StandIn, Workspace, processes_of_run, states, wait_for
 
 from faultload.chaos.warden import processes_of
 from faultload.record.directory import RunDirectory
+from faultload.record.events import Note
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_a_killed_server_changes_nothing_but_how_processes_start(
     assert verdict is not None
     assert verdict["exit_code"] == 0, verdict
     assert states(run)["freeze"][-1] == "UNDONE"
-    notes = [str(event["what"]) for event in record.events("note")]
+    notes = [str(event.what) for event in record.events_of(Note)]
     assert ("server_lost" in notes) is (victim == "chaos"), notes
     assert ("warden_lost" in notes) is (victim == "chaos"), notes
     assert not processes_of_run(run)

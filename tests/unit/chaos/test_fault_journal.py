@@ -25,7 +25,9 @@ from faultload.errors import ExitCode, InvalidInput, NotUndone, TargetError
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.host.state import file_name
 from faultload.platforms.base import Instance
-from faultload.record.directory import RunDirectory, read_lines
+from faultload.record.directory import RunDirectory
+from faultload.record.events import Note, Witness
+from faultload.record.lines import read_lines
 from faultload.spec.target import TargetFile
 
 SERVICES = {"web": {"port": 80, "count": 3}, "prod-db": {"port": 90}}
@@ -106,7 +108,7 @@ def inject(world: World, run: RunDirectory, name: str = "cut", **settings: Any) 
 
 
 def states(run: RunDirectory, name: str = "cut") -> list[str]:
-    return [line["state"] for line in run.faults() if line["fault"] == name]
+    return [line.state for line in run.faults() if line.fault == name]
 
 
 def test_the_journal_is_written_ahead(run: RunDirectory, state: Path) -> None:
@@ -116,9 +118,9 @@ def test_the_journal_is_written_ahead(run: RunDirectory, state: Path) -> None:
     assert fault.path == state / "open" / "shop" / f"{file_name('cut#1@run')}.json"
     assert fault.path.stat().st_mode & 0o777 == 0o600, "an entry may hold what nobody else may read"
     line = run.faults()[0]
-    assert line["undo"] == {"was": "running"}, "what is private stays out of the record"
+    assert line.undo == {"was": "running"}, "what is private stays out of the record"
     assert fault.plan["private"] == "dsn"
-    assert (line["fault"], line["k"], line["kind"], line["target_id"]) == ("cut", 1, "pause", "shop")
+    assert (line.fault, line.k, line.kind, line.target_id) == ("cut", 1, "pause", "shop")
 
 
 def test_what_is_written_ahead_survives_a_power_cut(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,12 +172,12 @@ def test_a_faults_lock_is_for_its_owner_alone_and_goes_with_the_fault(run: RunDi
 def test_a_fault_is_undone_and_witnessed_gone(world: World, run: RunDirectory, state: Path) -> None:
     assert undo(inject(world, run), "warden")
     assert states(run) == ["PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDONE"]
-    assert run.faults()[-1]["by"] == "warden"
+    assert run.faults()[-1].by == "warden"
     assert open_faults() == []
     assert world.there == set()
     assert list((state / "locks").iterdir()) == []
-    gone = run.events("witness")[0]
-    assert (gone["of"], gone["seen"], gone["by"], gone["fault"], gone["k"]) == ("gone", True, "warden", "cut", 1)
+    gone = run.events_of(Witness)[0]
+    assert (gone.of, gone.seen, gone.by, gone.label) == ("gone", True, "warden", "cut#1")
 
 
 def test_a_fault_is_undone_once(world: World, run: RunDirectory) -> None:
@@ -202,7 +204,7 @@ def test_what_will_not_go_stays_open_until_it_does(world: World, run: RunDirecto
     assert not undo(fault, "chaos")
     assert states(run)[-1] == "UNDO_FAILED"
     assert [one.state for one in open_faults()] == ["UNDO_FAILED"]
-    assert run.events("witness")[-1]["seen"] is False
+    assert run.events_of(Witness)[-1].seen is False
     world.stuck.clear()
     assert undo(open_faults()[0], "undo")
     assert states(run)[-2:] == ["UNDOING", "UNDONE"]
@@ -213,7 +215,7 @@ def test_what_will_not_go_stays_open_until_it_does(world: World, run: RunDirecto
 def test_an_undo_that_fails_says_why(world: World, run: RunDirectory, error: Exception) -> None:
     world.error = error
     assert not undo(inject(world, run), "chaos")
-    assert run.events("witness")[-1]["what"] == str(error)
+    assert run.events_of(Witness)[-1].what == str(error)
     assert [one.state for one in open_faults()] == ["UNDO_FAILED"]
 
 
@@ -445,7 +447,7 @@ def test_the_warden_undoes_what_a_dead_process_injected(world: World, run: RunDi
     warden(run)._look()
     assert world.undone == ["dead"]
     assert [fault.label for fault in open_faults()] == ["alive#1"]
-    assert [event["what"] for event in run.events("note")] == ["injector_died"]
+    assert [event.what for event in run.events_of(Note)] == ["injector_died"]
 
 
 def test_a_one_shot_fault_of_a_dead_process_keeps_its_time_to_come_back(world: World, run: RunDirectory) -> None:

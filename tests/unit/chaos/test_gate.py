@@ -232,7 +232,8 @@ def test_what_was_bad_before_the_last_ten_seconds_is_past(loaded: Callable[..., 
 
 
 def undone(run: RunDirectory, ago_s: float, k: int = 1) -> None:
-    append_line(run.faults_path, {"t": NOW_S - ago_s, "fault": "kill", "k": k, "state": "UNDONE"})
+    line = {"t": NOW_S - ago_s, "fault": "kill", "k": k, "state": "UNDONE", "kind": "pause", "max_duration_s": 9.0}
+    append_line(run.faults_path, line)
 
 
 def test_a_fault_too_soon_after_the_previous_one_was_undone_is_held(loaded: Callable[..., RunDirectory]) -> None:

@@ -12,6 +12,8 @@ from faultload.chaos import warden as module
 from faultload.chaos.gate import _hold_problems
 from faultload.chaos.warden import Warden
 from faultload.record.directory import RunDirectory
+from faultload.record.events import Note
+from faultload.record.faults import FaultLine
 
 
 class Fault(SimpleNamespace):
@@ -41,7 +43,7 @@ class World:
         """Look so many seconds after the last beat; returns what was noted so far."""
         self.now = 100.0 + after_s
         self.warden._look()
-        return [str(note["what"]) for note in self.run.events("note")]
+        return [str(note.what) for note in self.run.events_of(Note)]
 
 
 def test_a_conductor_silent_for_fifteen_seconds_has_everything_undone_once(
@@ -78,9 +80,9 @@ def test_an_overdue_fault_is_undone(
 @pytest.mark.parametrize(("now", "held"), [(14.9, True), (15.0, False), (20.0, False)])
 def test_the_hold_after_the_last_undone_fault_must_be_over(now: float, held: bool) -> None:
     lines = [
-        {"t": 10.0, "state": "UNDONE", "fault": "late", "k": 2},
-        {"t": 4.0, "state": "UNDONE", "fault": "early", "k": 1},
-        {"t": 99.0, "state": "ACTIVE", "fault": "open", "k": 1},
+        FaultLine(t=10.0, state="UNDONE", fault="late", k=2, kind="pause", max_duration_s=5.0),
+        FaultLine(t=4.0, state="UNDONE", fault="early", k=1, kind="pause", max_duration_s=5.0),
+        FaultLine(t=99.0, state="ACTIVE", fault="open", k=1, kind="pause", max_duration_s=5.0),
     ]
     run: Any = SimpleNamespace(faults=lambda: lines, clock=SimpleNamespace(now=lambda: now))
     scenario: Any = SimpleNamespace(recovery=SimpleNamespace(hold=5.0))

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from run_files import events
 from synthetic_run import write_run
 
 from faultload import reference
@@ -77,7 +78,7 @@ class World:
         self.script = list(script)
         self.warden.watch()
         assert self.script == [], "it watched to the end"
-        return [str(note["what"]) for note in self.run.events("note")]
+        return [str(note["what"]) for note in events(self.run, "note")]
 
     def close(self) -> None:
         """Give the pipe back."""
@@ -114,7 +115,7 @@ def test_a_conductor_that_hangs_has_every_fault_undone_once_until_it_beats_and_h
     silent = [(6.0, None)] * 5
     assert world.watch((1.0, BEAT), *silent, (1.0, BYE)) == ["conductor_hung"]
     assert world.undone == ["all 1"]
-    assert "no beat of the conductor for 18 s" in world.run.events("note")[0]["text"]
+    assert "no beat of the conductor for 18 s" in events(world.run, "note")[0]["text"]
 
 
 def test_a_conductor_that_hangs_a_second_time_is_noted_a_second_time(world: World) -> None:
@@ -138,7 +139,7 @@ def test_faults_are_looked_after_at_every_turn_also_right_after_a_beat(world: Wo
     world.faults = [Fault(overdue_s=5.5)]
     assert world.watch((1.0, BEAT), (0.5, None), (1.0, BYE)) == ["overdue", "overdue"]
     assert world.undone == ["cut#1", "cut#1"]
-    assert world.run.events("note")[0]["text"] == "cut#1 is past its maximum duration"
+    assert events(world.run, "note")[0]["text"] == "cut#1 is past its maximum duration"
 
 
 # -- a fault whose injector died
@@ -215,13 +216,13 @@ def test_a_dead_conductors_chaos_is_killed_before_its_faults_are_undone_and_the_
     children.all["load-0"].wait(10)
     children.all["target"].wait(10)
     assert children.alive() == {"conductor"}
-    assert world.run.events("note")[-1]["text"] == "all is undone"
+    assert events(world.run, "note")[-1]["text"] == "all is undone"
 
 
 def test_what_could_not_be_undone_is_named(world: World) -> None:
     world.left = [Fault(label="cut#1"), Fault(label="slow#2")]
     world.watch((1.0, END))
-    assert world.run.events("note")[-1]["text"] == "could not undo cut#1, slow#2"
+    assert events(world.run, "note")[-1]["text"] == "could not undo cut#1, slow#2"
 
 
 def test_a_warden_without_a_conductor_undoes_at_the_end_and_ends_no_process(

@@ -10,7 +10,7 @@ import pytest
 from small_workspace import SmallWorkspace
 
 from faultload.commands.plan import plan_lines, planned_requests, undecidable
-from faultload.run.scenarios import Prepared, RunOptions, find_scenarios, prepare
+from faultload.run.prepare import Prepared, RunOptions, find_scenarios, prepare
 from faultload.spec.measures import measure_of
 from faultload.spec.objective import parse_objective
 from faultload.spec.workspace import find, packs, packs_root, runs_folder, scenario_files, workspace_of

@@ -18,6 +18,7 @@ import yaml
 
 from faultload.host.processes import identify
 from faultload.record.directory import RunDirectory
+from faultload.record.events import Witness
 
 GUIDE = Path(__file__).parents[3] / "docs" / "adding-a-fault.md"
 FAULT, TEST, EXPERIMENT = (
@@ -110,8 +111,8 @@ def test_the_guides_experiment_runs_alone_and_leaves_nothing(
     assert json.loads((tmp_path / "journal.json").read_text())["status"] == "completed"
     (journal,) = (tmp_path / "state" / "faultload" / "chaos").iterdir()
     record = RunDirectory(journal)
-    assert [line["state"] for line in record.faults()] == ["PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDONE"]
-    assert [(one["of"], one["seen"]) for one in record.events("witness")] == [("there", True), ("gone", True)]
+    assert [line.state for line in record.faults()] == ["PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDONE"]
+    assert [(one.of, one.seen) for one in record.events_of(Witness)] == [("there", True), ("gone", True)]
     deadline = time.monotonic() + 10
     while helpers(package):
         assert time.monotonic() < deadline, "its helper ends as soon as somebody undid the fault"

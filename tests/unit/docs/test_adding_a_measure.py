@@ -52,9 +52,8 @@ def python(env: dict[str, str], *arguments: str) -> str:
 def test_a_run_is_judged_by_it_and_misses_and_meets_it(env: dict[str, str], tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     objectives = ["impacts(db-failover) <= 0", "impacts(db-failover) <= 1", "impacts(other) <= 1"]
-    info = run.info() or {}
-    info["scenario"]["objectives"] = [{"objective": text} for text in objectives]
-    run.update(info)
+    scenario = {**(run.info().scenario or {}), "objectives": [{"objective": text} for text in objectives]}
+    run.update({"scenario": scenario})
     judged = json.loads(python(env, "-c", JUDGE, str(run.path)))
     assert [one["verdict"] for one in judged] == ["FAIL", "PASS", "INCONCLUSIVE"]
     assert judged[0]["estimate"] == 1

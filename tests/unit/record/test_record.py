@@ -13,7 +13,10 @@ from faultload.commands import crash
 from faultload.errors import InvalidInput
 from faultload.record import directory as record
 from faultload.record import tables
-from faultload.record.directory import LineTail, Redactor, RunDirectory, append_line, read_lines
+from faultload.record.directory import RunDirectory
+from faultload.record.events import Gate, Note
+from faultload.record.lines import LineTail, append_line, read_lines
+from faultload.record.redactor import SECRETS_ENV, Redactor
 from faultload.record.sealed import seal
 
 SECRET = 'pa"ss\\wörd'
@@ -31,7 +34,7 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("TOKEN", SECRET)
     monkeypatch.setenv("LONGER", SECRET + "-and-more")
     monkeypatch.setenv("SHORT", "1234567")
-    monkeypatch.setenv(record.SECRETS_ENV, "TOKEN,LONGER,SHORT,NOT_SET")
+    monkeypatch.setenv(SECRETS_ENV, "TOKEN,LONGER,SHORT,NOT_SET")
     return SECRET
 
 
@@ -50,22 +53,23 @@ def test_a_run_directory_must_be_new_or_empty(tmp_path: Path) -> None:
 
 
 def test_run_json_holds_the_zero_before_anything_starts(run: RunDirectory) -> None:
-    info = RunDirectory.existing(run.path).info() or {}
-    assert info["profile"] == "full"
-    assert set(info) >= {"versions", "machine", "t0", "started"}
-    assert RunDirectory(run.path).clock.t0_ns == info["t0"]["monotonic_ns"]
+    info = RunDirectory.existing(run.path).info()
+    assert info.profile == "full"
+    assert set(info.to_json()) >= {"versions", "machine", "t0", "started"}
+    assert info.t0 is not None
+    assert RunDirectory(run.path).clock.t0_ns == info.t0.monotonic_ns
     assert 0 <= RunDirectory(run.path).clock.now() < 60
     run.update({"verdict": "PASS"})
-    assert (run.info() or {})["verdict"] == "PASS"
-    assert (run.info() or {})["t0"] == info["t0"]
+    assert run.info().verdict == "PASS"
+    assert run.info().t0 == info.t0
 
 
 def test_events_by_kind(run: RunDirectory) -> None:
     run.event("note", what="one")
-    run.event("gate", t=7.5, passed=False)
-    assert [event["kind"] for event in run.events()] == ["note", "gate"]
-    assert run.events("gate")[0]["t"] == 7.5
-    assert 0 <= run.events("note")[0]["t"] < 60
+    run.event("gate", t=7.5, fault="cut", k=1, passed=False)
+    assert [event.kind for event in run.events()] == ["note", "gate"]
+    assert run.events_of(Gate)[0].t == 7.5
+    assert 0 <= run.events_of(Note)[0].t < 60
 
 
 def test_json_has_no_infinity(run: RunDirectory) -> None:
@@ -158,9 +162,9 @@ def test_no_secret_in_anything_that_is_written(tmp_path: Path, secret: str) -> N
     run.write_checks_path.write_text(json.dumps({"error": secret}, ensure_ascii=False))
     run.redact_foreign_files()
     assert found_in(run.path, secret) == []
-    assert run.events()[0]["text"] == "<***TOKEN***>"
-    assert run.events()[0]["fields"] == {"***TOKEN***": ["***TOKEN***", {"deep": "***TOKEN***"}]}
-    assert (run.info() or {})["scenario"] == {"load": {"token": "***TOKEN***"}, "***TOKEN***": 1}
+    assert run.events_of(Note)[0].text == "<***TOKEN***>"
+    assert run.events()[0].more("fields") == {"***TOKEN***": ["***TOKEN***", {"deep": "***TOKEN***"}]}
+    assert run.info().scenario == {"load": {"token": "***TOKEN***"}, "***TOKEN***": 1}
     assert (run.verdict() or {})["reasons"] == ["***TOKEN***"]
     assert run.log("load-0").read_text().count("***TOKEN***") == 3
     assert json.loads(run.chaos_journal("cut", 1).read_text()) == {"output": "***TOKEN***"}

@@ -143,7 +143,7 @@ def test_a_run_that_never_began_is_reported_with_the_log_of_what_failed(empty: J
 
 def test_a_run_with_nothing_but_run_json_is_reported(tmp_path: Path, empty: Judged) -> None:
     run = RunDirectory.create(tmp_path / "bare")
-    info = dict(empty[0].info() or {})
+    info = empty[0].info().to_json()
     for name in ("command", "load", "versions", "machine", "t0", "started", "scaled"):
         info.pop(name)
     run.update(info)
@@ -167,7 +167,7 @@ def test_write_reports_writes_all_four_without_secrets(killed: Judged, monkeypat
 
 def test_a_record_without_a_number_is_judged_as_before_and_the_report_says_so(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
-    info = run.info() or {}
+    info = run.info().to_json()
     assert info["record"] == RECORD == 1
     numbered, text = judge(run), Page(render_html(run, judge(run))).text
     (run.path / "run.json").write_text(json.dumps({key: value for key, value in info.items() if key != "record"}))

@@ -15,7 +15,8 @@ from dataclasses import replace
 
 import pytest
 
-from faultload.report.live import LiveScreen, LiveState, Screen, open_screen
+from faultload.report.live import LiveScreen, Screen, open_screen
+from faultload.report.live_state import LiveState
 
 STATE = LiveState(
     scenario="database-failover",

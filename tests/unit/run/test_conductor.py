@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,20 +11,24 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conducted import World, injection
+import run_files
+from conducted import Proc, World, injection
 from quiet_fault import Quiet
+from run_files import events
+from run_files import faults as faults_of
 
 from faultload import faults, reference
 from faultload.chaos import journal
 from faultload.chaos.journal import OpenFault, open_faults, plan_fault
-from faultload.chaos.session import AT_ENV, FAULT_ENV, K_ENV, MAX_DURATION_ENV, OVERLAP_ENV
 from faultload.errors import TargetError
 from faultload.faults.base import FaultRequest, WitnessReport
 from faultload.host.processes import myself
 from faultload.host.state import read_json
 from faultload.platforms.base import Instance
 from faultload.record import tables
-from faultload.run.conductor import Interrupts, Target, leftover
+from faultload.record.orders import ORDER_ENV
+from faultload.run.interrupts import Interrupts
+from faultload.run.target import Target, leftover
 from faultload.spec.target import TargetFile
 
 SECOND = pytest.approx
@@ -37,7 +42,17 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 def info(world: World) -> dict[str, Any]:
-    return world.run.info() or {}
+    return run_files.info(world.run)
+
+
+def order_of(process: Proc) -> dict[str, Any]:
+    """What the process of a fault was told."""
+    found: dict[str, Any] = json.loads(Path(process.env[ORDER_ENV]).read_text())
+    return found
+
+
+def states_of(world: World) -> list[str]:
+    return [str(line["state"]) for line in faults_of(world.run)]
 
 
 # -- an orderly run
@@ -74,14 +89,14 @@ def test_what_a_run_is_pointed_at_is_described_for_its_processes(world: World) -
 def test_the_stages_of_the_load_are_on_the_runs_clock(world: World) -> None:
     world.conduct()
     start_s = info(world)["load_start_s"]
-    stages = world.run.events("stage")
+    stages = events(world.run, "stage")
     assert [event["t"] - start_s for event in stages] == SECOND([0, 5], abs=1e-5)
     assert [event["stage"]["kind"] for event in stages] == ["ramp", "hold"]
 
 
 def test_the_conductor_is_on_record_and_says_what_it_does(world: World) -> None:
     world.conduct()
-    started = world.run.events("process")[0]
+    started = events(world.run, "process")[0]
     assert (started["process"], started["state"], started["pid"]) == ("conductor", "started", myself().pid)
     assert world.screen.statuses == ["starting the load", "load"]
     assert any(said.endswith("the load begins") for said in world.screen.said)
@@ -150,16 +165,17 @@ def test_a_fault_of_later_is_not_started_when_the_load_has_ended(world: World) -
 def test_a_faults_process_knows_which_one_it_is_and_when(world: World) -> None:
     world.conduct([injection(20.0, 3, max_duration_s=7.5)])
     chaos = world.processes["chaos-cut-3"]
-    assert [chaos.env[name] for name in (FAULT_ENV, K_ENV, AT_ENV)] == ["cut", "3", "20.0"]
-    assert (chaos.env[MAX_DURATION_ENV], chaos.env[OVERLAP_ENV]) == ("7.5", "0")
+    order = order_of(chaos)
+    assert (order["fault"], order["k"], order["at_s"], order["max_duration_s"]) == ("cut", 3, 20.0, 7.5)
+    assert order["process"] == "chaos-cut-3"
     variables = [chaos.argv[at + 1] for at, word in enumerate(chaos.argv) if word == "--var"]
     assert variables == ["seed:int=3", "share:float=0.5", "deep:bool=True", "mode=x"]
 
 
 def test_a_faults_process_knows_whether_it_may_overlap(world: World) -> None:
     world.conduct([injection(20.0, 1, overlap=True), injection(21.0, 2)])
-    said = [world.processes[f"chaos-cut-{k}"].env[OVERLAP_ENV] for k in (1, 2)]
-    assert said == ["1", "0"]
+    said = [order_of(world.processes[f"chaos-cut-{k}"])["overlap"] for k in (1, 2)]
+    assert said == [True, False]
 
 
 def test_a_process_of_a_fault_that_outlives_the_load_is_interrupted_once_and_given_its_time(world: World) -> None:
@@ -204,7 +220,7 @@ def test_a_run_that_is_stopped_says_by_whom_and_ends_at_once(world: World, act: 
     assert stopped["why"].startswith(why)
     assert info(world)["load_end_s"] == SECOND(15.0, abs=0.3)
     assert info(world)["ended"] < 25.0
-    said = next(note for note in world.run.events("note") if note["what"] == "stopped")
+    said = next(note for note in events(world.run, "note") if note["what"] == "stopped")
     assert (said["by"], said["text"]) == (by, stopped["why"])
     assert ("lost_worker" in notes) == (by == "load" and "ended with" in why)
     assert any(line.startswith("stopping: ") for line in world.screen.said)
@@ -218,7 +234,7 @@ def test_an_abort_condition_stops_the_run_and_is_an_event(world: World) -> None:
         world.at(float(t), lambda t=t: second(float(t)))  # type: ignore[misc]
     world.conduct(abort=["error_rate > 50% for 3s"])
     assert info(world)["stopped"] == {"by": "abort", "why": "abort condition: error_rate > 50% for 3s"}
-    (event,) = world.run.events("abort")
+    (event,) = events(world.run, "abort")
     assert event["why"] == "abort condition: error_rate > 50% for 3s"
 
 
@@ -236,7 +252,7 @@ def test_a_failed_target_is_not_a_failed_load(world: World) -> None:
 def test_load_processes_that_never_get_ready_end_the_run_after_a_minute(world: World) -> None:
     world.changes["load-0"] = {"ready_after_s": None}
     world.conduct()
-    failed = [event for event in world.run.events("process") if event["state"] == "failed"]
+    failed = [event for event in events(world.run, "process") if event["state"] == "failed"]
     assert [(one["process"], one["why"]) for one in failed] == [
         ("target", "the load processes are not ready after 60 s")
     ]
@@ -249,7 +265,7 @@ def test_a_target_without_an_address_has_nothing_to_load(world: World) -> None:
     declared = TargetFile.model_validate({"id": "shop", "name": "shop", "platform": "local", "services": {}})
     world.target = Target(declared=declared)
     world.conduct()
-    (failed,) = [event for event in world.run.events("process") if event["state"] == "failed"]
+    (failed,) = [event for event in events(world.run, "process") if event["state"] == "failed"]
     assert failed["why"] == "target shop has no url: there is nothing to load"
     assert world.processes == {}
     assert "ended" in info(world)
@@ -367,9 +383,9 @@ def test_what_a_fault_left_open_is_undone_at_the_end_or_named(
     monkeypatch.setattr(Fake, "stuck", stuck)
     world.at(15.0, lambda: left_open(world))
     world.conduct()
-    assert world.conductor.not_undone == (["cut#1"] if stuck else [])
-    assert len(open_faults()) == stuck
-    assert world.run.faults()[-1]["by"] == "conductor"
+    assert [fault.label for fault in open_faults()] == ["cut#1"] * stuck
+    assert states_of(world)[-1] == ("UNDO_FAILED" if stuck else "UNDONE")
+    assert faults_of(world.run)[-1]["by"] == "conductor"
 
 
 def test_a_fault_of_a_run_that_never_got_to_its_load_is_undone_all_the_same(
@@ -501,7 +517,8 @@ def test_a_reference_system_is_started_where_it_is_not_up_and_stopped_where_it_i
     up: bool, mine: bool, keep: bool, interrupted: bool, calls: list[str],
 ) -> None:  # fmt: skip
     memory = Reference(tmp_path, monkeypatch, up=up, mine=mine)
-    world.target = Target(reference="memory", platform="docker", keep=keep)
+    world.target = Target(reference="memory", platform="docker")
+    world.keep_target = keep
     if interrupted:
         world.at(15.0, world.interrupt)
     world.conduct()
@@ -529,7 +546,7 @@ def test_why_a_reference_system_did_not_get_ready_is_told_and_it_is_stopped(
     world.conduct()
     assert world.screen.said[-1] == "pg1 does not answer"
     assert memory.calls[-1] == "stop memory"
-    failed = [event for event in world.run.events("process") if event["state"] == "failed"]
+    failed = [event for event in events(world.run, "process") if event["state"] == "failed"]
     assert [(one["process"], one["why"]) for one in failed] == [("target", "pg1 does not answer")]
 
 

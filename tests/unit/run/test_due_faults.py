@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from faultload.chaos import session as module
-from faultload.chaos.session import AT_ENV, FAULT_ENV, Session
+from faultload.chaos.session import Session
 from faultload.record.directory import RunDirectory
+from faultload.record.events import Note
+from faultload.record.orders import ChaosOrder
 
 LOAD_START_S = 7.0
 AT_S = 5.0
@@ -43,16 +45,15 @@ def waited(
     then = {} if load_known_at_s is None else {load_known_at_s: lambda: run.update({"load_start_s": LOAD_START_S})}
     clock = Clock(run.clock.t0_ns, now_s, then)
     monkeypatch.setattr(module, "time", clock)
-    monkeypatch.setenv(AT_ENV, str(AT_S))
-    monkeypatch.setenv(FAULT_ENV, "kill_api")
     session = Session.__new__(Session)
     session.run, session.stopping, session.opened = run, None, {}
+    session.order = ChaosOrder(fault="kill_api", at_s=AT_S)
     session.sleep_until_due("kill")
     return clock.now_s
 
 
 def late_notes(run: RunDirectory) -> list[str]:
-    return [note["text"] for note in run.events("note") if note["what"] == "late"]
+    return [note.text for note in run.events_of(Note) if note.what == "late"]
 
 
 @pytest.fixture
@@ -86,11 +87,11 @@ def test_a_process_that_is_ready_too_late_goes_on_at_once_and_says_so(
 
 
 def test_an_experiments_second_fault_follows_its_first_whenever_that_is(
-    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    run: RunDirectory,
 ) -> None:
     run.update({"load_start_s": LOAD_START_S})
-    monkeypatch.setenv(AT_ENV, str(AT_S))
     session = Session.__new__(Session)
     session.run, session.stopping, session.opened = run, None, {"first": SimpleNamespace()}  # type: ignore[dict-item]
+    session.order = ChaosOrder(at_s=AT_S)
     session.sleep_until_due("second")
     assert late_notes(run) == []

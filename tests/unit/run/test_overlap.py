@@ -23,7 +23,7 @@ from faultload.faults.base import FaultRequest
 from faultload.platforms.base import Instance
 from faultload.record.directory import RunDirectory
 from faultload.run.injections import injections_of
-from faultload.run.scenarios import RunOptions, prepare
+from faultload.run.prepare import RunOptions, prepare
 from faultload.spec.target import TargetFile
 from faultload.spec.vocabulary import collide
 

@@ -15,6 +15,7 @@ import pytest
 
 from faultload.host.processes import Process, identify, state_of
 from faultload.record.directory import RunDirectory
+from faultload.record.events import Note
 from faultload.run.warm import ForkServer, WarmProcess, spawn_from
 
 PROGRAM = """
@@ -171,15 +172,15 @@ def test_without_its_server_a_process_is_started_plainly_and_the_record_says_so(
     spawn = spawn_from(server, run)
     argv = [sys.executable, "-m", "light_program", "exit", "7"]
     assert spawn(argv, log=tmp_path / "log").wait(20) == 7
-    assert not list(run.events("note"))
+    assert not list(run.events_of(Note))
     server.process.kill()
     for _ in range(2):
         plain = spawn(argv, log=tmp_path / "log")
         assert isinstance(plain, subprocess.Popen)
         assert plain.wait(20) == 7
-    (note,) = run.events("note")
-    assert note["what"] == "server_lost"
-    assert "the test server is lost" in note["text"]
+    (note,) = run.events_of(Note)
+    assert note.what == "server_lost"
+    assert "the test server is lost" in note.text
 
 
 @pytest.mark.parametrize(("need", "why"), [("crowded", "started 1 threads"), ("no_such_module", "No module named")])

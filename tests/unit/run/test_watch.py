@@ -106,7 +106,7 @@ def test_other_events_are_handed_on_once(tmp_path: Path) -> None:
     one, run = watch(tmp_path)
     second(run, 4, 1, 0)
     run.event("gate", fault="cut", k=1, passed=True)
-    assert [event["kind"] for event in one.look()] == ["gate"]
+    assert [event.kind for event in one.look()] == ["gate"]
     assert one.look() == []
 
 

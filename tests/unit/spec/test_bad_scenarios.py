@@ -14,7 +14,7 @@ from small_workspace import SmallWorkspace, line_of
 
 from faultload.cli import main
 from faultload.errors import ExitCode
-from faultload.run.scenarios import RunOptions, prepare
+from faultload.run.prepare import RunOptions, prepare
 
 
 @dataclass(frozen=True)

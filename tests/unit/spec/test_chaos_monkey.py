@@ -15,7 +15,7 @@ from faultload.errors import ExitCode, InvalidInput
 from faultload.record.directory import RunDirectory
 from faultload.record.measured import fault_times, read_measured
 from faultload.run.injections import injections_of, strikes_of
-from faultload.run.scenarios import Prepared, RunOptions, prepare
+from faultload.run.prepare import Prepared, RunOptions, prepare
 from faultload.spec.chance import name_of
 from faultload.spec.checks import ttr_bound
 from faultload.spec.profile import scale

@@ -11,7 +11,7 @@ from small_workspace import SmallWorkspace
 
 from faultload.errors import InvalidInput
 from faultload.spec.profile import scale
-from faultload.spec.scenario import Load, Scenario, read_scenario, scenario_from_run
+from faultload.spec.scenario import Load, Scenario, read_scenario
 from faultload.spec.stages import area_between, cooldown_start, end_of, level_at, warmup_end
 from faultload.spec.workspace import packs_root
 
@@ -113,7 +113,7 @@ def test_every_time_of_a_fault() -> None:
 def test_it_goes_into_run_json_and_back(content: dict[str, Any]) -> None:
     whole = scenario(content)
     written = json.loads(json.dumps(whole.to_json()))
-    assert scenario_from_run({"scenario": written}) == whole
+    assert Scenario.model_validate(written) == whole
     assert Scenario.model_validate(written).to_json() == written
 
 

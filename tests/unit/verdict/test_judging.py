@@ -16,12 +16,16 @@ from synthetic_run import HOLD_S, INJECTED_S, OUTAGE_S, RAMP_S, RATE, REQUESTS, 
 
 from faultload.errors import ExitCode
 from faultload.record import tables
-from faultload.record.directory import RunDirectory, append_line
+from faultload.record.directory import RunDirectory
+from faultload.record.events import event_of
+from faultload.record.faults import FaultLine
+from faultload.record.info import RunInfo
+from faultload.record.lines import append_line
 from faultload.record.measured import FaultTimes, Measured, fault_times, read_measured
 from faultload.record.rows import InMemory, Labels, Samples, joined
 from faultload.spec.baseline import declared_limits, declared_slo
 from faultload.spec.objective import parse_objective
-from faultload.spec.scenario import Scenario, scenario_from_run
+from faultload.spec.scenario import Scenario
 from faultload.verdict.evidence import Evidence
 from faultload.verdict.judge import invalid_reasons, judge, worst_exit
 from faultload.verdict.overview import OverviewBuilder
@@ -49,7 +53,7 @@ def measured(written: RunDirectory) -> Measured:
 
 @pytest.fixture(scope="module")
 def evidence(measured: Measured) -> Evidence:
-    recoveries = recoveries_of(measured, scenario_from_run(measured.info), "full")
+    recoveries = recoveries_of(measured, measured.info.as_run(), "full")
     return Evidence(measured, phases_of(measured, recoveries), recoveries)
 
 
@@ -58,7 +62,7 @@ def run(written: RunDirectory, tmp_path: Path) -> RunDirectory:
     """The same run, to be changed; without its second fault."""
     shutil.copytree(written.path, tmp_path / "run")
     run = RunDirectory(tmp_path / "run")
-    events = [event for event in run.events() if event.get("k") != 2]
+    events = [event.to_json() for event in run.events() if getattr(event, "k", 1) != 2]
     (run.path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     return run
 
@@ -142,10 +146,8 @@ def test_labels() -> None:
     assert labels[2:].equal("a").tolist() == [False, True]
 
 
-def line(state: str, t: float, fault: str = "cut", k: int = 1) -> dict[str, Any]:
-    return {
-        "t": t, "fault": fault, "k": k, "state": state, "kind": "partition", "instances": [], "max_duration_s": 5.0
-    }  # fmt: skip
+def line(state: str, t: float, fault: str = "cut", k: int = 1) -> FaultLine:
+    return FaultLine(t=t, fault=fault, k=k, state=state, kind="partition", max_duration_s=5.0)
 
 
 def test_faults_from_their_journal_and_events() -> None:
@@ -165,7 +167,7 @@ def test_faults_from_their_journal_and_events() -> None:
         {"t": 6, "kind": "note", "what": "not_injected", "fault": "kill", "k": 1, "text": "too many"},
         {"t": 6, "kind": "note", "what": "remark", "text": "hello"},
     ]
-    cut, second, kill, late = fault_times(lines, events)
+    cut, second, kill, late = fault_times(lines, [event_of(one) for one in events])
     assert (cut.label, cut.injected_at, cut.undone_at, cut.still_open) == ("cut#1", 2, 7.5, False)
     assert (cut.gate, cut.witnessed, cut.witness_what, cut.gone_what) == (True, True, "no answer", "answers")
     assert (second.label, second.gate, second.gate_why, second.injected_at) == (
@@ -217,7 +219,7 @@ def test_a_named_stage_is_a_phase_and_a_later_fault_ends_a_recovery(measured: Me
         FaultTimes("cut", 1, "partition", injected_at=5.0, undone_at=8.0),
         FaultTimes("cut", 2, "partition", injected_at=15.0, undone_at=None),
     ]
-    info = {"load": {"stages": stages}, "load_start_s": 2.0, "ended": 50.0}
+    info = RunInfo.from_json({"load": {"stages": stages}, "load_start_s": 2.0, "ended": 50.0})
     phases = phases_of(replace(measured, info=info, faults=faults), {})
     assert [(span.name, span.start, span.end) for span in phases.spans] == [
         ("cooldown", 42.0, math.inf),
@@ -415,7 +417,7 @@ def slips_of(evidence: Evidence) -> Slips:
 
 def spoiled_s(measured: Measured, evidence: Evidence, objective: str, **health_of: Any) -> list[float]:
     """The seconds that are spoiled when the second that ends at 20 has this health."""
-    events = [health(t, **(health_of if t == 20.0 else {})) for t in np.arange(START_S + 1, END_S + 1)]
+    events = [event_of(health(t, **(health_of if t == 20.0 else {}))) for t in np.arange(START_S + 1, END_S + 1)]
     seconds = np.arange(START_S, END_S) + 0.5
     result = spoilage(
         replace(measured, events=events), slips_of(evidence), [parse_objective(objective)], evidence.phases, None
@@ -443,7 +445,8 @@ def test_a_second_is_spoiled_by_the_tightest_bound_that_reads_it(
 
 
 def test_a_worker_without_health_spoils_everything(measured: Measured, evidence: Evidence) -> None:
-    two = replace(measured, info={**measured.info, "load": {**measured.info["load"], "workers": 2}})
+    load = measured.info.load.model_copy(update={"workers": 2})
+    two = replace(measured, info=measured.info.model_copy(update={"load": load}))
     result = spoilage(two, slips_of(evidence), [], evidence.phases, None)
     assert result.mask.all()
 
@@ -456,8 +459,7 @@ def judged(run: RunDirectory) -> dict[str, Any]:
 
 
 def with_objectives(run: RunDirectory, *objectives: str) -> RunDirectory:
-    info = run.info() or {}
-    run.update({"scenario": {**info["scenario"], "objectives": list(objectives)}})
+    run.update({"scenario": {**(run.info().scenario or {}), "objectives": list(objectives)}})
     return run
 
 
@@ -488,7 +490,7 @@ def test_trap_what_was_not_measured_never_passes(run: RunDirectory) -> None:
 
 
 def cut_short(run: RunDirectory) -> None:
-    info = run.info() or {}
+    info = run.info().to_json()
     del info["ended"]
     (run.path / "run.json").write_text(json.dumps(info))
 
@@ -509,7 +511,7 @@ def lagging(run: RunDirectory) -> None:
 def still_open(state: str) -> Callable[[RunDirectory], None]:
     def change(run: RunDirectory) -> None:
         last = run.faults()[-1]
-        append_line(run.faults_path, {**last, "state": state, "t": last["t"] + 1})
+        append_line(run.faults_path, {**last.to_json(), "state": state, "t": last.t + 1})
 
     return change
 

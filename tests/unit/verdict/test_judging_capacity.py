@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from faultload.record import tables
-from faultload.record.directory import RunDirectory, append_line
+from faultload.record.directory import RunDirectory
+from faultload.record.lines import append_line
 from faultload.record.sealed import seal
 from faultload.spec.profile import scale
 from faultload.spec.scenario import Scenario

@@ -14,7 +14,6 @@ from faultload.record import tables
 from faultload.record.directory import RunDirectory
 from faultload.record.measured import read_measured
 from faultload.spec.objective import parse_objective
-from faultload.spec.scenario import scenario_from_run
 from faultload.spec.yamlfile import expand_secrets
 from faultload.verdict.evidence import Evidence
 from faultload.verdict.judge import judge
@@ -31,7 +30,7 @@ def run(tmp_path: Path) -> RunDirectory:
 
 def evidence(run: RunDirectory) -> Evidence:
     measured = read_measured(run)
-    recoveries = recoveries_of(measured, scenario_from_run(measured.info), "full")
+    recoveries = recoveries_of(measured, measured.info.as_run(), "full")
     return Evidence(measured, phases_of(measured, recoveries), recoveries)
 
 
@@ -39,7 +38,7 @@ def test_a_lost_worker_is_invalid_and_not_refused(run: RunDirectory) -> None:
     run.update({"stopped": {"by": "load", "why": "load-0 ended with -9"}})
     run.event("note", what="lost_worker", text="load-0 ended with -9: see logs/load-0.log")
     # a held gate alone would make it 5
-    kept = [event for event in run.events() if event["kind"] != "gate"]
+    kept = [event.to_json() for event in run.events() if event.kind != "gate"]
     (run.path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in kept))
     verdict = judge(run).verdict
     assert (verdict["verdict"], verdict["exit_code"]) == ("INVALID", ExitCode.INVALID)
@@ -70,7 +69,7 @@ def test_slots_that_left_no_trace_make_a_run_invalid(run: RunDirectory) -> None:
     run.event("note", what="slots", worker=0, offered=recorded, started=recorded, dropped=0)
     assert not any("missing from the record" in reason for reason in judge(run).verdict["reasons"])
     run.event("note", what="slots", worker=0, offered=recorded + 7, started=recorded + 7, dropped=0)
-    run.update({"load": {**(run.info() or {})["load"], "workers": 2}})
+    run.update({"load": {**run.info().load.to_json(), "workers": 2}})
     reasons = judge(run).verdict["reasons"]
     assert any(f"{recorded + 7} of {2 * recorded + 7} offered slots are missing" in reason for reason in reasons)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from faultload.record.info import RunInfo
 from faultload.record.measured import FaultTimes, Measured
 from faultload.record.rows import InMemory, Labels, Samples, Series
 from faultload.verdict.phases import Phases, Span, phases_of
@@ -25,7 +26,7 @@ def measured(*faults: FaultTimes, **info: Any) -> Measured:
         {"kind": "ramp", "start_s": 90.0, "end_s": 100.0, "low": 9.0, "high": 0.0, "phase": None},
     ]
     return Measured(
-        info={"load": {"stages": stages}, "load_start_s": 10.0, "ended": "then", **info},
+        info=RunInfo.from_json({"load": {"stages": stages}, "load_start_s": 10.0, "ended": 120.0, **info}),
         events=[],
         record=InMemory(Samples(*[NOTHING] * 4, NOTHING.astype(np.bool_), *[NOBODY] * 4)),
         metrics=Series(NOTHING, NOBODY, NOTHING, {}),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn_run import Stretch, Strike, draw
+from run_files import info
 
 from faultload.record.measured import read_measured
 from faultload.spec.objective import parse_objective
@@ -104,9 +105,9 @@ def test_recovery_is_read_by_the_latency_limit_of_the_baseline_where_an_objectiv
 
 def test_a_record_without_a_time_out_is_of_one_of_ten_seconds(tmp_path: Path) -> None:
     run = draw(tmp_path / "run", ill={20.0: {"loop_lag_p99_ms": 480.0}, 40.0: {"loop_lag_p99_ms": 520.0}})
-    info = run.info() or {}
-    del info["load"]["timeout_s"]
-    (run.path / "run.json").write_text(json.dumps(info))
+    known = info(run)
+    del known["load"]["timeout_s"]
+    (run.path / "run.json").write_text(json.dumps(known))
     assert 39 in spoiled(judge(run))
     assert 19 not in spoiled(judge(run))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from drawn_run import Stretch, Strike, draw
+from run_files import faults
 
 from faultload.errors import ExitCode
 from faultload.record.directory import RunDirectory, append_line
@@ -288,7 +289,7 @@ def test_a_fault_that_could_not_be_undone_says_what_is_still_there(tmp_path: Pat
     run = draw(tmp_path / "run", strikes=[Strike(30)])
     assert reasons(run) == ["cut#1 was never undone"]
     run.event("witness", t=34.0, fault="cut", k=1, of="gone", seen=False, what="the rule is still there")
-    append_line(run.faults_path, {**run.faults()[-1], "state": "UNDO_FAILED", "t": 34.0})
+    append_line(run.faults_path, {**faults(run)[-1], "state": "UNDO_FAILED", "t": 34.0})
     assert reasons(run) == ["cut#1 could not be undone: the rule is still there"]
     assert judge(run).exit_code is ExitCode.NOT_UNDONE
 

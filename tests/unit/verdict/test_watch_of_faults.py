@@ -13,7 +13,6 @@ from drawn_run import RATE, Stretch, Strike, draw
 from faultload.record.directory import RunDirectory
 from faultload.record.measured import read_measured
 from faultload.record.sealed import seal
-from faultload.spec.scenario import scenario_from_run
 from faultload.verdict import recoveries as module
 from faultload.verdict.judge import judge
 from faultload.verdict.recoveries import (
@@ -98,7 +97,7 @@ def test_the_rule_knows_how_long_a_fault_is_watched_at_most(
         ]
     ):
         measured = read_measured(draw(tmp_path / str(number), LIMIT, **drawn))  # type: ignore[arg-type]
-        assert slice_rule(measured, scenario_from_run(measured.info), "full") is not None
+        assert slice_rule(measured, measured.info.as_run(), "full") is not None
     assert seen == pytest.approx([32, 30, 32, 1])
 
 
@@ -266,7 +265,7 @@ def test_a_load_of_one_slice_after_its_warm_up_is_cut_and_one_of_less_is_not(tmp
     for lasts, cut in (("1s", True), ("900ms", False)):
         stages = [{"ramp": "100/s", "over": "10s"}, {"hold": lasts}]
         measured = read_measured(draw(tmp_path / lasts, LIMIT, stages=stages))
-        scenario = scenario_from_run(measured.info)
+        scenario = measured.info.as_run()
         rule = slice_rule(measured, scenario, "full")
         assert rule is not None
         assert (cut_slices(measured, scenario, rule) is not None) == cut
@@ -326,10 +325,10 @@ def test_the_next_surge_ends_the_watch_of_the_one_before(tmp_path: Path) -> None
 
 def test_a_load_without_surges_has_no_overloads(tmp_path: Path) -> None:
     measured = read_measured(draw(tmp_path / "run", LIMIT))
-    assert overloads_of(measured, scenario_from_run(measured.info), "full") == {}
+    assert overloads_of(measured, measured.info.as_run(), "full") == {}
 
 
 def test_a_load_without_faults_has_no_recoveries(tmp_path: Path) -> None:
     measured = read_measured(draw(tmp_path / "run", LIMIT))
-    assert recoveries_of(measured, scenario_from_run(measured.info), "full") == {}
+    assert recoveries_of(measured, measured.info.as_run(), "full") == {}
     assert not math.isnan(measured.load_end_s)

@@ -11,7 +11,6 @@ import pytest
 from synthetic_run import INJECTED_S, OUTAGE_S, write_run
 
 from faultload.record.directory import Clock, RunDirectory
-from faultload.spec.scenario import scenario_from_run
 from faultload.verdict.live_baseline import baseline_problems, live_objectives
 
 END_S = INJECTED_S + OUTAGE_S + 5.0
@@ -22,14 +21,14 @@ def run(tmp_path: Path) -> RunDirectory:
     """A run whose load goes on until 5 s after its outage, and whose record was not sealed."""
     run = write_run(tmp_path / "run", killed=True)
     objectives = ["p99(latency) <= 500ms during baseline", "availability >= 99.9% during baseline", "ttr <= 20s"]
-    run.update({"scenario": {**(run.info() or {})["scenario"], "objectives": objectives}})
+    run.update({"scenario": {**(run.info().scenario or {}), "objectives": objectives}})
     return run
 
 
 def problems(run: RunDirectory, window_s: float, monkeypatch: pytest.MonkeyPatch, at_s: float = END_S) -> list[str]:
     """What it says of the last seconds when it is so late on the run's clock."""
     monkeypatch.setattr(RunDirectory, "clock", Clock(time.monotonic_ns() - int(at_s * 1e9)))
-    return baseline_problems(run, scenario_from_run(run.info() or {}), window_s)
+    return baseline_problems(run, run.info().as_run(), window_s)
 
 
 def test_a_healthy_window_holds_nothing_back(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +48,7 @@ def test_a_load_that_has_stopped_is_no_baseline(run: RunDirectory, monkeypatch: 
 
 
 def test_only_latency_and_failures_during_baseline_can_be_seen_live(run: RunDirectory) -> None:
-    asked = [spec.objective for spec in live_objectives(scenario_from_run(run.info() or {}), "full")]
+    asked = [spec.objective for spec in live_objectives(run.info().as_run(), "full")]
     assert asked == ["p99(latency) <= 500ms during baseline", "availability >= 99.9% during baseline"]
 
 
@@ -59,7 +58,7 @@ def test_only_latency_and_failures_during_baseline_can_be_seen_live(run: RunDire
 def test_statistics_are_imported_before_a_fault_is_due_and_only_where_they_are_needed(
     run: RunDirectory, objective: str, imported: bool
 ) -> None:
-    run.update({"scenario": {**(run.info() or {})["scenario"], "objectives": [objective]}})
+    run.update({"scenario": {**(run.info().scenario or {}), "objectives": [objective]}})
     code = (
         "import pathlib, sys; from faultload.verdict.live_baseline import preload; "
         "from faultload.record.directory import RunDirectory; "

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from repeats import least, most, rounds
 
 from faultload_analysis.capacity.knee import find_knee, kneedle
 
@@ -23,8 +24,8 @@ def test_the_knee_of_a_server_that_saturates_is_exact(rates: np.ndarray) -> None
 
 
 def test_one_percent_of_noise_moves_it_by_about_that() -> None:
-    inside = 0
-    for seed in range(40):
+    inside, repeats = 0, rounds(40)
+    for seed in range(repeats):
         noise = 1.0 + 0.01 * np.random.default_rng(seed).standard_normal(RATES.size)
         knee = find_knee(RATES, np.minimum(RATES, 150.0) * noise)
         assert knee.at.value == pytest.approx(150.0, rel=0.02)
@@ -32,15 +33,16 @@ def test_one_percent_of_noise_moves_it_by_about_that() -> None:
         assert knee.at.high is not None
         assert knee.at.high - knee.at.low < 8.0
         inside += knee.at.low <= 150.0 <= knee.at.high
-    assert inside >= 33, "two one-sided 95 % bounds hold together in 90 %"
+    assert inside >= least(repeats, 0.9, chance=0.03), "two one-sided 95 % bounds hold together in 90 %"
 
 
 def test_a_line_with_noise_has_no_knee_in_95_percent() -> None:
+    repeats = rounds(150)
     found = sum(
         find_knee(RATES, 3.0 * RATES + np.random.default_rng(seed).standard_normal(RATES.size)).found
-        for seed in range(150)
+        for seed in range(repeats)
     )
-    assert found <= 14
+    assert found <= most(repeats, 0.05, chance=0.01)
 
 
 def test_a_straight_line_has_no_knee_and_one_slope() -> None:

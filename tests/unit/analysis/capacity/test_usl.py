@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from repeats import most, rounds
 
 from faultload_analysis.capacity.usl import NAMES, PeakState, usl_fit
 
@@ -51,16 +52,17 @@ def test_repeats_at_one_concurrency_are_welcome() -> None:
 
 
 def test_profile_bounds_miss_the_truth_in_about_5_percent_on_each_side() -> None:
-    """Also at the bound beta = 0, where the standard error tells nothing. 100 fits."""
+    """Also at the bound beta = 0, where the standard error tells nothing."""
+    fits = rounds(100)
     for beta in (0.0, 2e-4):
         below = above = 0
-        for seed in range(100):
+        for seed in range(fits):
             estimate = usl_fit(LEVELS, noisy(0.03, beta, seed)).estimate("beta")
             assert estimate.low is not None
             assert estimate.high is not None
             below, above = below + (estimate.high < beta), above + (estimate.low > beta)
-        assert below <= 11
-        assert above <= 11
+        assert below <= most(fits, 0.05, chance=0.01)
+        assert above <= most(fits, 0.05, chance=0.01)
 
 
 def test_where_the_curve_is_well_determined_profile_and_student_t_agree() -> None:

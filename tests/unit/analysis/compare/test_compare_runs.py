@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from repeats import most, rounds
 from scipy import stats
 
 from faultload_analysis.compare.baseline import Place, baseline_gate
@@ -126,13 +127,12 @@ def test_swapping_the_sides_turns_the_comparison_round(a: list[float], b: list[f
 
 
 def test_the_interval_of_the_shift_covers_as_often_as_it_says() -> None:
-    rng, missed = np.random.default_rng(4), 0
-    for _ in range(1000):
+    rng, missed, repeats = np.random.default_rng(4), 0, rounds(1000)
+    for _ in range(repeats):
         found = compare_runs(rng.exponential(size=5), 1.0 + rng.exponential(size=6))
         missed += not (found.shift_low or 0) <= 1.0 <= (found.shift_high or 0)
-    assert (
-        missed <= 66
-    )  # exact coverage 1 - 2 P(U <= 3) = .970; binomial(1000, .05) exceeds 66 with probability .01
+    # exact coverage 1 - 2 P(U <= 3) = .970
+    assert missed <= most(repeats, 0.05, chance=0.015)
 
 
 def test_exact_and_approximate_ranks_meet() -> None:

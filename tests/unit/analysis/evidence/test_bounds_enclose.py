@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from repeats import rounds
 
 from faultload_analysis.capacity.bracket import Step, capacity_bracket, capacity_estimate, interpolated_capacity
 from faultload_analysis.capacity.knee import find_knee
@@ -41,7 +42,7 @@ def took(seconds: float | None) -> Recovery:
     return Recovery(0.0, None, None, seconds, False, seconds is not None, censored, None, True, "")
 
 
-@settings(max_examples=60)
+@settings(max_examples=rounds(60))
 @given(a=latencies, b=latencies, done=finite, others=finite, cut_off=st.integers(0, 2), steps=verdicts)
 def test_the_value_of_every_estimate_lies_between_its_bounds(
     a: list[float],

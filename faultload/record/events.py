@@ -1,0 +1,145 @@
+"""events.jsonl: what happened during a run, an entry for every kind of event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator
+
+from faultload.record.entry import Entry
+
+Gauge = Annotated[float | None, BeforeValidator(lambda value: value if isinstance(value, int | float) else None)]
+"""A measured number; what is none was not measured, which spoils its second and not the run."""
+
+
+class Event(Entry):
+    """What all events have; an event of a kind that only a newer version knows has no more than this."""
+
+    KIND: ClassVar[str | None] = None
+    """The kind that a class is for; None: any. Of notes there are classes of their own for some `WHAT`."""
+    WHAT: ClassVar[str | None] = None
+
+    t: float
+    """Seconds on the run's clock."""
+    wall: str = ""
+    kind: str
+
+    @classmethod
+    def is_kind_of(cls, value: Mapping[str, Any]) -> bool:
+        """Whether a line is an event of this class."""
+        return cls.KIND in (None, value.get("kind")) and cls.WHAT in (None, value.get("what"))
+
+
+class FaultEvent(Event):
+    """What events of a fault have."""
+
+    fault: str
+    k: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.fault}#{self.k}"
+
+
+class Gate(FaultEvent):
+    """The gate's look at the system right before a fault."""
+
+    KIND = "gate"
+
+    passed: bool
+    why: str = ""
+
+
+class Witness(FaultEvent):
+    """Whether a fault was seen to be `there`, or `gone` after its undo."""
+
+    KIND = "witness"
+
+    of: str
+    seen: bool
+    what: str = ""
+    by: str = ""
+
+
+class Note(Event):
+    """Something worth knowing: `what` is a word for programs, `text` a sentence for people."""
+
+    KIND = "note"
+
+    what: str = ""
+    text: str = ""
+    by: str = ""
+    worker: int = 0
+    fault: str | None = None
+    """The fault that it is about, if it is."""
+    k: int = 1
+
+
+class Slots(Note):
+    """What became of the slots of a load process, at its end."""
+
+    WHAT = "slots"
+
+    offered: int
+
+
+class LocustTable(Note):
+    """Locust's own figures of a load process, at its end."""
+
+    WHAT = "locust_table"
+
+    requests: int | None = None
+    failures: int | None = None
+    p50: float | None = None
+    """Milliseconds, as the others."""
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+class Abort(Event):
+    """An abort condition ended the run."""
+
+    KIND = "abort"
+
+    why: str = ""
+
+
+class ProcessEvent(Event):
+    """A process of the run came to a state: started, ready, ended, failed, died."""
+
+    KIND = "process"
+
+    process: str
+    state: str
+    pid: int | None = None
+    started: float | None = None
+    """When the process began, as `host.processes` tells one from another of the same pid."""
+    why: str = ""
+
+
+class Health(Event):
+    """A load process over the second that ends at `t`."""
+
+    KIND = "health"
+
+    worker: int = 0
+    loop_lag_p99_ms: Gauge = None
+    cpu_percent: Gauge = None
+    users: int | None = None
+    ok: int = 0
+    failed: int = 0
+    started: int = 0
+    p50_ms: Gauge = None
+    p99_ms: Gauge = None
+
+
+_CLASSES: Sequence[type[Event]] = (Health, Gate, Witness, Slots, LocustTable, Note, ProcessEvent, Abort, Event)
+"""The first that a line is of is its class."""
+
+
+def event_of(value: Mapping[str, Any], file: Path | None = None, line: int | None = None) -> Event:
+    """Read an event. Raises InvalidInput that names file, line and key of every mistake."""
+    return next(one for one in _CLASSES if one.is_kind_of(value)).from_json(value, file, line)

@@ -1,0 +1,49 @@
+"""faults.jsonl: a line for every state that a fault came to, with all that the judge needs to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import model_validator
+
+from faultload.record.entry import Entry
+from faultload.spec.vocabulary import WORDS
+
+OPEN_STATES = ("PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDO_FAILED")
+_ONE_SHOT = frozenset(word.name for word in WORDS if word.one_shot)
+
+
+class FaultLine(Entry):
+    """One state of one fault; `t` in seconds on the run's clock."""
+
+    t: float
+    wall: str = ""
+    fault: str
+    """The fault's name in the record, as `label` shows it."""
+    k: int
+    state: str
+    kind: str
+    """The fault word."""
+    platform: str = ""
+    target_id: str = ""
+    instances: tuple[Mapping[str, Any], ...] = ()
+    undo: Mapping[str, Any] = {}
+    """What undo restores, without what is private."""
+    one_shot: bool = False
+    """Whether the fault is over by itself."""
+    max_duration_s: float
+    by: str = ""
+    """Who brought it to this state: chaos, conductor, warden, undo."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_before_it_was_noted(cls, value: Any) -> Any:
+        """Older lines do not say whether the fault is over by itself: their words do."""
+        if isinstance(value, Mapping) and "one_shot" not in value:
+            return {**value, "one_shot": value.get("kind") in _ONE_SHOT}
+        return value
+
+    @property
+    def label(self) -> str:
+        return f"{self.fault}#{self.k}"

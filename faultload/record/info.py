@@ -1,0 +1,119 @@
+"""run.json: what is run, where, with which seed; written before anything starts and added to until the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import PrivateAttr
+
+from faultload.errors import InvalidInput, Mistake
+from faultload.record.entry import DAMAGED, Entry
+from faultload.spec.mistakes import mistakes_of
+from faultload.spec.scenario import Scenario
+from faultload.spec.stages import Stage
+from faultload.spec.yamlfile import Document
+
+
+class Zero(Entry):
+    """The run's zero on the monotonic clock of its machine, and what the wall clock said."""
+
+    monotonic_ns: int
+    wall: str = ""
+
+
+class LoadInfo(Entry):
+    """What the load processes are to do."""
+
+    journeys: str | None = None
+    host: str | None = None
+    """Known once the target is up."""
+    model: str = "open"
+    stages: tuple[Stage, ...] = ()
+    mix: Mapping[str, float] | None = None
+    arrivals: str = "poisson"
+    max_users: int = 1000
+    timeout_s: float = 10.0
+    drop_after_s: float = 10.0
+    drain_s: float = 10.0
+    seed: int | None = None
+    workers: int = 1
+
+    @property
+    def closed(self) -> bool:
+        """Whether users go on when they are done, at no rate of their own."""
+        return self.model == "closed"
+
+
+class PlannedInjection(Entry):
+    """An injection that was planned before anything started."""
+
+    fault: str
+    k: int
+    at_s: float = 0.0
+    """After the load's start."""
+    by_chance: bool = False
+    process: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.fault}#{self.k}"
+
+
+class EarlyEnd(Entry):
+    """Who stopped a run early, and why."""
+
+    by: str = ""
+    why: str = ""
+
+
+class RunInfo(Entry):
+    """run.json; what is not known yet, or was not written by the version that made the record, is None or empty."""
+
+    record: int = 0
+    """Which promises of completeness the record makes; 0 of before it had a number."""
+    scenario: Mapping[str, Any] | None = None
+    """As run; `as_run` reads it."""
+    file: str | None = None
+    profile: str = "full"
+    scaled: Mapping[str, str] = {}
+    seed: int | None = None
+    defects: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    """The names of the secrets whose values are kept out of the record."""
+    command: tuple[str, ...] | str = ()
+    load: LoadInfo = LoadInfo()
+    injections: tuple[PlannedInjection, ...] = ()
+    versions: Mapping[str, str] = {}
+    machine: Mapping[str, Any] = {}
+    t0: Zero | None = None
+    started: str = ""
+    target: Mapping[str, Any] | str | None = None
+    started_target: str | None = None
+    """The id of the reference system that this run started and has not stopped yet."""
+    load_start_s: float | None = None
+    """On the run's clock, as `load_end_s` and `ended`."""
+    load_end_s: float | None = None
+    """Where the load was cut short."""
+    ended: float | str | None = None
+    duration_s: float | None = None
+    stopped: EarlyEnd | None = None
+    verdict: str | None = None
+
+    _path: Path | None = PrivateAttr(default=None)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], file: Path | None = None, line: int | None = None) -> Self:
+        """Read run.json. Raises InvalidInput that names the file and the key of every mistake."""
+        info = super().from_json(value, file, line)
+        info._path = file
+        return info
+
+    def as_run(self) -> Scenario:
+        """The scenario as it was run. Raises InvalidInput where there is none, or none that can be read."""
+        file = self._path or Path("run.json")
+        if self.scenario is None:
+            hint = "`faultload run` writes it: a journal of `chaos run` has none and cannot be judged"
+            raise InvalidInput(Mistake("this key is missing", file=file, key="scenario", hint=hint))
+        return mistakes_of(Scenario, Document(file, dict(self.scenario)), ("scenario",), DAMAGED)

@@ -1,0 +1,80 @@
+"""JSON lines that survive a crash, and that several processes may append to."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from faultload.record.redactor import plain
+
+
+def append_line(path: Path, value: Mapping[str, Any], *, sync: bool = False) -> None:
+    """Append one JSON line with one write under a lock; with `sync` it is on disk at return."""
+    line = json.dumps(plain(value), separators=(",", ":")) + "\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if _ends_torn(path):
+            os.write(descriptor, b"\n")
+        os.write(descriptor, line.encode())
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _ends_torn(path: Path) -> bool:
+    """Whether the file's last line was cut off by a crash."""
+    with open(path, "rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON lines of a file; a torn line is left out."""
+    return (value for _, value in numbered_lines(path))
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The JSON lines of a file with their numbers, from 1 on; a torn line is left out."""
+    try:
+        with open(path, "rb") as file:
+            yield from _objects(file)
+    except FileNotFoundError:
+        return
+
+
+def _objects(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(lines, start=1):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield number, value
+
+
+class LineTail:
+    """Reads the JSON lines that were appended since the last look; a line under way waits for the next."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+
+    def read(self) -> list[dict[str, Any]]:
+        """New whole lines since the last call."""
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return [value for _, value in _objects(whole.splitlines())]

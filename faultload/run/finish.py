@@ -1,0 +1,42 @@
+"""From a record to its verdict and reports; also the record of a run that was killed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from faultload.chaos.warden import conductor_lives
+from faultload.errors import ExitCode, Refused
+from faultload.record.directory import RunDirectory
+from faultload.record.redactor import SECRETS_ENV
+
+
+def report_again(path: Path) -> ExitCode:
+    """Judge and report a run from its raw files. Raises InvalidInput for no run, Refused for one under way."""
+    run = RunDirectory.existing(path)
+    if conductor_lives(run):
+        raise Refused(f"{path} is still going on")
+    return ExitCode(finish(run)["exit_code"])
+
+
+def finish(run: RunDirectory, *, skip_analysis: bool = False) -> dict[str, Any]:
+    """Seal, judge and report a run; also one that was killed."""
+    from faultload.record.sealed import seal
+
+    os.environ.setdefault(SECRETS_ENV, ",".join(run.info().secrets))
+
+    seal(run.path)
+    run.redact_foreign_files()
+    run.trim_logs()
+    if skip_analysis:
+        return {"verdict": "INCONCLUSIVE", "exit_code": int(ExitCode.INTERRUPTED), "objectives": []}
+    from faultload.report import write_reports
+    from faultload.report.terminal import print_verdict
+    from faultload.verdict.judge import judge
+
+    judgement = judge(run)
+    run.update({"verdict": judgement.verdict["verdict"]})
+    write_reports(run, judgement)
+    print_verdict(judgement.verdict, run.path)
+    return judgement.verdict
