@@ -485,3 +485,12 @@ def test_a_second_scenario_is_checked_before_the_first_starts(
     assert left.value.code == ExitCode.USAGE
     assert capsys.readouterr().err.startswith(f"{other}:{line_of(other, 'timeout')}: load.timeout: ")
     assert nothing_was_started(command, state)
+
+
+@pytest.mark.parametrize("profiles", ["[gentle]", "[full]", "[standard]", "[gentle, full]"])
+def test_an_objective_may_be_of_any_profile_that_there_is(workspace: SmallWorkspace, profiles: str) -> None:
+    workspace.replace(
+        workspace.scenario, "- ttr(freeze) <= 10s", f"- {{objective: ttr(freeze) <= 10s, profiles: {profiles}}}"
+    )
+    (spec,) = prepare(workspace.scenario, RunOptions()).scenario.objectives[2:]
+    assert spec.profiles == profiles.strip("[]").split(", ")
