@@ -28,7 +28,10 @@ from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("faultload", "analysis", "tests", "benchmarks", "docs", "experiments", "loadtests", "scenarios", "deploy")
+COPIED = (
+    *("faultload", "analysis", "tests", "benchmarks", "docs"),
+    *("experiments", "loadtests", "scenarios", "deploy", "notebooks"),
+)
 LIBRARIES = ("numpy", "scipy.special", "scipy.stats", "pyarrow.parquet", "pydantic", "yaml", "hypothesis", "httpx")
 _VERDICT = ("tests/unit/verdict", "--ignore=tests/unit/verdict/test_window.py")
 _CHAOS = ("tests/unit/chaos", "tests/unit/run/test_overlap.py")
@@ -242,6 +245,7 @@ def play(copied: Path, tests: tuple[str, ...], timeout_s: float) -> tuple[bool, 
     pid = os.fork()
     if pid == 0:
         os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         quiet = os.open(copied / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)

@@ -1,4 +1,4 @@
-"""Processes by identity (pid and start time), so that a pid used again is never taken for the old process."""
+"""Identifies processes by pid and start time, so a recycled pid is never mistaken for the old process."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ class ProcessId:
 def _fields(pid: int) -> list[str] | None:
     """What the kernel says of a pid, from its state letter on."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
 

@@ -1,4 +1,4 @@
-"""The open model: hands each due slot to a free user of its journey, and spawns users as they are needed."""
+"""The open model: gives each due slot to a free user of its journey, and spawns users when needed."""
 
 from __future__ import annotations
 
@@ -157,11 +157,9 @@ class Dispatcher:
         if crew.starting < len(crew.queue):
             self._spawn_one(crew)
 
-    def _spawn_one(self, crew: Crew) -> bool:
-        if self._over or self.users >= self._max_users:
-            return False
-        self._spawn(crew.journey)
-        return True
+    def _spawn_one(self, crew: Crew) -> None:
+        if not self._over and self.users < self._max_users:
+            self._spawn(crew.journey)
 
     def tick(self) -> None:
         """Look after the queues and the reserve of free users; called every few ms."""

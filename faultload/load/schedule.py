@@ -1,4 +1,4 @@
-"""When each iteration of an open-model load is intended to start, and of which journey it is."""
+"""When each iteration of an open-model load should start, and which journey it belongs to."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import reduce
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -103,7 +102,7 @@ def integer_mix(weights: Sequence[float]) -> list[int]:
     fractions = [Fraction(weight).limit_denominator(1000) for weight in weights]
     if any(fraction < 0 for fraction in fractions) or not any(fractions):
         raise ValueError("a mix needs weights of 0 or more, and one above 0")
-    scale = reduce(math.lcm, (fraction.denominator for fraction in fractions), 1)
+    scale = math.lcm(*(fraction.denominator for fraction in fractions))
     counts = [int(fraction * scale) for fraction in fractions]
-    divisor = reduce(math.gcd, counts)
+    divisor = math.gcd(*counts)
     return [count // divisor for count in counts]

@@ -1,4 +1,4 @@
-"""Tells the target's part of a slot's wait from the generator's own."""
+"""Splits a slot's wait into the target's part and the generator's own."""
 
 from __future__ import annotations
 
@@ -46,9 +46,8 @@ class WaitClock:
         self._slept_at = self._now()
 
     def _wakes(self) -> None:
-        if self._slept_at:
+        if self._slept_at:  # else it began in the middle of a turn
             self.slept_ns += self._now() - self._slept_at
-            self._slept_at = 0
 
     def read(self, at_ns: int) -> int:
         """Nanoseconds that the clock ran until a moment; a difference is good to about a window."""

@@ -1,12 +1,17 @@
-"""events.jsonl: what happened during a run, an entry for every kind of event."""
+"""events.jsonl: what happened during a run, with one kind of entry per kind of event."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator
 
 from faultload.record.entry import Entry
+
+Gauge = Annotated[float | None, BeforeValidator(lambda value: value if isinstance(value, int | float) else None)]
+"""A measured number; what is none was not measured, which spoils its second and not the run."""
 
 
 class Event(Entry):
@@ -121,14 +126,14 @@ class Health(Event):
     KIND = "health"
 
     worker: int = 0
-    loop_lag_p99_ms: float | None = None
-    cpu_percent: float | None = None
+    loop_lag_p99_ms: Gauge = None
+    cpu_percent: Gauge = None
     users: int | None = None
     ok: int = 0
     failed: int = 0
     started: int = 0
-    p50_ms: float | None = None
-    p99_ms: float | None = None
+    p50_ms: Gauge = None
+    p99_ms: Gauge = None
 
 
 _CLASSES: Sequence[type[Event]] = (Health, Gate, Witness, Slots, LocustTable, Note, ProcessEvent, Abort, Event)

@@ -1,4 +1,4 @@
-"""The shape of a load: stages of a linear level (iterations per second, or users) over time."""
+"""The shape of a load: stages whose level (iterations per second, or users) changes linearly over time."""
 
 from __future__ import annotations
 
@@ -43,8 +43,6 @@ class Stage:
     def time_of(self, area: float) -> float:
         """The moment at which the area since the stage's start reaches `area` (0 to `self.area`)."""
         slope = (self.high - self.low) / self.duration_s
-        if abs(slope) < 1e-12:
-            return self.start_s + area / self.low
         root = math.sqrt(max(self.low * self.low + 2 * slope * area, 0.0))
         # the stable form of (root - low) / slope
         return self.start_s + 2 * area / (root + self.low)

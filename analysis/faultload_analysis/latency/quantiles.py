@@ -218,15 +218,22 @@ def mean_estimate(values: Values, *, confidence: float = 0.95) -> Estimate:
     if n < MIN_TO_BATCH:
         return _mean_of_few(population, confidence)
     batches = batches_for(n)
-    mean = population.mean or 0.0
+    mean, varies = _mean_of(population)
     method = f"{batches} batch means, Student t adjusted for autocorrelation and skewness"
-    means = batch_means(*population.sums(batches))
+    means = batch_means(*population.sums(batches)) if varies else None
     if means is None:
         return Estimate(mean, mean, mean, n, float(n), method)
     n_eff = min(float(n), (population.variance or 0.0) / means.error**2)
     few = "the observations depend on each other for longer than a run of this length can tell"
     below, above = means.margins(confidence)
     return Estimate(mean, mean - below, mean + above, n, n_eff, method, few if means.worth < LEAST_WORTH else "")
+
+
+def _mean_of(population: Population) -> tuple[float, bool]:
+    """The mean, and whether the values vary: a sum of equal values is rounded, and its rounding is no variation."""
+    if population.minimum == population.maximum:
+        return population.minimum, False
+    return population.mean or 0.0, True
 
 
 def _share_of_ones(population: Population, confidence: float) -> Estimate:
@@ -241,15 +248,16 @@ def _share_of_ones(population: Population, confidence: float) -> Estimate:
 
 def _mean_of_few(population: Population, confidence: float) -> Estimate:
     """Student's t on floor(√n) batch means, their variance at its 80 % upper bound."""
-    n, batches, mean = population.n, math.isqrt(population.n), population.mean or 0.0
+    n, batches = population.n, math.isqrt(population.n)
+    mean, varies = _mean_of(population)
     method = f"{batches} batch means, Student t"
     if batches < 2:
         return Estimate(mean, None, None, n, None, method, "too few observations for bounds")
+    if not varies:
+        return Estimate(mean, None, None, n, None, method, "the observations do not vary and are few")
     sums, sizes = population.sums(batches)
     spread = float(np.var(sums / sizes, ddof=1)) * uncertainty(batches)
     variance = max(spread, population.variance or 0.0)
-    if variance == 0.0:
-        return Estimate(mean, None, None, n, None, method, "the observations do not vary and are few")
     half = t_quantile(confidence, batches - 1) * math.sqrt(variance / batches)
     n_eff = min(float(n), (population.variance or 0.0) * batches / variance)
     return Estimate(mean, mean - half, mean + half, n, n_eff, method)

@@ -188,9 +188,9 @@ class HttpError(_OnPods, family.HttpError):
 class DnsFailure(_OnPods, family.DnsFailure):
     """dns_failure, in the networks of pods."""
 
-    made_by = "nftables drops what comes from port 53 in the pod's network; all other pods go on finding names"
+    made_by = "nftables drops whatever comes from port 53 in the pod's network; other pods still find names"
     needs = f"{_OnPods.needs}; a name server that answers in the pod's resolv.conf (cluster DNS, or `dnsConfig`)"
-    not_run = "against the cluster's own DNS"
+    not_run = "with the cluster's own DNS"
 
     @classmethod
     def demands(cls, target: TargetFile) -> Demands:

@@ -1,4 +1,4 @@
-"""Local processes as instances: found by argv, port or pid, known to be ready, started again when asked."""
+"""Local processes as instances: finds them by argv, port or pid, checks readiness, and restarts them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
+
+import psutil
 
 from faultload.host.listeners import listeners
 from faultload.host.processes import ProcessId, identify, state_of
@@ -59,14 +61,14 @@ def _by_argv(name: str, service: Service) -> Iterator[Instance]:
 
 def all_argv() -> Iterator[tuple[int, tuple[str, ...]]]:
     """Pid and argument list of every process that this user may read."""
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            try:
-                raw = Path(entry.path, "cmdline").read_bytes()
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue
-            if raw:
-                yield int(entry.name), tuple(raw.decode(errors="replace").rstrip("\0").split("\0"))
+    for pid in psutil.pids():
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                raw = file.read()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        if raw:
+            yield pid, tuple(raw.decode(errors="replace").rstrip("\0").split("\0"))
 
 
 def not_ready(target: TargetFile, name: str) -> list[str]:

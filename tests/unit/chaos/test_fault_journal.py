@@ -123,6 +123,52 @@ def test_the_journal_is_written_ahead(run: RunDirectory, state: Path) -> None:
     assert (line.fault, line.k, line.kind, line.target_id) == ("cut", 1, "pause", "shop")
 
 
+def test_what_is_written_ahead_survives_a_power_cut(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and the folders that name them reach the disk before anything is touched."""
+    synced: set[str] = set()
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.add(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    fault = plan(run)
+    assert {str(run.path), str(run.faults_path), str(fault.path.parent)} <= synced
+    synced.clear()
+    fault.mark("INJECTING", "chaos")
+    assert {str(run.faults_path), str(fault.path.parent)} <= synced
+    synced.clear()
+    fault.mark("UNDONE", "chaos")
+    assert {str(run.faults_path), str(fault.path.parent)} <= synced
+
+
+def test_a_fault_is_overdue_when_its_longest_is_over_since_it_was_injected(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is injected its time counts from when it was planned."""
+    fault = plan(run, max_duration_s=60.0)
+    planned = int(fault.entry["planned_ns"])
+    monkeypatch.setattr(time, "monotonic_ns", lambda: planned + 70 * 10**9)
+    assert fault.overdue_s == 10.0
+    assert fault.mark("ACTIVE", "chaos", injected_ns=planned + 30 * 10**9).overdue_s == -20.0
+    assert fault.mark("ACTIVE", "chaos", injected_ns=planned + 10 * 10**9).overdue_s == 0.0
+
+
+def test_a_faults_lock_is_for_its_owner_alone_and_goes_with_the_fault(run: RunDirectory, state: Path) -> None:
+    fault = plan(run)
+    lock = state / "locks" / f"{file_name(fault.fault_id)}.lock"
+    with fault.locked() as current:
+        assert current is not None
+        assert current.entry == fault.entry
+        assert lock.stat().st_mode & 0o777 == 0o600
+    assert lock.exists(), "the fault is still open"
+    fault.mark("UNDONE", "chaos")
+    with fault.locked() as current:
+        assert current is None
+    assert not lock.exists()
+
+
 def test_a_fault_is_undone_and_witnessed_gone(world: World, run: RunDirectory, state: Path) -> None:
     assert undo(inject(world, run), "warden")
     assert states(run) == ["PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDONE"]
@@ -270,7 +316,7 @@ def test_undo_of_something_else_touches_nothing(world: World, run: RunDirectory)
     inject(world, run)
     assert undo_leftovers("shop:2", everything=False, only_list=False) is ExitCode.PASS
     assert undo_leftovers(None, everything=False, only_list=True) is ExitCode.PASS
-    with pytest.raises(InvalidInput, match="name a run, a target id or a fault, or say --all"):
+    with pytest.raises(InvalidInput, match="name a run, a target id or a fault, or use --all"):
         undo_leftovers(None, everything=False, only_list=False)
     assert world.undone == []
     world.stuck = set(world.there)

@@ -63,6 +63,7 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Running:
         ({"max_share": "100%"}, 4),
         ({"max_instances": 3}, 3),
         ({"max_instances": 3, "max_share": "50%"}, 2),
+        ({"max_instances": 3, "max_share": "10%"}, 1),
         ({"max_instances": 9}, 4),
     ],
 )
@@ -117,6 +118,14 @@ def test_scaling_down_counts_as_touching(running: Running) -> None:
         check_fault(of, request("scale", to=1), running.all)
     with pytest.raises(Refused, match="scale would touch 4 of 4 instances"):
         check_fault(of, request("scale", to=0), running.all)
+
+
+def test_scaling_up_takes_nothing_away_from_the_floor(running: Running) -> None:
+    of = target(services={"web": {"port": 80, "count": 4, "min_ready": 4}})
+    for to in (4, 5, 9):
+        check_fault(of, request("scale", to=to), running.all)
+    with pytest.raises(Refused, match="scale would leave 3 ready instances"):
+        check_fault(of, request("scale", to=3), running.all)
 
 
 def test_a_failover_keeps_the_floor(running: Running) -> None:
@@ -176,7 +185,7 @@ def test_a_whole_target_with_a_protected_name_is_never_touched(key: str) -> None
         ({"url": "http://10.0.0.1", "allow": ["shop"]}, ["other", ""], [], "confirm it with --approve shop"),
         ({"url": "http://10.0.0.1"}, ["shop"], ["shop"], None),
         ({"url": "http://10.0.0.1", "allow": ["shop"]}, ["shop"], [], None),
-        ({"platform": "external", "url": "http://127.0.0.1"}, ["shop"], ["shop"], "known by its URL only"),
+        ({"platform": "external", "url": "http://127.0.0.1"}, ["shop"], ["shop"], "known only by its URL"),
     ],
 )
 def test_the_guard_is_closed_for_other_machines(

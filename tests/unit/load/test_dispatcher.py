@@ -250,7 +250,7 @@ def test_a_slot_behind_others_never_waits_from_before_the_queue_began(stage: Sta
 
 def test_late_is_a_slip_of_more_than_ten_milliseconds(stage: Stage) -> None:
     stage.blame.share = 0.0
-    for slip_ms, late in ((10, 0), (11, 1), (12, 2)):
+    for slip_ms, late in ((10, 0), (10.000001, 1), (12, 2)):
         stage.offer((stage.recorder.now - 10 * S) / MS)
         stage.pass_ms(slip_ms)
         iteration(stage.begin(Visit()))

@@ -92,3 +92,55 @@ def test_weights_become_the_smallest_integers_of_their_proportion() -> None:
     assert integer_mix([3, 0]) == [1, 0]
     with pytest.raises(ValueError, match="above 0"):
         integer_mix([0, 0])
+
+
+def test_no_slot_starts_when_the_load_is_over() -> None:
+    assert times(Schedule((Stage("hold", 0, 2.5, 1, 1),), "even", MIX, 1)).tolist() == [0.5, 1.5]
+
+
+def test_a_slot_on_the_border_of_two_stages_starts_with_the_later_one() -> None:
+    stages = (Stage("hold", 0, 1, 0.5, 0.5), Stage("hold", 1, 4, 0, 0), Stage("hold", 4, 6, 1, 1))
+    assert times(Schedule(stages, "even", MIX, 1)).tolist() == [4.0, 5.0]
+
+
+def test_the_last_slots_of_a_ramp_down_come_late_but_before_its_end() -> None:
+    found = times(Schedule((Stage("ramp", 0, 8, 8, 0),), "even", MIX, 1))
+    assert len(found) == 32
+    assert found[-1] == pytest.approx(7), "half an iteration lies behind it"
+
+
+def test_a_long_load_has_no_seam_between_the_chunks_that_it_is_made_of() -> None:
+    even = times(Schedule((Stage("hold", 0, 30, 100, 100),), "even", MIX, 1))
+    assert np.diff(even) == pytest.approx(np.full(2999, 0.01), abs=1e-8)
+    poisson = times(Schedule((Stage("hold", 0, 100, 100, 100),), "poisson", MIX, 1))
+    assert (np.diff(poisson) > 0).all()
+    assert np.diff(poisson).max() < 0.2
+
+
+def test_a_rare_journey_comes_as_often_as_its_weight_says() -> None:
+    slots = Schedule((Stage("hold", 0, 30, 100, 100),), "even", {"Visit": 0.999, "Buy": 0.001}, 1)
+    journeys = [slot.journey for slot in slots]
+    assert [journeys[at : at + 1000].count("Buy") for at in (0, 1000, 2000)] == [1, 1, 1]
+
+
+def test_the_order_of_journeys_is_drawn_apart_from_the_arrivals() -> None:
+    """Another mix moves no slot, and other arrivals change no order."""
+    hold = (Stage("hold", 0, 20, 50, 50),)
+    poisson, other_mix = Schedule(hold, "poisson", MIX, 3), Schedule(hold, "poisson", {"A": 1.0}, 3)
+    assert times(poisson).tolist() == times(other_mix).tolist()
+    ordered = [[slot.journey for slot in Schedule(hold, kind, MIX, 3)][:900] for kind in ("even", "poisson")]
+    assert ordered[0] == ordered[1]
+
+
+def test_weights_are_told_apart_to_a_thousandth_and_none_is_negative() -> None:
+    assert integer_mix([1, 0.001]) == [1000, 1]
+    assert integer_mix([1, 1 / 1001]) == [1000, 1]
+    assert integer_mix([1 / 3, 2 / 3]) == [1, 2]
+    assert integer_mix([0.75]) == [1]
+    with pytest.raises(ValueError, match="0 or more"):
+        integer_mix([-1, 2])
+
+
+def test_a_stage_of_less_than_an_iteration_may_hold_one() -> None:
+    stages = (Stage("hold", 0, 0.8, 1, 1), Stage("hold", 0.8, 2, 0, 0), Stage("hold", 2, 2.9, 1, 1))
+    assert times(Schedule(stages, "even", MIX, 1)).tolist() == [0.5, 2.7]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from collections.abc import Iterator
 
 import gevent
@@ -139,3 +141,32 @@ def test_the_sleep_of_a_real_loop_is_seen_and_its_work_is_not() -> None:
         clock.stop()
     gevent.sleep(0.002)
     assert clock.slept_ns == slept, "it looks no longer"
+
+
+def test_the_readings_of_the_last_half_minute_can_be_asked_for(loop: Loop) -> None:
+    for _ in range(3000):
+        loop.now += 10 * MS
+        loop.clock.slept_ns += 10 * MS
+        loop.clock.turn(False)
+    assert [loop.at(ms) for ms in (0, 7, 15_003, 30_000)] == [0, 7, 15_003, 30_000]
+
+
+def test_no_sleep_of_before_the_clock_began_is_counted() -> None:
+    """It begins in the middle of a turn of the loop: it sees the loop wake without having seen it fall asleep."""
+    gevent.sleep(0)
+    clock = WaitClock(0, time.monotonic_ns)
+    began = time.monotonic_ns()
+    try:
+        gevent.sleep(0.001)
+        assert 0 <= clock.slept_ns <= time.monotonic_ns() - began
+    finally:
+        clock.stop()
+
+
+def test_a_clock_that_was_stopped_is_not_kept_by_the_loop() -> None:
+    clock = WaitClock(0, time.monotonic_ns)
+    gone = weakref.ref(clock)
+    clock.stop()
+    del clock
+    gc.collect()
+    assert gone() is None

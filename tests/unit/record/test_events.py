@@ -73,7 +73,7 @@ def test_events_of_a_class_are_found_among_others(run: RunDirectory) -> None:
         ({"kind": "gate", "fault": "cut", "k": 1, "passed": "perhaps"}, "passed"),
         ({"kind": "gate", "k": 1, "passed": True}, "fault"),
         ({"kind": "witness", "fault": "cut", "k": "first", "of": "there", "seen": True}, "k"),
-        ({"kind": "health", "worker": 0, "cpu_percent": "high"}, "cpu_percent"),
+        ({"kind": "health", "worker": "first"}, "worker"),
         ({"kind": "note", "what": "slots"}, "offered"),
         ({"kind": "process", "process": "load-0", "state": "started", "pid": []}, "pid"),
         ({"kind": "health", "t": "soon"}, "t"),
@@ -94,6 +94,13 @@ def test_who_asks_for_one_class_is_not_kept_by_a_mistake_in_another(run: RunDire
     append_line(run.events_path, {"kind": "health", "t": "soon"})
     run.event("process", process="load-0", state="ready")
     assert [one.process for one in run.events_of(ProcessEvent)] == ["load-0"]
+
+
+@pytest.mark.parametrize("value", ["high", "inf", None, []])
+def test_a_gauge_that_is_no_number_was_not_measured(value: object) -> None:
+    health = event_of({"t": 1.0, "kind": "health", "cpu_percent": value, "p50_ms": 3})
+    assert isinstance(health, Health)
+    assert (health.cpu_percent, health.p50_ms) == (None, 3.0)
 
 
 def test_it_is_frozen() -> None:

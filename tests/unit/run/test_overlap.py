@@ -5,12 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Mapping, Sequence
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
 import pytest
+from quiet_fault import Quiet
 from small_workspace import SmallWorkspace, experiment
 
 from faultload.chaos import gate
@@ -19,9 +19,10 @@ from faultload.chaos.journal import OpenFault, open_faults, plan_fault
 from faultload.chaos.session import Session
 from faultload.errors import InvalidInput
 from faultload.faults import words
-from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
+from faultload.faults.base import FaultRequest
 from faultload.platforms.base import Instance
 from faultload.record.directory import RunDirectory
+from faultload.run.injections import injections_of
 from faultload.run.prepare import RunOptions, prepare
 from faultload.spec.target import TargetFile
 from faultload.spec.vocabulary import collide
@@ -95,26 +96,21 @@ def test_a_one_shot_fault_is_open_as_long_as_its_bound_allows(workspace: SmallWo
     assert "same place and layer" in overlapping(workspace, "pause", "{service: store}", at="27s", overlap=True)
 
 
+def test_a_one_shot_fault_is_closed_when_its_bound_is_over_though_its_hold_is_not(
+    workspace: SmallWorkspace,
+) -> None:
+    workspace.pause.write_text(experiment("kill", "{service: store}"))
+    assert overlapping(workspace, "pause", "{service: store}", at="31s", overlap=True) == ""
+
+
+def test_an_injection_may_overlap_where_its_fault_says_so_and_no_other(workspace: SmallWorkspace) -> None:
+    workspace.replace(workspace.scenario, "at: 45s", "at: 45s\n    overlap: true")
+    of = prepare(workspace.scenario, RunOptions())
+    found = injections_of(of.scenario, of.profile, of.experiments, 1)
+    assert {one.fault: one.overlap for one in found} == {"freeze": False, "slow": True}
+
+
 # -- when it happens
-
-
-class Quiet(PlatformFault):
-    """A fault that finds nothing wrong and touches nothing."""
-
-    def resolve(self) -> list[Instance]:
-        return [Instance("web", "1", 2.0)]
-
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        return
-
-    def witness(self, instances: Sequence[Instance]) -> WitnessReport:
-        return WitnessReport(True, "")
-
-    def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        return
-
-    def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
-        return WitnessReport(True, "")
 
 
 @pytest.fixture

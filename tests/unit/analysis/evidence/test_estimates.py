@@ -29,6 +29,7 @@ from faultload_analysis.latency.quantiles import (
     mean_estimate,
     quantile,
     quantile_estimate,
+    samples_needed_quantile,
     summary,
     variance_inflation,
 )
@@ -401,3 +402,74 @@ def test_a_ratio_is_bounded_and_repeatable() -> None:
     assert ratio_estimate(a[:10], b, lambda x: float(np.median(x))).low is None
     assert ratio_estimate(a, np.zeros(100), lambda x: float(np.median(x))).value is None
     assert ratio_estimate([], b, lambda x: float(np.median(x))).value is None
+
+
+# -- what a change of unit or of zero must not change
+
+
+@pytest.mark.parametrize("n", [100, 400, 3000])
+@pytest.mark.parametrize("p", [0.5, 0.95, 0.99])
+def test_a_latency_in_another_unit_or_from_another_zero_has_the_same_bounds_there(n: int, p: float) -> None:
+    """However short the run, the tail beyond P90 included."""
+    x = np.random.default_rng(n).exponential(1.0, n)
+    plain = quantile_estimate(x, p)
+    moved, scaled = quantile_estimate(x + 5.0, p), quantile_estimate(x * 1000.0, p)
+    assert plain.high is not None and plain.low is not None
+    assert (moved.value, moved.low, moved.high) == pytest.approx((plain.value + 5, plain.low + 5, plain.high + 5))
+    assert (scaled.low, scaled.high) == pytest.approx((plain.low * 1000, plain.high * 1000))
+    assert plain.low <= plain.value <= plain.high
+
+
+@pytest.mark.parametrize("n", [16, 59, 60, 400, 3000])
+def test_a_mean_in_another_unit_or_from_another_zero_has_the_same_bounds_there(n: int) -> None:
+    x = np.random.default_rng(n).exponential(1.0, n)
+    plain, moved, scaled = mean_estimate(x), mean_estimate(x - x.mean()), mean_estimate(x * 0.001)
+    assert plain.low is not None and plain.high is not None and moved.low is not None
+    assert moved.value == pytest.approx(0.0, abs=1e-12)
+    assert (moved.low, moved.high) == pytest.approx((plain.low - x.mean(), plain.high - x.mean()))
+    assert (scaled.low, scaled.high) == pytest.approx((plain.low / 1000, plain.high / 1000))
+    assert moved.n_eff == pytest.approx(plain.n_eff)
+    assert scaled.n_eff == pytest.approx(plain.n_eff)
+
+
+@pytest.mark.parametrize("n", [30, 3000])
+def test_a_mean_of_nothing_is_nothing(n: int) -> None:
+    """Values that add up to exactly zero."""
+    half = np.random.default_rng(n).exponential(1.0, n // 2).round(3)
+    values = np.stack((half, -half), axis=1).ravel()
+    e = mean_estimate(values)
+    assert e.value == 0.0
+    assert e.low is not None and e.high is not None
+    assert e.low < 0 < e.high
+
+
+def test_independent_observations_are_worth_about_as_many_as_they_are() -> None:
+    for scale in (0.01, 1.0, 50.0):
+        e = mean_estimate(np.random.default_rng(4).normal(5 * scale, scale, 4000))
+        assert e.n_eff == pytest.approx(4000, rel=0.5)
+
+
+def test_few_observations_that_do_not_vary_have_no_bounds_and_others_have() -> None:
+    assert (mean_estimate([2.0] * 30).low, mean_estimate([2.0] * 30).high) == (None, None)
+    assert mean_estimate([2.0] * 30).why == "the observations do not vary and are few"
+    few = mean_estimate([1.0, 3.0] * 15)
+    assert few.low is not None and few.high is not None
+    assert few.low < 2.0 < few.high
+
+
+@pytest.mark.parametrize("value", [0.1, 0.01, 0.3, 123.456, -0.7, 1e-7, 3e9])
+@pytest.mark.parametrize("keep", [0, 10_000])
+def test_observations_that_do_not_vary_are_that_value_however_their_sum_is_rounded(value: float, keep: int) -> None:
+    """The mean of a hundred times 0.1 is not 0.1 in floats, and what it is off by is no dependence."""
+    for n in (60, 100, 6000):
+        e = mean_estimate(Population(np.full(n, value), keep=keep))
+        assert (e.value, e.low, e.high, e.n_eff, e.why) == (value, value, value, n, "")
+    for n in (4, 59):
+        e = mean_estimate(Population(np.full(n, value), keep=keep))
+        assert (e.value, e.low, e.why) == (value, None, "the observations do not vary and are few")
+
+
+@pytest.mark.parametrize(("p", "confidence", "needed"), [("0.1", 0.9, 1), ("0.1", 0.9999, 4), ("0.01", 0.9999, 2)])
+def test_as_many_samples_are_needed_as_it_takes_and_not_one_more(p: str, confidence: float, needed: int) -> None:
+    """1 - p^n reaches the confidence exactly, where the logarithms of floats would round it away."""
+    assert samples_needed_quantile(Fraction(p), confidence) == needed

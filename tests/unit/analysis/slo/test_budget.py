@@ -54,6 +54,39 @@ def test_what_is_no_budget_is_refused() -> None:
         error_budget([0.1], 0.99, 10, 1, 100)
 
 
+def test_an_allowed_share_is_the_decimal_that_a_person_means() -> None:
+    slos = (0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99999)
+    assert [allowed_share(slo) for slo in slos] == [0.1, 0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001, 0.00001]
+
+
+@pytest.mark.parametrize(("bad", "total"), [(-1, 10), (11, 10), (0, 0), (1, 0), (1, -1)])
+def test_a_burn_rate_is_of_some_bad_ones_among_all(bad: int, total: int) -> None:
+    with pytest.raises(ValueError, match="not a share"):
+        burn_rate(bad, total, 0.99)
+    assert [burn_rate(k, 10, 0.5) for k in (0, 5, 10)] == [0, 1, 2]
+    assert burn_rate(1, 1, 0.5) == 2
+
+
+@pytest.mark.parametrize(
+    ("window", "lasted", "events"), [(math.inf, 1, None), (1, math.inf, None), (1, 1, math.inf)]
+)
+def test_a_budget_of_no_end_is_refused(window: float, lasted: float, events: float | None) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        budget_spent(exact(0.1, 10), 0.99, window, lasted, events)
+
+
+def test_a_budget_by_time_and_by_events_in_round_figures() -> None:
+    """Half an hour of 1 % bad at 99 % in a window of a day; 30 bad of the 100 that a window of 10,000 allows."""
+    share = Estimate(0.01, 0.005, 0.02, 3000, None, "")
+    by_time = budget_spent(share, 0.99, DAY, 1800)
+    assert (by_time.burn_rate, by_time.method) == (pytest.approx(1.0), "time-based")
+    found = by_time.estimate
+    assert (by_time.consumed, found.low, found.high) == pytest.approx((1 / 48, 1 / 96, 1 / 24))
+    by_events = budget_spent(share, 0.99, DAY, 1800, 10_000)
+    assert by_events.consumed == pytest.approx(0.3)
+    assert by_events.method == "event-based, 10000 events a window"
+
+
 def test_nothing_measured_spends_nothing_and_passes_nothing() -> None:
     for bad in (([], []), [], [math.nan, math.nan]):
         spent = error_budget(bad, 0.99, 10, 1)
@@ -89,6 +122,19 @@ def test_a_burn_down_follows_slices() -> None:
         burn_down([], [], 0.99, 10)
     with pytest.raises(ValueError, match="0 <= bad <= total"):
         burn_down([1], [2], 0.99, 10)
+
+
+def test_a_burn_down_ends_where_its_last_slice_does_and_never_later_than_that() -> None:
+    for end, last in ((None, 104.0), (103.0, 103.0), (999.0, 104.0)):
+        line = burn_down([10, 10], [1, 1], 0.9, 10.0, start_s=100.0, width_s=2.0, end_s=end)
+        assert line.times_s.tolist() == [100.0, 102.0, last]
+        assert line.remaining[-1] == pytest.approx(1 - (last - 100) / 10)
+    for start, end in ((math.nan, None), (0.0, math.inf)):
+        with pytest.raises(ValueError, match="no burn-down"):
+            burn_down([10], [1], 0.9, 10.0, start_s=start, end_s=end)
+    for width in (0.0, -1.0, math.inf):
+        with pytest.raises(ValueError, match="no burn-down"):
+            burn_down([10], [1], 0.9, 10.0, width_s=width)
 
 
 @settings(max_examples=60)
