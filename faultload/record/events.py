@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -10,7 +11,12 @@ from pydantic import BeforeValidator
 
 from faultload.record.entry import Entry
 
-Gauge = Annotated[float | None, BeforeValidator(lambda value: value if isinstance(value, int | float) else None)]
+
+def _measured(value: object) -> float | None:
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+Gauge = Annotated[float | None, BeforeValidator(_measured)]
 """A measured number; what is none was not measured, which spoils its second and not the run."""
 
 

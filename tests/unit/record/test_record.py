@@ -163,7 +163,7 @@ def test_no_secret_in_anything_that_is_written(tmp_path: Path, secret: str) -> N
     run.redact_foreign_files()
     assert found_in(run.path, secret) == []
     assert run.events_of(Note)[0].text == "<***TOKEN***>"
-    assert run.events()[0].more("fields") == {"***TOKEN***": ["***TOKEN***", {"deep": "***TOKEN***"}]}
+    assert run.events()[0].to_json()["fields"] == {"***TOKEN***": ["***TOKEN***", {"deep": "***TOKEN***"}]}
     assert run.info().scenario == {"load": {"token": "***TOKEN***"}, "***TOKEN***": 1}
     assert (run.verdict() or {})["reasons"] == ["***TOKEN***"]
     assert run.log("load-0").read_text().count("***TOKEN***") == 3
