@@ -203,13 +203,18 @@ def measures() -> tuple[Measure, ...]:
     return _discover().measures
 
 
+def broken() -> Sequence[str]:
+    """The entry points of other packages that cannot be used, each with why."""
+    return _discover().broken
+
+
 def measure_of(term: Term) -> Measure:
     """The measure that a term asks for. Raises ObjectiveError where there is none of that name."""
     for one in measures():
         if one.matches(term.name):
             return one
     hint = nearest(term.name, [name for one in measures() for name in one.names])
-    raise ObjectiveError("; ".join([f"unknown measure '{term.name}'", hint or "", *_discover().broken]))
+    raise ObjectiveError("; ".join([f"unknown measure '{term.name}'", hint or "", *broken()]))
 
 
 def known_filters() -> tuple[str, ...]:
