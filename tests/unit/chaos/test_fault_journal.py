@@ -27,7 +27,6 @@ from faultload.host.state import file_name
 from faultload.platforms.base import Instance
 from faultload.record.directory import RunDirectory
 from faultload.record.events import Note, Witness
-from faultload.record.lines import read_lines
 from faultload.spec.target import TargetFile
 
 SERVICES = {"web": {"port": 80, "count": 3}, "prod-db": {"port": 90}}
@@ -287,7 +286,7 @@ def test_open_faults_of_a_target_or_a_run(world: World, run: RunDirectory, tmp_p
     assert {fault.label for fault in open_faults("shop")} == {"cut#1", "freeze#1"}
     assert open_faults("shop:2") == []
     assert [fault.label for fault in open_faults(run=other.path)] == ["freeze#1"]
-    assert [line["fault"] for line in read_lines(other.faults_path)] == ["freeze"]
+    assert [line.fault for line in other.faults()] == ["freeze"]
 
 
 @pytest.mark.parametrize("named", ["run", "latest", "shop"])

@@ -229,7 +229,6 @@ def test_a_named_stage_is_a_phase_and_a_later_fault_ends_a_recovery(measured: Me
         ("rush", 22.0, 42.0),
     ]
     assert phases.duration_s("rush") == pytest.approx(20)
-    assert phases.stage_names == {"rush"}
 
 
 def test_an_absorbed_fault_leaves_no_recovery_phase(measured: Measured) -> None:
