@@ -390,6 +390,22 @@ def test_it_is_undone_when_its_run_directory_was_removed(world: World, run: RunD
     assert open_faults() == []
 
 
+@pytest.mark.parametrize(("key", "value"), [("t0_ns", None), ("t0_ns", "soon"), ("one_shot", "perhaps")])
+def test_an_odd_entry_never_keeps_a_fault_in_place(
+    world: World, run: RunDirectory, key: str, value: object
+) -> None:
+    """One that cannot be noted in the record: of another version, or damaged."""
+    fault = inject(world, run, max_duration_s=0.1)
+    entry = {**fault.entry, key: value}
+    if value is None:
+        del entry[key]
+    fault.path.write_text(json.dumps(entry))
+    (odd,) = open_faults()
+    assert undo(odd, "undo")
+    assert world.there == set()
+    assert open_faults() == []
+
+
 def test_a_full_disk_never_keeps_a_fault_in_place(
     world: World, run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
