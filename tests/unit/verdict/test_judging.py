@@ -369,6 +369,7 @@ def test_recovery_objectives(evidence: Evidence) -> None:
     missing = found(evidence, "ttr(api-kill) <= 9s")
     assert (missing.value, missing.why) == (None, "fault 'api-kill' was not injected")
     assert found(evidence, "ttd <= 60s").value == math.inf
+    assert found(evidence, "ttd(api-kill) <= 60s").why == "fault 'api-kill' was not injected"
     held = replace(evidence, recoveries={})
     assert found(held, "ttr <= 9s").why == "db-failover#2 was not injected: service db has 1 of 2 instances ready"
     unknown = Recovery(None, None, None, None, False, False, None, None, False, "bad baseline")
@@ -376,6 +377,8 @@ def test_recovery_objectives(evidence: Evidence) -> None:
     assert found(partly, "ttr <= 9s").why == "db-failover#2: bad baseline"
     assert found(partly, "ttr <= 9s").value is None
     assert found(partly, "ttr <= 1s").low is not None, "one that was too slow decides already"
+    nothing = replace(evidence, recoveries={"db-failover#1": unknown})
+    assert found(nothing, "ttd <= 60s").why == "db-failover#1: bad baseline"
 
 
 @pytest.mark.parametrize("text", ["capacity >= 1/s", "recovery_after_overload <= 9s", "mtbf >= 1h"])
