@@ -152,7 +152,7 @@ class World:
         monkeypatch.setattr(time, "sleep", self._sleep)
         self.run = RunDirectory.create(folder / "run")
         self.run.begin({"load": {"workers": 1}})
-        self.load_lasts_s = 30.0
+        self.load_lasts_s, self.workers = 30.0, 1
         self.then: list[tuple[float, Callable[[], None]]] = []
         self.changes: dict[str, dict[str, Any]] = {}
         self.processes: dict[str, Proc] = {}
@@ -234,7 +234,7 @@ class World:
             profile="full",
             target=self.target,
             injections=list(injections),
-            workers=1,
+            workers=self.workers,
             slo=0.99,
             screen=self.screen,
             interrupts=self.interrupts,

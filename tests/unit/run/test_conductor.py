@@ -243,6 +243,35 @@ def test_a_load_process_that_ended_badly_at_the_very_end_is_lost_too(world: Worl
     assert world.conduct() == ["lost_worker", "stopped"]
 
 
+def test_one_lost_load_process_of_several_ends_the_run_at_once(world: World) -> None:
+    world.workers = 2
+    world.at(15.0, lambda: world.processes["load-1"].end(3))
+    assert world.conduct() == ["lost_worker", "stopped"]
+    assert info(world)["stopped"]["why"] == "load-1 ended with 3: see logs/load-1.log"
+    assert info(world)["load_end_s"] == SECOND(15.0, abs=0.3)
+    assert world.processes["load-0"].orders[-1][1] == "stop"
+
+
+@pytest.mark.parametrize(("ready_at_s", "waits_s"), [(20.0, 20.0), (999.0, 180.0)])
+def test_a_target_that_was_there_before_is_waited_for_as_long_as_its_platform_needs(
+    world: World, monkeypatch: pytest.MonkeyPatch, ready_at_s: float, waits_s: float
+) -> None:
+    services = {"web": {"selector": "app=web", "namespace": "shop"}}
+    described = {"id": "shop", "name": "shop", "platform": "kubernetes", "url": "http://127.0.0.1:9"}
+    world.target = Target(declared=TargetFile.model_validate({**described, "services": services}))
+    platform = SimpleNamespace(
+        not_ready=lambda name: [] if world.now_s >= ready_at_s else [f"{name} has 0 of 1 instances ready"]
+    )
+    monkeypatch.setattr("faultload.run.conductor.platform_of", lambda declared: platform)
+    world.conduct()
+    if ready_at_s < 180:
+        assert info(world)["load_start_s"] == SECOND(waits_s + 0.5, abs=0.5)
+    else:
+        assert world.screen.said[-1] == "the target is not ready: web has 0 of 1 instances ready"
+        assert info(world)["ended"] == SECOND(waits_s, abs=1.5)
+        assert "load_start_s" not in info(world)
+
+
 def test_a_failed_target_is_not_a_failed_load(world: World) -> None:
     world.at(15.0, lambda: world.run.event("process", process="target", state="failed", why="an instance died"))
     world.conduct()
