@@ -102,6 +102,18 @@ def test_the_conductor_is_on_record_and_says_what_it_does(world: World) -> None:
     assert any(said.endswith("the load begins") for said in world.screen.said)
 
 
+def test_every_process_is_on_record_so_that_a_warden_or_undo_can_end_it(world: World) -> None:
+    """By its pid and when it began; here all have that of this process."""
+    me = myself()
+    written(world)
+    names = ["warden", "load-0", "chaos-cut-1", "verify"]
+    world.changes = {name: {"pid": me.pid} for name in names}
+    world.conduct([injection(20.0)])
+    started = [event for event in events(world.run, "process") if event["state"] == "started"]
+    assert [one["process"] for one in started] == ["conductor", *names]
+    assert {(one["pid"], one["started"]) for one in started} == {(me.pid, me.started)}
+
+
 def test_the_warden_hears_a_beat_a_second_and_a_goodbye(world: World) -> None:
     world.conduct()
     (warden,) = world.wardens
