@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -136,6 +137,8 @@ def test_a_warden_that_is_lost_is_replaced_and_told_of(world: World) -> None:
     assert world.conduct() == ["warden_lost"]
     first, second = world.wardens
     assert first.listen().count(b".") == SECOND(10, abs=2)
+    assert first.life_fd is not None
+    assert os.read(first.life_fd, 1) == b"", "nobody holds the lost one's pipe"
     assert second.listen().count(b".") == SECOND(info(world)["ended"] - 10, abs=2.1)
     assert any("a new one was started" in said for said in world.screen.said)
 
