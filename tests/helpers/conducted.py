@@ -131,7 +131,7 @@ class Shown(Screen):
         super().__init__(io.StringIO())
         self.said: list[str] = []
         self.statuses: list[str] = []
-        self.open_faults: set[tuple[str, ...]] = set()
+        self.open_faults: list[tuple[str, ...]] = []
 
     def say(self, text: str) -> None:
         self.said.append(text)
@@ -139,7 +139,8 @@ class Shown(Screen):
     def update(self, state: LiveState) -> None:
         if not self.statuses or self.statuses[-1] != state.status:
             self.statuses.append(state.status)
-        self.open_faults.add(state.open_faults)
+        if not self.open_faults or self.open_faults[-1] != state.open_faults:
+            self.open_faults.append(state.open_faults)
 
 
 class World:

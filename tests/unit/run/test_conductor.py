@@ -481,7 +481,7 @@ def test_what_happens_to_a_fault_is_shown_as_it_happens(world: World) -> None:
         "cut#1 begins late",
     ]
     assert not any("a person looked" in line for line in world.screen.said)
-    assert world.screen.open_faults == {(), ("cut#1",)}
+    assert world.screen.open_faults == [(), ("cut#1",), ()]
     begun = info(world)["load_start_s"]
     shown_s = next(float(line.split(" s  ")[0]) for line in world.screen.said if "gate passed" in line)
     assert shown_s == SECOND(10.0 - begun, abs=0.3), "times count from the load's start"
