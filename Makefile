@@ -1,28 +1,30 @@
-# Everything runs in a virtual environment of its own, made on first use: make demo, make test.
+# Everything runs in its own virtual environment, created on first use: make demo, make test.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.docs-installed
 DEMO_OUT ?=
 SHORT := "not long and not docker and not kubernetes"
 LONG := "long and not docker and not kubernetes"
-# Which part of the long tests `make test-part` plays: K/M, or turn/M for the part whose turn it is by the commits.
+# Which part of the long tests `make test-part` plays: K/M, or turn/M to take turns from commit to commit.
 PART ?= turn/13
-# Files on three workers, as most tests wait, in the order in which they are found: the longest first, see tests/conftest.py.
+# Files run on three workers, because most tests wait; the longest come first, see tests/conftest.py.
 BY_FILE := -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-part test-docker test-all test-oldest-locust bench mutants lint types check clean
+.PHONY: help demo test test-part test-docker test-all test-oldest-locust bench mutants docs lint types check clean
 
 help:
-	@echo "make demo   run the main job: load, an API kill and a database failover on the reference system"
-	@echo "make test   linters, types and the tests; every kind of thing on the real system once"
-	@echo "make test-part  a part of the long tests: defects, experiments, faults, the kill matrix; PART=2/7 names it"
+	@echo "make demo   see it work: load, an API kill and a database failover on the reference system"
+	@echo "make test   linters, types and tests; tries everything on the real system once"
+	@echo "make test-part  one part of the long tests (defects, experiments, faults, kill matrix), such as PART=2/7"
 	@echo "make test-docker  the same part of the tests in containers; needs a Docker engine and compose"
-	@echo "make test-all  every test but those on Kubernetes; more than an hour"
-	@echo "make bench  how often the bounds are wrong, and what a verdict costs; about ten minutes"
-	@echo "make mutants MODULE=verdict/judge  whether tests notice changes in the core; all of it without MODULE"
+	@echo "make test-all  all tests except those on Kubernetes; takes more than an hour"
+	@echo "make bench  measure how often the bounds are wrong and what a verdict costs; about ten minutes"
+	@echo "make mutants MODULE=verdict/judge  see whether tests notice changes in a module; without MODULE, in the core"
+	@echo "make docs   build the documentation site: site/index.html"
 	@echo "make lint   ruff only       make types   mypy only"
-	@echo "make clean  remove what make made"
+	@echo "make clean  remove everything make created"
 
 # uv takes a tenth of pip's processor time; pip goes where only pip is set up to go.
 $(STAMP): pyproject.toml
@@ -38,7 +40,7 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/faultload run scenarios/memory/database_failover.yaml --profile smoke $(if $(DEMO_OUT),--out $(DEMO_OUT))
 
-# What has the reference system under load runs alone: others stress the disk too. The rest runs three at a time.
+# Tests that load the reference system run alone, because others stress the disk too. The rest run three at a time.
 test: $(STAMP) check
 	$(BIN)/python -m pytest -m $(SHORT) -n 3 --ignore tests/integration --ignore tests/browser --ignore tests/system
 	$(BIN)/python -m pytest -m $(SHORT) $(BY_FILE) tests/integration tests/browser
@@ -49,12 +51,12 @@ test-part: $(STAMP)
 	$(BIN)/python -m pytest -m $(LONG) --part $(PART) --none-is-fine tests/system --ignore tests/system/test_experiments.py
 	$(BIN)/python -m pytest -m $(LONG) --part $(PART) $(BY_FILE) tests/integration tests/system/test_experiments.py
 
-# Needs an engine that may be used (DOCKER_HOST, or dockerd here), and a base image: see docker/base-image.
+# Needs a Docker engine (DOCKER_HOST, or dockerd on this machine) and a base image: see docker/base-image.
 test-docker: $(STAMP)
 	$(BIN)/python -m pytest -m docker --part $(PART) $(BY_FILE) tests/docker --ignore tests/docker/test_runs_on_docker.py
 	$(BIN)/python -m pytest -m docker --part $(PART) --none-is-fine tests/docker/test_runs_on_docker.py
 
-# Everything but Kubernetes, for which KUBECONFIG must name a cluster: pytest -m kubernetes tests/kubernetes
+# Everything except Kubernetes; for that, set KUBECONFIG and run: pytest -m kubernetes tests/kubernetes
 test-all: export FAULTLOAD_TEST_WHOLE = 1
 test-all: export FAULTLOAD_TEST_COUNTS = $(CURDIR)/.pytest_cache/counts.jsonl
 test-all: $(STAMP)
@@ -65,7 +67,7 @@ test-all: $(STAMP)
 	$(BIN)/python tests/kill_matrix.py --all --jobs 3 --write docs/kill-matrix.md
 	$(BIN)/python tests/kill_matrix.py --all --platform docker --write docs/kill-matrix.md
 
-# The load's tests on the other end of the range that pyproject.toml declares for Locust.
+# The tests of the load, with the oldest Locust that pyproject.toml allows.
 test-oldest-locust: $(STAMP)
 	$(BIN)/python tests/oldest_locust.py
 
@@ -73,9 +75,17 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/analysis.py
 
-# Changes one thing at a time in a module of the core (all without MODULE) and looks whether its tests notice.
+# Makes one small change at a time in a core module (all of them without MODULE) and checks that its tests notice.
 mutants: $(STAMP)
 	nice $(BIN)/python benchmarks/mutants.py $(MODULE)
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[docs]'
+	touch $@
+
+# Warnings are errors. The variable turns off an announcement that mkdocs-material prints.
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -87,4 +97,4 @@ types: $(STAMP)
 check: lint types
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache

@@ -18,7 +18,7 @@ _PLATFORM = click.option(
     "--platform",
     default="local",
     type=click.Choice(["local", "docker", "kubernetes"]),
-    help="Where it lives.",
+    help="Where it runs.",
 )
 
 
@@ -28,22 +28,26 @@ def cli() -> None:
     """Load and chaos testing on one clock, with verdicts that know when they do not know.
 
     Exit codes: 0 PASS, 1 FAIL, 2 wrong usage or an invalid file, 3 INCONCLUSIVE, 4 INVALID, 5 refused or
-    stopped by gate, guard, abort condition or person, 6 something could not be undone, 70 an error of
-    faultload's own, 130 interrupted.
+    stopped by the gate, the guard, an abort condition or a person, 6 something could not be undone, 70 a bug
+    in faultload, 130 interrupted.
     """
 
 
 def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that choose a scenario's profile and target."""
     options = [
-        click.option("--profile", metavar="P", help="smoke, standard, full, soak or one of the scenario's own."),
+        click.option("--profile", metavar="P", help="Scale the scenario: smoke, standard, full or one of its own."),
         click.option(
-            "--platform", metavar="P", help="Where a reference system is started: local, docker, kubernetes."
+            "--platform", metavar="P", help="Where to start the reference system: local, docker, kubernetes."
         ),
         click.option("--url", metavar="URL", help="Load this URL instead of the scenario's target."),
-        click.option("--target", type=_PATH, metavar="FILE", help="Use this target file instead."),
-        click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Replace a value of the scenario."),
-        click.option("--defect", "defects", multiple=True, metavar="NAME", help="Switch a reference defect on."),
+        click.option(
+            "--target", type=_PATH, metavar="FILE", help="Use this target file instead of the scenario's."
+        ),
+        click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a value in the scenario."),
+        click.option(
+            "--defect", "defects", multiple=True, metavar="NAME", help="Switch on a defect of the reference system."
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -53,12 +57,12 @@ def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @cli.command()
 @click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO|FOLDER|PACK...")
 @_target_options
-@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Repeat the choices of an earlier run.")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, metavar="N", help="Load processes.")
-@click.option("--approve", multiple=True, metavar="TARGET_ID", help="Confirm a target that is not loopback.")
-@click.option("--out", type=_PATH, metavar="DIR", help="The run directory; new or empty.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Make the same random choices as this seed.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, metavar="N", help="How many load processes.")
+@click.option("--approve", multiple=True, metavar="TARGET_ID", help="Confirm faults on a target elsewhere.")
+@click.option("--out", type=_PATH, metavar="DIR", help="The run directory, which must be new or empty.")
 def run(scenarios: tuple[str, ...], **options: Any) -> None:
-    """Run scenarios: load, faults, verdict."""
+    """Run scenarios: load the target, inject faults, judge the result."""
     from faultload.run.prepare import RunOptions
     from faultload.run.scenarios import run_scenarios
 
@@ -69,7 +73,10 @@ def run(scenarios: tuple[str, ...], **options: Any) -> None:
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 def validate(paths: tuple[str, ...]) -> None:
-    """Every mistake in scenario, target and experiment files, with line and hint."""
+    """Report every mistake in your files.
+
+    Checks scenario, target and experiment files, and names file, line and a hint for each mistake.
+    """
     from faultload.commands.validate import validate_files
 
     found = validate_files(paths, Path.cwd())
@@ -85,9 +92,12 @@ def validate(paths: tuple[str, ...]) -> None:
 @cli.command()
 @click.argument("scenario")
 @_target_options
-@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Choose instances as this seed does.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Make the same random choices as this seed.")
 def plan(scenario: str, seed: int | None, **options: Any) -> None:
-    """The timeline, the instances it would touch, what each objective needs; touches nothing."""
+    """Show what a run would do, and touch nothing.
+
+    Prints the timeline, the instances it would touch, and how many requests each objective needs.
+    """
     from faultload.commands.plan import print_plan
     from faultload.run.prepare import RunOptions
 
@@ -96,7 +106,7 @@ def plan(scenario: str, seed: int | None, **options: Any) -> None:
 
 @cli.command("list")
 def list_packs() -> None:
-    """Packs, scenarios, profiles, and how long each takes."""
+    """List packs, scenarios and profiles, and how long they take."""
     from faultload.commands.plan import print_list
 
     print_list(Path.cwd())
@@ -105,7 +115,7 @@ def list_packs() -> None:
 @cli.command()
 @click.argument("run_dir", metavar="RUN", type=_PATH)
 def report(run_dir: Path) -> None:
-    """Judge and render a run again from its raw data."""
+    """Judge a run again from its raw data."""
     from faultload.run.finish import report_again
 
     sys.exit(report_again(run_dir))
@@ -113,10 +123,10 @@ def report(run_dir: Path) -> None:
 
 @cli.command()
 @click.argument("what", required=False, metavar="[RUN|TARGET_ID|FAULT]")
-@click.option("--all", "everything", is_flag=True, help="Undo whatever is open on this machine.")
-@click.option("--list", "only_list", is_flag=True, help="Show what is open, undo nothing; of one named in full.")
+@click.option("--all", "everything", is_flag=True, help="Undo everything that is open on this machine.")
+@click.option("--list", "only_list", is_flag=True, help="Only show what is open; name a fault to see all of it.")
 def undo(what: str | None, everything: bool, only_list: bool) -> None:
-    """Undo what is still open, and stop what a dead run left."""
+    """Undo open faults, and stop what a dead run left behind."""
     from faultload.commands.undo import undo_leftovers
 
     sys.exit(undo_leftovers(what, everything=everything, only_list=only_list))
@@ -124,16 +134,16 @@ def undo(what: str | None, everything: bool, only_list: bool) -> None:
 
 @cli.group()
 def target() -> None:
-    """A reference system by itself: up, status, down."""
+    """Start, check or stop a reference system without a run."""
 
 
 @target.command("up")
 @click.argument("name")
 @_PLATFORM
-@click.option("--defect", "defects", multiple=True, metavar="NAME", help="Switch a defect on.")
-@click.option("--file", "copy", type=_PATH, metavar="target.yaml", help="Write a copy of the target file here.")
+@click.option("--defect", "defects", multiple=True, metavar="NAME", help="Switch on a defect.")
+@click.option("--file", "copy", type=_PATH, metavar="target.yaml", help="Also write the target file here.")
 def target_up(name: str, platform: str, defects: tuple[str, ...], copy: Path | None) -> None:
-    """Start a reference system; print its URL and target file."""
+    """Start a reference system, and print its URL and target file."""
     from faultload.commands.target import bring_up
 
     bring_up(name, platform, defects, copy)
@@ -143,7 +153,7 @@ def target_up(name: str, platform: str, defects: tuple[str, ...], copy: Path | N
 @click.argument("name")
 @_PLATFORM
 def target_down(name: str, platform: str) -> None:
-    """Stop a reference system and remove what it left."""
+    """Stop a reference system, and remove what it left behind."""
     from faultload.commands.target import bring_down
 
     bring_down(name, platform)
@@ -153,16 +163,19 @@ def target_down(name: str, platform: str) -> None:
 @click.argument("name")
 @_PLATFORM
 def target_status(name: str, platform: str) -> None:
-    """Whether a reference system is up, and which of its services are ready."""
+    """Show whether a reference system is up, and which of its services are ready."""
     from faultload.commands.target import print_status
 
     sys.exit(print_status(name, platform))
 
 
 @cli.command()
-@click.option("--config", required=True, type=_PATH, metavar="FILE", help="Links and their pairs, as JSON.")
+@click.option("--config", required=True, type=_PATH, metavar="FILE", help="The links and their pairs, as JSON.")
 def proxy(config: Path) -> None:
-    """A link proxy: a listener for each pair of a link, for faults on links of a system that has none."""
+    """Run a link proxy for your own system.
+
+    It listens for each pair of a link, and lets you inject faults on that link.
+    """
     from faultload.commands.proxy import serve_links
 
     serve_links(config)
@@ -170,16 +183,16 @@ def proxy(config: Path) -> None:
 
 @cli.command()
 def doctor() -> None:
-    """What this machine can and cannot do, and how to mend it."""
+    """Show what this machine can and cannot do, and how to fix it."""
     from faultload.commands.doctor import print_findings
 
     sys.exit(print_findings())
 
 
 @cli.command()
-@click.option("--target", "of_target", is_flag=True, help="Of the target file instead of the scenario.")
+@click.option("--target", "of_target", is_flag=True, help="For target files instead of scenarios.")
 def schema(of_target: bool) -> None:
-    """JSON Schema of a scenario, or of a target file."""
+    """Print the JSON Schema of scenario files, or of target files."""
     from faultload.spec.schema import scenario_schema, target_schema
 
     click.echo(json.dumps(target_schema() if of_target else scenario_schema(), indent=2))

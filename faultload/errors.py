@@ -1,4 +1,4 @@
-"""What can go wrong for a user, and the exit code that says so; a user never sees a traceback for these."""
+"""Errors users can run into, each with its exit code and no traceback."""
 
 from __future__ import annotations
 

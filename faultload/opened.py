@@ -45,7 +45,7 @@ _ORDER = {"samples": "intended_ns", "iterations": "intended_ns"}
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the scenario declares as normal: latency in seconds at a quantile, and a share of bad requests."""
+    """Declared as normal by the scenario: latency in seconds at a quantile, a share of bad requests (0 to 1)."""
 
     latency_s: float | None
     quantile: float
@@ -54,7 +54,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveResult:
-    """One judged objective; `estimate`, `low`, `high`, `target` are in `unit`, None where nothing can be said."""
+    """One judged objective.
+
+    `estimate`, its bounds `low` and `high`, and `target` are in `unit`; None if nothing can be said. `n` is the
+    number of observations, `n_eff` how many independent ones they are worth. `why` explains the verdict.
+    """
 
     objective: str
     verdict: str
@@ -69,7 +73,10 @@ class ObjectiveResult:
 
 
 class Run:
-    """One run, sealed or not, judged from its raw files when that is first asked for; nothing is written."""
+    """One run, sealed or not.
+
+    It is judged from its raw files the first time something needs a verdict. Nothing is written.
+    """
 
     def __init__(self, path: Path) -> None:
         self._directory = RunDirectory.existing(path)
@@ -86,30 +93,30 @@ class Run:
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """run.json."""
+        """What run.json holds: the scenario, its files, the profile, the seed and the clock."""
         return self._info.to_json()
 
     @property
     def events(self) -> Sequence[Mapping[str, Any]]:
-        """events.jsonl: gates, witnesses, notes, processes, the generator's health; `t` in seconds of the run."""
+        """Gates, witnesses, notes, processes, the generator's health; `t` is in seconds on the run's clock."""
         return [event.to_json() for event in self._directory.events()]
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """The names of the tables that this run has."""
+        """The names of the tables this run has."""
         return tuple(name for name in tables.SCHEMAS if tables.files(self.path, name))
 
     def table(self, name: str) -> pyarrow.Table:
-        """A table over all workers, in order of time; `_ns` and `_us` columns count on the run's clock.
+        """A table over all workers, ordered by time; columns in `_ns` and `_us` count on the run's clock.
 
-        Raises InvalidInput for a name that is no table's.
+        Raises InvalidInput for an unknown name.
         """
         if name not in tables.SCHEMAS:
             raise InvalidInput(Mistake(f"there is no table '{name}'", hint=f"tables: {', '.join(tables.SCHEMAS)}"))
         return tables.read(self.path, name).sort_by(_ORDER.get(name, "t_ns"))
 
     def frame(self, name: str) -> pandas.DataFrame:
-        """A table as pandas. Raises InvalidInput as `table` does, and where pandas is not installed."""
+        """A table as pandas. Raises InvalidInput for an unknown name, and when pandas is not installed."""
         try:
             import pandas  # noqa: F401 - pyarrow needs it
         except ImportError:
@@ -121,29 +128,29 @@ class Run:
 
     @cached_property
     def requests(self) -> Samples:
-        """Every request but those of on_start and on_stop: times in seconds, +inf latency for one that failed."""
+        """All requests except those of on_start and on_stop: times in seconds, latency +inf for failed ones."""
         return joined(self.judged.measured.record.samples())
 
     @property
     def iterations(self) -> Iterations:
-        """Every iteration: times in seconds, what it waited for a user, and how late the generator was."""
+        """All iterations: times in seconds, how long each waited for a user, and how late the generator was."""
         return joined_iterations(self.judged.measured.record.iterations())
 
     @property
     def observations(self) -> Series:
-        """What journeys observed."""
+        """What journeys reported with `observe`: times in seconds, names and values."""
         return joined_series(self.judged.measured.record.observations(), OBSERVATION_LABELS)
 
     # -- the judged run
 
     @cached_property
     def judged(self) -> Judgement:
-        """Everything the reports draw from: timeline, latency by request, spoiled seconds, capacity."""
+        """Everything the reports are made from: timeline, latency by request, spoiled seconds, capacity."""
         return judge(self._directory)
 
     @property
     def verdict(self) -> Mapping[str, Any]:
-        """What verdict.json holds, judged anew from the raw files."""
+        """What verdict.json holds, judged again from the raw files."""
         return self.judged.verdict
 
     @property
@@ -167,29 +174,29 @@ class Run:
 
     @property
     def faults(self) -> Sequence[FaultTimes]:
-        """Every fault, injected or held: when, on what, and what its witness saw."""
+        """Every fault, injected or held back: when, on what, and what its witness saw."""
         return self.judged.measured.faults
 
     @property
     def recoveries(self) -> Mapping[str, Recovery]:
-        """Impact and recovery by a fault's label, such as `api-kill#1`."""
+        """Impact and recovery of each fault, by its label, such as `api-kill#1`."""
         return self.judged.recoveries
 
     @property
     def phases(self) -> Phases:
-        """Which stretch of the run is what; `phases.mask(times_s, "baseline")` selects moments."""
+        """The phases of the run; `phases.mask(times_s, "baseline")` tells which times lie in the baseline."""
         return self.judged.phases
 
     @property
     def timeline(self) -> Timeline:
-        """Latency, failures and iterations second by second, as the figure of that name draws them."""
+        """Latency, failures and iterations second by second, as drawn in the figure of that name."""
         return self.judged.overview.timeline
 
     @property
     def by_request(self) -> Mapping[str | None, Ranked]:
-        """Latencies of each request by name, and of all under None, without warm-up and cool-down.
+        """Latencies of each request by name, and of all together under None, without warm-up and cool-down.
 
-        `faultload_analysis.latency.summary` makes quantiles of one.
+        `faultload_analysis.latency.summary` computes quantiles from one of them.
         """
         return self.judged.overview.by_request
 
@@ -200,7 +207,7 @@ class Run:
 
     @property
     def capacity(self) -> Capacity | None:
-        """Steps, bracket and curve of a load in steps; None where no objective asks for a capacity."""
+        """Steps, bracket and curve of a stepped load; None if no objective asks for capacity."""
         return self.judged.capacity
 
     @property
@@ -225,33 +232,35 @@ class Run:
 
     @property
     def slice_rule(self) -> SliceRule | None:
-        """When a slice of the run is bad, read from its baseline; None where there was none."""
+        """When a slice of the run is bad, derived from the baseline; None if there was no baseline."""
         return slice_rule(self.judged.measured, self._info.as_run(), self._info.profile)
 
     # -- figures
 
     @property
     def figures(self) -> Mapping[str, Callable[[], Figure]]:
-        """The figures of the report by name: `run.figures["timeline"]()`. Each raises ValueError with why not."""
+        """The figures of the report by name: `run.figures["timeline"]()`. A figure that cannot be drawn
+        raises ValueError with the reason.
+        """
         from faultload.report.drawings import figures_of
 
         return {name: plan.figure for name, plan in figures_of(self.judged).items()}
 
     @property
     def fault_spans(self) -> list[FaultSpan]:
-        """The faults as `faultload_analysis.figures` shades them."""
+        """The faults, for figures of `faultload_analysis.figures` to shade."""
         from faultload.report.drawings import fault_spans
 
         return fault_spans(self.judged)
 
     @property
     def phase_spans(self) -> list[PhaseSpan]:
-        """The phases as `faultload_analysis.figures` names them."""
+        """The phases, for figures of `faultload_analysis.figures` to name."""
         from faultload.report.drawings import phase_spans
 
         return phase_spans(self.phases, self.end_s)
 
 
 def open_run(path: str | Path) -> Run:
-    """Open a run directory. Raises InvalidInput when it is none."""
+    """Open a run directory, sealed or not. Raises InvalidInput when the path is not one."""
     return Run(Path(path))

@@ -1,1 +1,1 @@
-"""Statistics for load and chaos runs: arrays in, frozen results out; knows nothing of files or Locust."""
+"""Statistics for load and chaos runs: arrays in, frozen results out; independent of files and Locust."""

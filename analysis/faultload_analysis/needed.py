@@ -1,4 +1,4 @@
-"""How many requests a statement needs at least: plain arithmetic, for those who plan a run and load no numpy."""
+"""The minimum number of requests a statement needs: plain arithmetic for planning, without numpy."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What runs inside or beside a target: standard library only, so that it can be copied there."""
+"""What runs inside or beside a target; standard library only, because it is copied there."""

@@ -1,4 +1,4 @@
-"""A child that must not outlive its parent asks the kernel to be killed with it (Linux)."""
+"""Makes a child process die with its parent: the kernel kills it (Linux)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions through a link that show how its network is: answers, round trips, transfer times, HTTP statuses.
+"""Probes that show how a link's network behaves: answers, round trips, transfer times, HTTP statuses.
 
 HTTP: HEAD requests; PostgreSQL: the SSLRequest packet, which every server answers with one byte and without a
 login, and for transfers a StartupMessage, which it answers with a demand to authenticate (PostgreSQL

@@ -1,1 +1,1 @@
-"""Chaos Toolkit side: actions, fault journal, warden, guard and gate."""
+"""The Chaos Toolkit side: actions, fault journal, warden, guard and gate."""

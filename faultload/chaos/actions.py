@@ -1,4 +1,4 @@
-"""Chaos Toolkit actions: a function for each fault word, `hold`, and `undo`; their guarantees live inside them.
+"""Chaos Toolkit actions: one per fault word, plus `hold` and `undo`; all guarantees are part of them.
 
 The functions of the words are made from the vocabulary, with the signature that Chaos Toolkit checks an
 experiment against.

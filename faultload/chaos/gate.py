@@ -1,4 +1,4 @@
-"""The gate: a look at the system's health right before a fault is injected."""
+"""The gate: checks the system's health right before a fault is injected."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _beside(run: RunDirectory, request: FaultRequest, other: OpenFault) -> str |
     open_request = FaultRequest.from_json(other.entry["request"])
     mine, theirs = words().get(request.kind), words().get(open_request.kind)
     if mine is None or theirs is None:
-        return f"fault {other.label} is open, and '{open_request.kind}' is no word that is known here"
+        return f"fault {other.label} is open, and '{open_request.kind}' is not a fault word known here"
     if collide(mine, request.arguments, theirs, open_request.arguments):
         return f"fault {other.label} is open on the same place and layer ({mine.layer})"
     return None

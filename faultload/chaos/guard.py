@@ -1,4 +1,4 @@
-"""The guard: what a fault may touch at most; closed unless the target says otherwise."""
+"""The guard: the limits of what a fault may touch; nothing, unless the target allows it."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def check_target(target: TargetFile, approved: Collection[str], allowed: Collect
     `allowed`: what the scenario lists, beside the target file. Raises Refused.
     """
     if target.platform == "external":
-        raise Refused(f"{target.name} is known by its URL only: no fault can touch it; give a target file")
+        raise Refused(f"{target.name} is known only by its URL, so faults cannot touch it; give a target file")
     check_places(target, ())
     if is_here(target):
         return
     if target.id not in (*target.allow, *allowed):
-        raise Refused(f"{target.id} is not on this machine: list it under `allow` before faults may touch it")
+        raise Refused(f"{target.id} is not on this machine: list it under `allow` to let faults touch it")
     if target.id not in approved:
         raise Refused(f"{target.id} is not on this machine: confirm it with --approve {target.id}")
 

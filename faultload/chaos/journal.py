@@ -1,4 +1,4 @@
-"""The write-ahead fault journal and the index of open faults: what is written before anything is touched."""
+"""The write-ahead fault journal and the index of open faults, written before anything is touched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the actions of one Chaos Toolkit process share: its run, target, warden, open faults and stop flag."""
+"""What the actions in one Chaos Toolkit process share: run, target, warden, open faults and stop flag."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Session:
                 return
             self.check_may_go_on()
             time.sleep(0.1)
-        self.run.event("note", what="no_warden", text="no warden lives: nothing is injected")
+        self.run.event("note", what="no_warden", text="no warden is running, so nothing is injected")
         self.leave("no warden")
 
     # -- one fault of a target at a time

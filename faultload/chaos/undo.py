@@ -1,4 +1,4 @@
-"""Undo: declarative, idempotent, under the fault's own lock, witnessed; the same for every layer that undoes."""
+"""Undo: declarative, idempotent, under the fault's own lock, witnessed, and the same whoever calls it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The warden: undoes every open fault of a run when its conductor dies or hangs, and ends what is left of it.
+"""The warden: undoes a run's open faults and ends its processes if the conductor dies or hangs.
 
 `python -m faultload.chaos.warden RUN_DIR LIFE_FD [--standalone]`: LIFE_FD is the reading end of a pipe whose
 other end only the conductor has. It writes a byte a second and `q` at an orderly end; end of file means dead.
@@ -98,7 +98,7 @@ class Warden:
         silent_s = time.monotonic() - self._last_beat
         if not self.standalone and silent_s > HUNG_AFTER_S and not self._hung:
             self._hung = True
-            text = f"no beat of the conductor for {silent_s:.0f} s: every open fault is undone"
+            text = f"no heartbeat from the conductor for {silent_s:.0f} s: undoing every open fault"
             self.run.event("note", what="conductor_hung", text=text)
             undo_all(self._open(), "warden")
         for fault in self._open():
@@ -106,7 +106,7 @@ class Warden:
                 self.run.event("note", what="overdue", text=f"{fault.label} is past its maximum duration")
                 undo(fault, "warden")
             elif _abandoned(fault):
-                text = f"the process that injected {fault.label} died: it is undone now"
+                text = f"the process that injected {fault.label} died: undoing the fault now"
                 self.run.event("note", what="injector_died", text=text)
                 undo(fault, "warden")
 
@@ -118,7 +118,9 @@ class Warden:
         """Undo at once, then end what is left of the run, and the target if this run started it."""
         if not self.standalone:
             self.run.event(
-                "note", what="conductor_died", text="the conductor died: the warden undoes and ends the run"
+                "note",
+                what="conductor_died",
+                text="the conductor died: the warden undoes its faults and ends the run",
             )
             stop_injecting(self.run)
         left = undo_all(self._open(), "warden")

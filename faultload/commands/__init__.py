@@ -1,1 +1,1 @@
-"""One file a command: the command line parses, these do the work."""
+"""One file per command; the command line parses, these do the work."""

@@ -1,4 +1,4 @@
-"""An error of faultload's own: its trace goes into a file that can be sent, not onto the screen."""
+"""Writes the trace of a bug in faultload to a file that can be sent, instead of to the screen."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ def write_crash(error: BaseException) -> str:
         path.write_text(trace)
     except OSError:
         return trace
-    return f"this is a mistake of faultload's own; the trace is in {path}"
+    return f"this is a bug in faultload; the trace is in {path}"

@@ -1,4 +1,4 @@
-"""`faultload doctor`: what this machine can and cannot do, and how to mend it."""
+"""`faultload doctor`: what this machine can and cannot do, and how to fix it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def findings() -> Iterator[Finding]:
     linux = sys.platform == "linux"
     yield Finding("system", linux, sys.platform, "faults on local processes need Linux", needed=False)
     cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
-    yield Finding("processors", cores >= 2, str(cores), "with one, load and target disturb each other")
+    yield Finding("processors", cores >= 2, str(cores), "with only one, load and target slow each other down")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     mend = f"ulimit -n {_SOCKETS} for many users"
     yield Finding("open files", soft >= _SOCKETS, f"{soft} (hard limit {hard})", mend)
@@ -59,15 +59,17 @@ def findings() -> Iterator[Finding]:
     yield _privileges()
     if os.geteuid() == 0:
         found = shutil.which("unshare")
-        mend = "PostgreSQL does not run as root: install util-linux, or run as an ordinary user"
+        mend = "PostgreSQL refuses to run as root: install util-linux, or run as an ordinary user"
         yield Finding("unshare", found is not None, found or "not found", mend)
     yield from _docker()
     yield _kubernetes()
     for name, why in broken().items():
-        yield Finding("fault package", False, f"{name}: {why}", "mend or uninstall it: its faults are unknown here")
+        yield Finding(
+            "fault package", False, f"{name}: {why}", "fix or uninstall it; until then its faults are unavailable"
+        )
     switch = kill_switch()
     says = f"on: {switch}" if switch else "off"
-    yield Finding("kill switch", switch is None, says, f"rm {switch}: nothing is injected while it is there")
+    yield Finding("kill switch", switch is None, says, f"rm {switch}; nothing is injected while it exists")
     left = open_faults()
     says = f"{len(left)} open: {', '.join(fault.label for fault in left)}" if left else "none open"
     yield Finding("open faults", not left, says, "faultload undo --all")
@@ -90,18 +92,24 @@ def _pidfd() -> Finding:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError) as error:
         return Finding(
-            "pidfd", False, str(error), "Linux 5.3 or newer: signals cannot hit a reused pid", needed=True
+            "pidfd",
+            False,
+            str(error),
+            "Linux 5.3 or newer is needed, or signals could hit a recycled pid",
+            needed=True,
         )
     return Finding("pidfd", True, "available")
 
 
 def _privileges() -> Finding:
     if os.geteuid() == 0:
-        says = "root: faults on processes of any user; stress in the instances' cgroups; the generator goes first"
+        says = (
+            "root: faults on any user's processes, stress inside the instances' cgroups, priority for the generator"
+        )
         return Finding("privileges", True, says)
     says = (
-        "ordinary user: faults on your own processes; root adds those of others, stress inside an instance's "
-        "cgroup, and a generator that goes before other work"
+        "ordinary user: faults on your own processes; root adds other users' processes, stress inside the "
+        "instances' cgroups, and priority for the generator"
     )
     return Finding("privileges", True, says)
 
@@ -120,15 +128,15 @@ def _docker() -> Iterator[Finding]:
             origin = helper_image.base(client)
             others = helper_image.others(client)
     except FaultloadError as error:
-        yield Finding("Docker", False, str(error), "only for faults on containers")
+        yield Finding("Docker", False, str(error), "only needed for faults on containers")
         return
     yield Finding("Docker", True, f"engine {version['Version']}, kernel {version['KernelVersion']}")
     if not built:
-        yield Finding("helper image", True, f"not there yet: the first fault that needs it builds it from {origin}")
+        yield Finding("helper image", True, f"not built yet; the first fault that needs it builds it from {origin}")
         return
     yield Finding("helper image", True, helper_image.name())
     if others:
-        says = f"{len(others)}, for nothing if no other faultload works here: docker image rm {' '.join(others)}"
+        says = f"{len(others)}, unused unless another faultload runs here: docker image rm {' '.join(others)}"
         yield Finding("older helper images", True, says)
     try:
         way = docker_netagent.latency_way()
@@ -138,7 +146,7 @@ def _docker() -> Iterator[Finding]:
         return
     ways = {
         "netem": "latency by tc netem",
-        "proxy": "latency by a proxy in the container's network: this kernel has no netem",
+        "proxy": "latency by a proxy in the container's network, because this kernel has no netem",
     }
     shaping = "bandwidth by tc htb" if shapes else "no bandwidth: this kernel has no htb"
     yield Finding("container network", shapes, f"{ways[way]}; {shaping}", "modprobe sch_htb")
@@ -150,9 +158,9 @@ def _kubernetes() -> Finding:
 
     try:
         version = server_version(TargetFile(name="doctor", platform="kubernetes"))
-        return Finding("Kubernetes", True, f"cluster of version {version}")
+        return Finding("Kubernetes", True, f"cluster version {version}")
     except FaultloadError as error:
-        return Finding("Kubernetes", False, str(error), "only for faults on pods")
+        return Finding("Kubernetes", False, str(error), "only needed for faults on pods")
 
 
 def print_findings() -> ExitCode:

@@ -1,4 +1,4 @@
-"""`faultload plan` and `faultload list`: what a run would do and need, without touching anything."""
+"""`faultload plan` and `faultload list`: what a run would do and need; nothing is touched."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _timeline(prepared: Prepared, injections: Sequence[Injection]) -> Iterator[s
     for injection in injections:
         experiment = prepared.experiments[injection.fault]
         where = experiment.service or experiment.link or ""
-        chance = " (by chance)" if injection.by_chance else ""
+        chance = " (random)" if injection.by_chance else ""
         marks.append(
             (
                 injection.at_s,
@@ -85,11 +85,11 @@ def _instances(prepared: Prepared, injections: Sequence[Injection], seed: int) -
         return
     yield f"instances that `faultload run --seed {seed}` would touch, as things stand now"
     if not injections:
-        yield "  none: with this seed no fault by chance comes"
+        yield "  none: this seed brings no random fault"
         return
     target = prepared.target.declared or _running(prepared.target)
     if target is None:
-        yield f"  {prepared.target.reference} is not up: a run starts it; `faultload target up` shows them now"
+        yield f"  {prepared.target.reference} is not up: a run starts it; `faultload target up` would show them"
         return
     for injection in injections:
         yield f"  {injection.label}: {_touched(target, injection)}"
@@ -178,9 +178,9 @@ def _need(objective: Objective, planned: float | None) -> str:
     if needed is None:
         return ""
     if planned is None:
-        return f"\n      needs {needed} independent requests at least"
+        return f"\n      needs at least {needed} independent requests"
     enough = "" if planned >= needed else ": TOO FEW, it will be INCONCLUSIVE"
-    return f"\n      needs {needed} independent requests at least, about {planned:.0f} are planned{enough}"
+    return f"\n      needs at least {needed} independent requests; about {planned:.0f} are planned{enough}"
 
 
 def undecidable(prepared: Prepared) -> Iterator[str]:
@@ -193,7 +193,7 @@ def undecidable(prepared: Prepared) -> Iterator[str]:
             yield f"{spec.objective}: {lacks}"
         needed, planned = measure.requests_needed(spec.parsed), planned_requests(prepared, spec.parsed)
         if needed is not None and planned is not None and planned < needed:
-            yield f"{spec.objective}: needs {needed} requests at least, about {planned:.0f} are planned"
+            yield f"{spec.objective}: needs at least {needed} requests; about {planned:.0f} are planned"
 
 
 def print_list(here: Path) -> None:

@@ -1,4 +1,4 @@
-"""`faultload proxy`: a link proxy for a system that has none."""
+"""`faultload proxy`: a link proxy for a system without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reference system by itself: started, shown and stopped from the command line."""
+"""`faultload target`: starts, shows and stops a reference system without a run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def bring_down(name: str, platform: str) -> None:
     """Stop a reference system. Raises Refused when a run owns it, NotUndone when something stays."""
     found = reference.status(name, platform)
     if found is not None and found.owner_alive:
-        raise Refused(f"{name} belongs to a run that is going on (pid {found.owner.pid if found.owner else '?'})")
+        raise Refused(f"{name} belongs to a run in progress (pid {found.owner.pid if found.owner else '?'})")
     left = reference.stop(name, platform)
     if left:
         raise NotUndone(f"{name} left behind: {', '.join(left)}")

@@ -1,4 +1,4 @@
-"""`faultload undo`: find what is still open on this machine, undo it, stop what a dead run left."""
+"""`faultload undo`: finds what is still open on this machine, undoes it, and stops what a dead run left."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def undo_leftovers(what: str | None, *, everything: bool, only_list: bool) -> Ex
     """Undo the open faults of a run, of a target, or of this machine; exit code 6 when something stays."""
     if what is None and not everything and not only_list:
         raise InvalidInput(
-            Mistake("name a run, a target id or a fault, or say --all", hint="--list shows what is open")
+            Mistake("name a run, a target id or a fault, or use --all", hint="--list shows what is open")
         )
     known, unreadable = readable_faults()
     faults = _selected(known, what)
@@ -136,10 +136,10 @@ def _details(fault: OpenFault) -> Iterator[tuple[str, str]]:
         sight = handler.gone(fault.instances, fault.plan)
         yield "now", f"{'gone' if sight.seen else 'still there'}: {sight.what}"
     except (FaultloadError, OSError) as error:
-        yield "now", f"cannot be looked at: {error}"
+        yield "now", f"cannot be checked: {error}"
 
 
 def _ago(fault: OpenFault) -> str:
     if math.isinf(fault.overdue_s):
-        return "before this machine was started again"
+        return "before this machine restarted"
     return f"{format_seconds(fault.overdue_s + float(fault.entry['max_duration_s']))} ago"

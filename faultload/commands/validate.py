@@ -1,4 +1,4 @@
-"""`faultload validate`: every mistake in scenario, target and experiment files."""
+"""`faultload validate`: reports every mistake in scenario, target and experiment files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which fault words there are, and which class makes each on each platform.
+"""The fault words, and the class that makes each on each platform.
 
 A class says so with `@makes("kill", "local")`. Found are the classes in every module of this package and its
 folders, and in modules that an installed distribution names as entry points of the group `faultload.faults`. A

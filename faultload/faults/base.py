@@ -1,4 +1,4 @@
-"""The small protocol of a fault: resolve, prepare, inject, witness, undo, gone."""
+"""The protocol every fault implements: resolve, prepare, inject, witness, undo, gone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from faultload.spec.target import TargetFile
 
 @dataclass(frozen=True, slots=True)
 class WitnessReport:
-    """What a witness saw; it measures and never reads back the setting."""
+    """What a witness saw. A witness measures; it never just reads the setting back."""
 
     seen: bool
     what: str
@@ -23,7 +23,7 @@ class WitnessReport:
 
 @dataclass(frozen=True, slots=True)
 class FaultRequest:
-    """One fault as asked for: JSON-safe, so that any process can undo it."""
+    """One requested fault, as plain JSON data, so any process can undo it."""
 
     fault_id: str
     kind: str
@@ -31,11 +31,11 @@ class FaultRequest:
     duration_s: float = 10.0
     seed: int = 1
     max_duration_s: float = 0.0
-    """One-shot faults: how long the system is given to come back by itself, where that is longer."""
+    """For one-shot faults: how long the system gets to recover on its own, if that is longer."""
 
     @property
     def longest_s(self) -> float:
-        """When undo restores what did not come back, seconds after the injection."""
+        """How many seconds after injection undo restores what has not come back."""
         return max(self.duration_s, self.max_duration_s)
 
     def argument(self, name: str, default: Any = None) -> Any:
@@ -53,9 +53,9 @@ class FaultRequest:
 class PlatformFault(ABC):
     """One kind of fault on one platform.
 
-    A fault is used in this order: gate, resolve, undo_plan, prepare, inject, witness; later, often from
-    another process that knows only the JSON of target, request, instances and plan: undo, gone.
-    `gone_within_s` is how long after undo the fault may still be seen. The texts are for docs/faults.md.
+    Methods are called in this order: gate, resolve, undo_plan, prepare, inject, witness; and later undo and gone,
+    often in another process that has only the JSON of target, request, instances and plan.
+    `gone_within_s` is how long after undo the fault may still be seen. The texts appear in docs/faults.md.
     """
 
     gone_within_s: ClassVar[float] = 10.0
@@ -64,26 +64,26 @@ class PlatformFault(ABC):
     witnessed_by: ClassVar[str] = ""
     undone_by: ClassVar[str] = ""
     not_run: ClassVar[str] = ""
-    """What of it was not run on the real thing, in words for the table; empty when all was."""
+    """What was never run on a real system, in words for the table; empty if nothing."""
 
     def __init__(self, target: TargetFile, request: FaultRequest) -> None:
         self.target = target
         self.request = request
 
     def gate(self) -> list[str]:
-        """What of the target's own state forbids this fault now; empty when nothing does."""
+        """Reasons in the target's own state not to inject this fault now; empty if there are none."""
         return []
 
     @abstractmethod
     def resolve(self) -> list[Instance]:
-        """The instances that the fault would touch; the same for the same seed. Raises Refused for none."""
+        """The instances the fault would touch, the same for the same seed. Raises Refused if there are none."""
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
-        """The prior state that undo restores, as JSON. A key `private` is kept out of the record."""
+        """The state that undo will restore, as JSON. A key `private` stays out of the record."""
         return {}
 
     def prepare(self, instances: Sequence[Instance]) -> None:
-        """Look at the healthy state that the witness will compare with."""
+        """Measure the healthy state for the witness to compare with."""
         return
 
     @abstractmethod
@@ -92,21 +92,21 @@ class PlatformFault(ABC):
 
     @abstractmethod
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
-        """Whether the fault is really there."""
+        """Check that the fault has really taken effect."""
 
     @abstractmethod
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        """Take the fault away; looks before it restores, and does nothing the second time."""
+        """Undo the fault: look before restoring anything, and do nothing the second time."""
 
     @abstractmethod
     def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
-        """One look whether the fault is really gone (`seen` means gone); for a one-shot fault, mended."""
+        """Check once whether the fault is really gone (`seen` means gone) or, if one-shot, repaired."""
 
 
 def choose(request: FaultRequest, service: str, candidates: Sequence[Instance]) -> list[Instance]:
-    """`count` or `share` of a service's instances, one unless the request says so; repeatable by seed.
+    """Pick `count` or `share` of a service's instances, by default one; the same seed picks the same ones.
 
-    Raises Refused when there are fewer instances than asked for.
+    Raises Refused if there are fewer instances than asked for.
     """
     if not candidates:
         raise Refused(f"service '{service}' has no running instance: nothing to {request.kind}")

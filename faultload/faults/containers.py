@@ -1,4 +1,4 @@
-"""What faults on containers have in common: which ones, the very same as chosen, and when all is well again."""
+"""What all faults on containers share: choosing them, recognising them again, and telling when all is well."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class OnContainers(PlatformFault):
         for instance in instances:
             one = docker_client.container_of(instance)
             if one is None:
-                raise TargetError(f"{instance.label} ended or started again before the fault: nothing was touched")
+                raise TargetError(f"{instance.label} ended or restarted before the fault, so nothing was touched")
             if docker_client.state_of(one)["Paused"]:
                 raise TargetError(f"{instance.label} was paused before the fault: nothing was touched")
             found.append(one)

@@ -1,4 +1,4 @@
-"""What faults on pods have in common: what they need of the cluster, and several ways to make one."""
+"""What all faults on pods share: their needs in the cluster, and choosing between several ways to make one."""
 
 from __future__ import annotations
 

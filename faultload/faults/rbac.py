@@ -1,4 +1,4 @@
-"""The rights that each fault needs, as RBAC manifests: `python -m faultload.faults.rbac kill`.
+"""The rights each fault needs, as RBAC manifests: `python -m faultload.faults.rbac kill`.
 
 Without a fault's name all are written to `deploy/rbac/`.
 """

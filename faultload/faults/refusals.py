@@ -1,4 +1,4 @@
-"""What a platform cannot do, why, and the nearest that it can."""
+"""What each platform cannot do, why, and the closest alternative."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ def refusal(platform: str, word: str) -> Refusal | None:
 
 
 _CLOCK = Refusal(
-    "containers share their node's clock, and processes that of the machine: setting it would harm everybody",
-    "start the service under libfaketime yourself, as a defect of a reference system",
+    "containers share the node's clock and processes share the machine's, so setting it would hit everyone",
+    "start the service under libfaketime yourself",
 )
 _REFUSALS = {
     ("local", "scale"): Refusal(
-        "nothing on a single machine starts more instances of a service by itself",
+        "nothing on a single machine starts more instances of a service",
         "kill with a count, or a target on docker or kubernetes",
     ),
     ("local", "loss"): Refusal(
-        "a link proxy sees bytes, not packets, and the loopback has no packets of a link alone",
+        "a link proxy sees bytes, not packets, and the loopback carries every link",
         "latency with jitter_ms, or bandwidth",
     ),
     ("local", "dns_failure"): Refusal(
-        "local processes share the machine's resolver", "partition of the link to what the name stands for"
+        "local processes share the machine's resolver", "partition of the link to the named service"
     ),
-    ("local", "drain_node"): Refusal("there is one machine", "terminate with a share"),
+    ("local", "drain_node"): Refusal("there is only one machine", "terminate with a share"),
     ("docker", "drain_node"): Refusal("a single engine has no nodes", "terminate with a share"),
     ("kubernetes", "pause"): Refusal(
-        "the Kubernetes API cannot freeze a container", "partition of its links: it answers nothing either"
+        "the Kubernetes API cannot freeze a container", "partition of its links, which silences it too"
     ),
     ("kubernetes", "isolate"): Refusal(
         "a helper there works on one link at a time", "partition of each link of the service, with `overlap`"
@@ -57,10 +57,10 @@ _REFUSALS = {
         "partition of the link to what the name stands for",
     ),
     ("kubernetes", "io_stress"): Refusal(
-        "a node's disk is that of all its pods, declared or not", "cpu_stress or memory_stress"
+        "all pods on a node share its disk, declared or not", "cpu_stress or memory_stress"
     ),
     ("kubernetes", "fill_disk"): Refusal(
-        "a full node evicts pods, declared or not", "terminate of the pods that an eviction would end"
+        "a node with a full disk evicts pods, declared or not", "terminate of the pods that would be evicted"
     ),
     **{(platform, "clock_skew"): _CLOCK for platform in ("local", "docker", "kubernetes")},
 }

@@ -1,4 +1,4 @@
-"""Which process of this machine listens on a port: searched for only where that changed since the last look."""
+"""Which process on this machine listens on a port; it searches again only if something has changed."""
 
 from __future__ import annotations
 

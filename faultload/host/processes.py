@@ -1,4 +1,4 @@
-"""Processes by identity (pid and start time), so that a pid used again is never taken for the old process."""
+"""Identifies processes by pid and start time, so a recycled pid is never mistaken for the old process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where faultload keeps what must outlive a process: open faults, started targets, standalone journals."""
+"""Where faultload keeps what outlives a process: open faults, started targets, standalone journals."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The load side: Locust journeys on an open-model schedule, recorded; the only place that imports Locust.
+"""The load side: Locust journeys on an open-model schedule, recorded; the only code that imports Locust.
 
-What a journey file may use: `Journey`, `observe`, `attempt`, `acknowledge`, `verifies`. Locust is imported
-only when `Journey` is asked for.
+Journey files can use `Journey`, `observe`, `attempt`, `acknowledge` and `verifies`. Locust is imported only when
+`Journey` is used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The closed model: as many users as the stages say, each with its own wait time, as Locust does it."""
+"""The closed model: the number of users the stages ask for, each with its own wait time, as in Locust."""
 
 from __future__ import annotations
 

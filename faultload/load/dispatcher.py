@@ -1,4 +1,4 @@
-"""The open model: hands each due slot to a free user of its journey, and spawns users as they are needed."""
+"""The open model: gives each due slot to a free user of its journey, and spawns users when needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs one worker's load: Locust's runner, the users' pace and the record, from import to the last row."""
+"""Runs one worker's load from import to last row: Locust's runner, the users' pace and the record."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Engine:
         for user_class in classes:
             user_class.weight = user_class.weight or 1  # the mix decides, and Locust drops classes of weight 0
         if plan.model == "open" and (own := scheduled.own_waits(journeys[name] for name in self._mix)):
-            self._note("wait_time_overridden", f"{', '.join(own)}: the open model decides when a user goes on")
+            self._note("wait_time_overridden", f"{', '.join(own)}: the open model decides when users go on")
         scheduled.take_over_waiting()
         self._runner = self._locust(classes)
         self._pulse = Pulse(self.pace.tick)
@@ -104,7 +104,7 @@ class Engine:
         try:
             options = get_parser(default_config_files=[]).parse_args(["--headless", "--host", self._plan.host])
         except SystemExit:
-            raise InvalidInput(f"{self._plan.journeys}: an option of its own has no default") from None
+            raise InvalidInput(f"{self._plan.journeys}: one of its options has no default") from None
         environment = Environment(
             user_classes=classes,
             events=events,

@@ -1,4 +1,4 @@
-"""The generator's own health: loop lag, CPU, users and what became of the last second's requests."""
+"""The generator's own health: loop lag, CPU, users and the outcomes of the last second's requests."""
 
 from __future__ import annotations
 

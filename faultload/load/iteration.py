@@ -1,4 +1,4 @@
-"""An iteration and its requests while they happen."""
+"""A running iteration and its requests."""
 
 from __future__ import annotations
 

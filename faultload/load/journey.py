@@ -1,4 +1,4 @@
-"""`Journey`: what an HTTP journey of a team's own is best made from."""
+"""`Journey`: the base class for your HTTP journeys."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from locust import FastHttpUser
 
 
 class Journey(FastHttpUser):
-    """An HTTP user. In a run a request is sent once and ends within the scenario's time-out.
+    """Base class for HTTP users. In a run, each request is sent once and ends within the scenario's timeout.
 
     Outside a run (plain `locust -f`) it is Locust's FastHttpUser.
     """
 
     abstract = True
     variant: str | None = None
-    """Names what this journey exercises when journeys are compared, such as `v2` against `v3`."""
+    """Label for the samples of this journey, to compare groups such as `v2` and `v3` with `ratio`."""

@@ -1,4 +1,4 @@
-"""What one load process has to do, as the conductor wrote it into run.json under `load`."""
+"""What one load process has to do, read from `load` in run.json."""
 
 from __future__ import annotations
 

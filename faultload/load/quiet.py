@@ -1,4 +1,4 @@
-"""Keeps a storm of the same log line from costing more than the requests that it is about."""
+"""Keeps a flood of identical log lines from costing more than the requests they are about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When each iteration of an open-model load is intended to start, and of which journey it is."""
+"""When each iteration of an open-model load should start, and which journey it belongs to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes a user class one whose iterations follow the run: it waits for slots, and its requests are watched."""
+"""Makes a user class follow the run: its iterations wait for slots, and its requests are watched."""
 
 from __future__ import annotations
 

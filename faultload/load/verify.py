@@ -1,4 +1,4 @@
-"""Looks for acknowledged writes after the load: `python -m faultload.load.verify RUN_DIR`."""
+"""Checks acknowledged writes after the load: `python -m faultload.load.verify RUN_DIR`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells the target's part of a slot's wait from the generator's own."""
+"""Splits a slot's wait into the target's part and the generator's own."""
 
 from __future__ import annotations
 

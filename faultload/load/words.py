@@ -1,4 +1,4 @@
-"""The words that faultload adds to a journey file; outside a run they do nothing, so that plain Locust works."""
+"""The functions faultload adds to journey files; outside a run they do nothing, so plain Locust works."""
 
 from __future__ import annotations
 
@@ -48,27 +48,31 @@ def verifiers() -> list[Verifier]:
 
 
 def observe(name: str, value: float) -> None:
-    """Report a named value from a journey, such as `observe("cache_hit", 1)`."""
+    """Report a named value, as in `observe("cache_hit", 1)`, for `mean(cache_hit)`.
+
+    Raises ValueError or TypeError if the value is not a number.
+    """
     if _Words.sink is not None:
         _Words.sink.observe(name, float(value))
 
 
 def attempt(key: str) -> None:
-    """Enter a write into the ledger, before its request is sent."""
+    """Enter a write into the ledger; call it before sending the request."""
     if _Words.sink is not None:
         _Words.sink.attempt(key)
 
 
 def acknowledge(key: str) -> None:
-    """Note in the ledger that the target acknowledged the write: from now on it must not be lost."""
+    """Mark a write as acknowledged by the target: from now on it must not be lost."""
     if _Words.sink is not None:
         _Words.sink.acknowledge(key)
 
 
 def verifies(name: str, after_s: float = 0.0) -> Callable[[_F], _F]:
-    """Register a function as a verifier of acknowledged writes: `(keys, target) -> those that are present`.
+    """Register a function that reads acknowledged writes back: `(keys, target) -> the keys found`.
 
-    It runs after load and recovery, and at least `after_s` after the last acknowledgement.
+    It is called after load and recovery, at least `after_s` seconds after the last acknowledgement, with up to 200
+    keys at a time and the target file as a dict. If it raises, it is called again for up to 10 s.
     """
 
     def register(find: _F) -> _F:

@@ -16,7 +16,7 @@ def platform_of(target: TargetFile) -> Platform:
     if target.platform == "external":
         from faultload.errors import Refused
 
-        raise Refused(f"{target.name} is known by its URL only: it can be loaded, but no fault can touch it")
+        raise Refused(f"{target.name} is known only by its URL: it can be loaded, but faults cannot touch it")
     module = importlib.import_module(f"faultload.platforms.{target.platform}.platform")
     platform: Platform = module.PLATFORM(target)
     return platform

@@ -1,4 +1,4 @@
-"""Instances, and what a platform has to know of them."""
+"""Instances, and what a platform has to know about them."""
 
 from __future__ import annotations
 

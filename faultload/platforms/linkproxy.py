@@ -1,4 +1,4 @@
-"""The old name of the link proxy: `python -m faultload.platforms.linkproxy --config FILE` goes on working."""
+"""The link proxy's old name, kept working: `python -m faultload.platforms.linkproxy --config FILE`."""
 
 from __future__ import annotations
 

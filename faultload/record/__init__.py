@@ -1,1 +1,1 @@
-"""The run directory: the one package that knows its files."""
+"""The run directory: the only package that knows its files."""

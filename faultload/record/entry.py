@@ -1,4 +1,4 @@
-"""What all entries of the record share: frozen, every mistake in them named, written as they were read."""
+"""What all entries of the record share: frozen, with every mistake named, and written back as they were read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""events.jsonl: what happened during a run, an entry for every kind of event."""
+"""events.jsonl: what happened during a run, with one kind of entry per kind of event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""faults.jsonl: a line for every state that a fault came to, with all that the judge needs to know of it."""
+"""faults.jsonl: one line per state of a fault, with everything the judge needs to know about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""run.json: what is run, where, with which seed; written before anything starts and added to until the end."""
+"""run.json: what is run, where, and with which seed; written before anything starts, extended until the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON lines that survive a crash, and that several processes may append to."""
+"""JSON lines that survive a crash, and that several processes can append to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run measured: its record in chunks, metrics, faults, events, writes, and the times of its load."""
+"""What a run measured: its rows in chunks, metrics, faults, events, writes and load times."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from faultload.spec.stages import Stage, cooldown_start, end_of, warmup_end
 
 @dataclass(frozen=True)
 class FaultTimes:
-    """One injected (or skipped) fault on the run's clock; None where it did not come that far."""
+    """One injected (or skipped) fault. Times are seconds on the run's clock; None where it never got that far.
+
+    `fault` is its name in the scenario, `k` which repetition it is (from 1), `kind` its word. `gate` and
+    `witnessed` say whether the gate was open and whether the fault was seen; `gate_why`, `witness_what` and
+    `gone_what` give the details.
+    """
 
     fault: str
     k: int
@@ -28,7 +33,7 @@ class FaultTimes:
     undone_at: float | None = None
     max_duration_s: float | None = None
     one_shot: bool = False
-    """Whether the fault is over by itself, as the record says."""
+    """Whether the fault ends without being undone, as a kill does."""
     state: str = "SKIPPED"
     gate: bool | None = None
     gate_why: str = ""
@@ -38,10 +43,12 @@ class FaultTimes:
 
     @property
     def label(self) -> str:
+        """The name of the fault and which repetition it is, such as `api-kill#1`."""
         return f"{self.fault}#{self.k}"
 
     @property
     def still_open(self) -> bool:
+        """Whether the record ends with the fault still in place."""
         return self.state in OPEN_STATES
 
 

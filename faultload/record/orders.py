@@ -1,4 +1,4 @@
-"""What a run tells the Chaos Toolkit process of one injection: one file, which one variable names."""
+"""The orders for the Chaos Toolkit process of one injection: one file, named by one variable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps secrets out of whatever is written, and what JSON does not have out of JSON."""
+"""Keeps secrets out of everything that is written, and non-JSON values out of JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of a run as arrays, in chunks in order of time: requests, iterations, observations, metrics."""
+"""The rows of a run as arrays, in chunks ordered by time: requests, iterations, observations, metrics."""
 
 from __future__ import annotations
 
@@ -100,7 +100,10 @@ class Samples:
 
 @dataclass(frozen=True)
 class Iterations:
-    """Iterations in order of intended start, times in seconds since the run's zero."""
+    """Iterations in order of intended start, shape (n,) each; times in seconds since the run's zero.
+
+    `waited_s` is how long an iteration waited for a free user, `slip_s` how late the generator started it.
+    """
 
     intended_s: Floats
     ended_s: Floats
@@ -113,7 +116,10 @@ class Iterations:
 
 @dataclass(frozen=True)
 class Series:
-    """Named values over time: observations, or metrics of instances."""
+    """Named values over time, shape (n,) each: observations, or metrics of instances; `t_s` in seconds.
+
+    `labels` has one column for each label: `journey` and `variant`, or `service` and `instance`.
+    """
 
     t_s: Floats
     name: Labels

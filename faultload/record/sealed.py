@@ -1,4 +1,4 @@
-"""Sealing live tables as Parquet in order of time, and reading them in chunks, both in bounded memory."""
+"""Seals live tables as Parquet ordered by time, and reads them in chunks, both in bounded memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of a run directory: live Arrow streams that survive a crash, and what they hold."""
+"""The tables of a run directory: live Arrow streams that survive a crash, and their columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reference systems: small real implementations of the packs' interfaces, to run the packs on."""
+"""Reference systems: small real systems with the packs' interfaces, to run the packs on."""
 
 from __future__ import annotations
 

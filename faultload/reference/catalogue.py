@@ -1,4 +1,4 @@
-"""The reference systems that there are, and the defects that each can be started with."""
+"""The reference systems, and the defects each can be started with."""
 
 from __future__ import annotations
 

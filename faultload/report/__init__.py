@@ -1,4 +1,4 @@
-"""A judged run for people and for CI: terminal, HTML, JUnit, Markdown."""
+"""Presents a judged run to people and CI: terminal, HTML, JUnit, Markdown."""
 
 from __future__ import annotations
 

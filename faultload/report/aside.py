@@ -80,7 +80,7 @@ def last_lines(run: RunDirectory, process: str) -> str:
     return "\n".join(lines[-LOG_LINES:]) or "Its log is empty."
 
 
-_UNNUMBERED = "This record is older than record 1: it is held to no rule that came later, and judged as it was."
+_UNNUMBERED = "This record is older than record 1: rules added later do not apply, and it is judged as it was then."
 
 
 @dataclass(frozen=True, slots=True)

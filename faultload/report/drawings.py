@@ -1,4 +1,4 @@
-"""The figures of a run as inline SVG, each with a caption that says in words what it shows."""
+"""A run's figures as inline SVG, each with a caption in words."""
 
 from __future__ import annotations
 
@@ -66,34 +66,34 @@ def figures_of(judgement: Judgement) -> dict[str, FigurePlan]:
     found = {
         "timeline": FigurePlan(
             "Requests on the run's clock: offered and achieved iterations, latency from the intended start, "
-            "errors by outcome. Shaded: from a fault's injection until it was undone.",
+            "errors by outcome. Shaded: each fault, from injection until it was undone.",
             lambda: _timeline(judgement, limit),
         ),
         "recoveries": FigurePlan(
-            "Share of successful requests and P99 latency of the successful ones, each fault laid over the "
-            "others at the moment of its injection. A dot marks the recovery.",
+            "Share of successful requests, and their P99 latency. All faults are overlaid, starting at the moment "
+            "of injection. A dot marks recovery.",
             lambda: _recoveries(judgement, limit),
         ),
         "quantiles": FigurePlan(
-            "Latency by quantile without warm-up and cool-down. A failed request is infinitely slow: a line "
-            "ends in an open circle where only failed requests are left.",
+            "Latency by quantile, without warm-up and cool-down. A failed request is infinitely slow; a line ends "
+            "in an open circle where only failed requests are left.",
             lambda: _quantiles(judgement, limit, quantile),
         ),
         "instances": FigurePlan(
-            "Resident memory and CPU of the instances; a gap is an instance that was not there.",
+            "Resident memory and CPU of the instances. A gap means that an instance was not running.",
             lambda: _instances(judgement),
         ),
     }
     budget = next((one for one in scenario.objectives if one.parsed.term.name == "budget"), None)
     if budget is not None:
         found["budget"] = FigurePlan(
-            f"Error budget that the whole run left of the window in {budget.objective}; at 0 it is spent.",
+            f"Error budget left for the window in {budget.objective}, over the whole run; at 0 it is spent.",
             lambda: _budget(judgement, budget.parsed),
         )
     if judgement.capacity is not None:
         found["capacity"] = FigurePlan(
-            "What came back and how slowly at each offered rate; shaded: between the highest rate that passed "
-            "and the lowest that failed. Beside it throughput by concurrency, with the fitted curve.",
+            "Throughput and latency at each offered rate. Shaded: from the highest rate that passed to the lowest "
+            "that failed. Next to it, throughput by concurrency with the fitted curve.",
             lambda: _capacity(judgement),
         )
     return found

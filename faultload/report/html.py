@@ -1,4 +1,4 @@
-"""report.html: one page that holds everything about a run and needs nothing from anywhere else."""
+"""report.html: one self-contained page with everything about a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JUnit XML of one or several runs: a suite a run, a test case an objective; nothing undecided passes."""
+"""JUnit XML for one or several runs: a suite per run, a test case per objective; nothing undecided passes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: one panel that redraws in place on a terminal, plain lines elsewhere."""
+"""What is shown during a run: a panel that redraws in place on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is like at one moment: figures of the last seconds, and their words."""
+"""The state of a run at one moment: figures of the last seconds, and the words for them."""
 
 from __future__ import annotations
 

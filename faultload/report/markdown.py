@@ -1,4 +1,4 @@
-"""A summary of one or several runs as GitHub-flavoured Markdown, fit for a CI job summary."""
+"""A summary of one or several runs in GitHub-flavoured Markdown, ready for a CI job summary."""
 
 from __future__ import annotations
 

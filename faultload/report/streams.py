@@ -1,4 +1,4 @@
-"""Text that any stream can take: plain columns, colour only on a terminal, no sign that its encoding lacks."""
+"""Text for any stream: plain columns, colour only on a terminal, no characters its encoding lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a run on the terminal: objectives, recoveries, writes, generator, and the verdict last."""
+"""What a run prints at its end: objectives, recoveries, writes, generator, and finally the verdict."""
 
 from __future__ import annotations
 

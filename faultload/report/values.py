@@ -1,4 +1,4 @@
-"""The values of verdict.json as text for people: a missing one is –, an infinite one ∞."""
+"""The values in verdict.json as text for people: a missing one is –, an infinite one ∞."""
 
 from __future__ import annotations
 

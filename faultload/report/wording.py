@@ -1,4 +1,4 @@
-"""The words that every report uses for a verdict: its mark, its headline, what became of each fault."""
+"""The words all reports use: a verdict's mark and headline, and what happened to each fault."""
 
 from __future__ import annotations
 

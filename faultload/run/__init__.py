@@ -1,1 +1,1 @@
-"""One run, from what was asked for to a judged record."""
+"""One run, from the request to a judged record."""

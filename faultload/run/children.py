@@ -1,4 +1,4 @@
-"""The processes that a conductor starts for a run: recorded, told to begin, told to stop."""
+"""The processes a conductor starts for a run: recorded, told to begin, told to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conducts one run: target up, load and faults on one clock, drain, writes read back, everything undone."""
+"""Conducts one run: starts the target, plays load and faults on one clock, reads writes back, undoes everything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a record to its verdict and reports; also the record of a run that was killed."""
+"""From a record to its verdict and reports, even if the run was killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def report_again(path: Path) -> ExitCode:
     """Judge and report a run from its raw files. Raises InvalidInput for no run, Refused for one under way."""
     run = RunDirectory.existing(path)
     if conductor_lives(run):
-        raise Refused(f"{path} is still going on")
+        raise Refused(f"{path} is still running")
     return ExitCode(finish(run)["exit_code"])
 
 

@@ -1,4 +1,4 @@
-"""A fork server, `python -m faultload.run.forkserver SOCKET MODULES ROOM`: imports once what its children need.
+"""A fork server, `python -m faultload.run.forkserver SOCKET MODULES ROOM`: imports once for all its children.
 
 SOCKET is a descriptor on which the client sends one request a child, with the child's descriptors beside it, and
 gets the child's pid. The server keeps none of them. Its children are handed on: it forks twice, and whoever is

@@ -1,4 +1,4 @@
-"""Every injection of a run: when, with which seed and arguments; `plan` shows what a run with that seed does."""
+"""Every injection of a run: when, with which seed and arguments; `plan` shows what that seed would do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while runs are conducted: counted, not raised."""
+"""Counts Ctrl-C and SIGTERM during runs instead of raising."""
 
 from __future__ import annotations
 

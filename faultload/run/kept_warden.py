@@ -1,4 +1,4 @@
-"""The warden of a run: told once a second that the conductor lives, and replaced when it ends."""
+"""The warden of a run: gets a heartbeat once a second, and is replaced if it ends."""
 
 from __future__ import annotations
 

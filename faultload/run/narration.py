@@ -1,4 +1,4 @@
-"""Says on the screen what happens during a run, and keeps which of its processes are ready or have failed."""
+"""Prints what happens during a run, and tracks which of its processes are ready or have failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what the command line asks for to scenarios in order: read, scaled, checked; nothing has started."""
+"""From the command line to scenarios that are read, scaled and checked, before anything starts."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def prepare(file: Path, options: RunOptions) -> Prepared:
 def target_of(loaded: LoadedScenario, options: RunOptions) -> tuple[Target, Known]:
     """What a scenario is pointed at. Raises InvalidInput."""
     if options.target is not None and options.url is not None:
-        raise InvalidInput("give --url or --target, not both: a target file holds the url")
+        raise InvalidInput("give --url or --target, not both: a target file has its own url")
     choice = loaded.scenario.target
     file = options.target
     url = options.url or (choice.url if file is None else None)
@@ -106,9 +106,9 @@ def target_of(loaded: LoadedScenario, options: RunOptions) -> tuple[Target, Know
         if file is None:
             raise InvalidInput(loaded.document.mistake(("target",), f"no such file: {choice.file}"))
     if (file is not None or url is not None) and options.platform is not None:
-        raise InvalidInput("--platform is for a reference system: a target file names its own")
+        raise InvalidInput("--platform is for reference systems: a target file names its own platform")
     if (file is not None or url is not None) and options.defects:
-        raise InvalidInput("--defect is for a reference system: this target was not started by faultload")
+        raise InvalidInput("--defect is for reference systems: faultload did not start this target")
     if file is not None:
         declared = read_target(file)
         return Target(file=file.absolute(), declared=declared), Known.of_target(declared)
@@ -128,7 +128,7 @@ def target_of(loaded: LoadedScenario, options: RunOptions) -> tuple[Target, Know
     platform = options.platform or "local"
     if platform not in reference.PLATFORMS:
         hint = f"platforms: {', '.join(reference.PLATFORMS)}"
-        raise InvalidInput(Mistake(f"no reference system starts on platform '{platform}'", hint=hint))
+        raise InvalidInput(Mistake(f"reference systems cannot run on platform '{platform}'", hint=hint))
     target = Target(reference=name, platform=platform, defects=options.defects)
     return target, Known(known.services, known.links, platform)
 

@@ -1,4 +1,4 @@
-"""Runs scenarios one after another: conduct each, judge, report; the exit code is the worst."""
+"""Runs scenarios one after another: conducts, judges and reports each; the exit code is the most severe one."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _run_one(
     """One run: conduct, seal, judge, report."""
     switch = kill_switch()
     if switch is not None:
-        raise Refused(f"the kill switch {switch} is there: remove it first")
+        raise Refused(f"the kill switch {switch} exists: remove it first")
     target = _checked(prepared)
     target.check_free()
     approved = _approve(prepared, target, options)
@@ -163,7 +163,7 @@ def _approve(prepared: Prepared, target: Target, options: RunOptions) -> list[st
     if declared is None or is_here(declared):
         return []
     if prepared.experiments and declared.id not in (*prepared.scenario.allow, *declared.allow):
-        raise Refused(f"{declared.id} is not on this machine: list it under `allow` before faults may touch it")
+        raise Refused(f"{declared.id} is not on this machine: list it under `allow` to let faults touch it")
     if declared.id not in options.approve and not _typed(declared.id):
         raise Refused(f"{declared.id} is not on this machine: confirm with --approve {declared.id}")
     return [declared.id]
@@ -172,7 +172,7 @@ def _approve(prepared: Prepared, target: Target, options: RunOptions) -> list[st
 def _typed(target_id: str) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    print(f"{target_id} is not on this machine. Type its id to go on: ", end="", file=sys.stderr, flush=True)
+    print(f"{target_id} is not on this machine. Type its id to continue: ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip() == target_id
 
 

@@ -1,4 +1,4 @@
-"""What a run is pointed at, and whether it is free to be used."""
+"""What a run is pointed at, and whether it is free to use."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class Target:
         """
         left = leftover(self.id)
         if left:
-            raise Refused(f"{'; '.join(left)}: `faultload undo {self.id}` undoes and stops what was left")
+            raise Refused(f"{'; '.join(left)}: `faultload undo {self.id}` undoes and stops what was left behind")
         up = self.status()
         if up is None or not up.running:
             return
         if set(up.defects) != set(self.defects):
             has = ", ".join(up.defects) or "none"
             hint = f"`faultload target down {self.reference} --platform {self.platform}` first"
-            raise InvalidInput(Mistake(f"{self.reference} is up already with defects: {has}", hint=hint))
+            raise InvalidInput(Mistake(f"{self.reference} is already up with defects: {has}", hint=hint))
         if up.owner is not None and up.owner != myself():
-            raise Refused(f"{self.reference} belongs to another run that is still going on")
+            raise Refused(f"{self.reference} belongs to another run that is still in progress")
 
     def stop_mine(self) -> None:
         """Stop a reference system that this process started and kept; never somebody else's."""

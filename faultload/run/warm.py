@@ -1,4 +1,4 @@
-"""Starts the processes of runs warm: forked from servers that have imported what they need.
+"""Starts a run's processes warm, forked from servers that have done the imports.
 
 Two servers: load processes come from one that has imported Locust, chaos processes and wardens from another that
 never does, since Chaos Toolkit would hang under gevent's patches. Where a server is missing or lost, its

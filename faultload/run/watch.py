@@ -1,4 +1,4 @@
-"""What a running load says of itself: the live figures of the last seconds, and the abort conditions."""
+"""Watches a running load: live figures of the last seconds, and the abort conditions."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What people write: scenario, target, experiment and journey files, read, checked and scaled."""
+"""The files people write: scenario, target, experiment and journey files, read, checked and scaled."""

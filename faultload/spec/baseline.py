@@ -1,4 +1,4 @@
-"""What a scenario declares of a healthy baseline: its latency limit, its error share, its availability target."""
+"""What a scenario declares as a healthy baseline: latency limit, error share, availability target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults by chance: the seeded schedule that a scenario's `chaos_monkey` makes of its list of experiments."""
+"""Random faults: the seeded schedule a scenario's `chaos_monkey` makes from its experiments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scenario says that no model can check by itself: files, names, and whether its schedule has room."""
+"""Checks no model can make on its own: files, names, and whether the schedule has room."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _experiments(
         path: tuple[str | int, ...] = (*at, "experiment")
         if spec.name in found:
             message = f"two faults have the name '{spec.name}'"
-            mistakes.append(loaded.document.mistake(path, message, "give one of them a name: of its own"))
+            mistakes.append(loaded.document.mistake(path, message, "give one of them its own `name:`"))
             continue
         try:
             experiment = experiment_of(spec, loaded.folder, faults.words(), (loaded.document, (*at, "with")))

@@ -1,4 +1,4 @@
-"""An experiment file as far as faultload reads it: which fault, on what, with which configuration."""
+"""An experiment file, as far as faultload reads it: which fault, on what, with which configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be known of a journey file without importing it: its syntax, its classes, what it observes."""
+"""What a journey file says without being imported: its syntax, its classes, what it observes."""
 
 from __future__ import annotations
 

@@ -47,33 +47,33 @@ class Declared:
 
 
 class Measure:
-    """One thing that an objective can ask of a run: what it takes, what it reads, its estimate, its words.
+    """Something an objective can ask of a run: its arguments, the data it reads, its estimate, its texts.
 
-    This file lies below the record, so `evidence`, a `faultload.verdict.evidence.Evidence`, has no type here.
-    A measure's file is imported by whoever reads a scenario: it must not load numpy before it estimates.
+    This file is below the record in the layers, so `evidence` (a `faultload.verdict.evidence.Evidence`) is untyped
+    here. Everything that reads a scenario imports the measures, so they must not load numpy before they estimate.
     """
 
     names: ClassVar[tuple[str, ...]]
-    """As written in an objective; of a family (p50, p99.9, ...) a few, for hints about typing errors."""
+    """Its names in an objective; for a family (p50, p99.9, ...) a few of them, for hints about typos."""
     examples: ClassVar[tuple[tuple[str, str], ...]]
-    """Objectives that use it, each with what it asks, for the reference."""
+    """Objectives that use it, each with an explanation, for the reference."""
     dimension: ClassVar[Dimension]
     filters: ClassVar[tuple[str, ...]] = ()
-    """Every filter that it can take; `filters_of` says which of them a term takes."""
+    """All filters it can take; `filters_of` says which ones a given term takes."""
     whole_run: ClassVar[bool] = False
-    """Speaks of the whole run, and takes no `during`."""
+    """Whether it is about the whole run and takes no `during`."""
     of_load: ClassVar[bool] = True
-    """Is told from the load: unfit where the load generator was the limit."""
+    """Whether it depends on the load, and is unfit if the load generator was the limit."""
     takes_slo: ClassVar[bool] = False
-    """Takes an `slo`: what a rate must meet to count as sustained."""
+    """Whether it takes an `slo`: what a rate must meet to count as sustained."""
     watched: ClassVar[tuple[str, ...]] = ()
-    """The terms that an abort condition may read, each from the counts of a second: `in_second`."""
+    """The terms an abort condition can use, computed from the counts of one second by `in_second`."""
 
     def matches(self, name: str) -> bool:
         return name in self.names
 
     def check(self, term: Term) -> None:
-        """Raises ObjectiveError where the arguments are not what it takes; by default it takes none."""
+        """Raise ObjectiveError if the arguments are wrong; by default it takes none."""
         if term.args:
             raise ObjectiveError(f"{term.name} takes no argument")
 
@@ -81,11 +81,11 @@ class Measure:
         return self.filters
 
     def dimension_of(self, term: Term) -> Dimension | None:
-        """The dimension of its value; None where an observation decides it."""
+        """The dimension of its value; None if that depends on an observation."""
         return self.dimension
 
     def check_target(self, objective: Objective) -> None:
-        """Raises ObjectiveError where the target is of another dimension."""
+        """Raise ObjectiveError if the target has another dimension."""
         wanted, got = self.dimension_of(objective.term), objective.target.dimension
         plain = (wanted == "number" and got == "factor") or (wanted == "share" and got == "number")
         if wanted is not None and got != wanted and not plain:
@@ -95,61 +95,61 @@ class Measure:
             )
 
     def problems(self, term: Term, declared: Declared) -> Iterator[tuple[str, str | None]]:
-        """What a scenario lacks for it, each with a hint."""
+        """What the scenario lacks to answer it, each with a hint."""
         yield from ()
 
     def undecidable(self, stages: Sequence[Stage]) -> str | None:
-        """Why a load of these stages can never decide it; None when it may."""
+        """Why a load with these stages can never decide it; None if it can."""
         return None
 
     def requests_needed(self, objective: Objective) -> int | None:
-        """How many independent requests a PASS needs at the very least; None where that is not known."""
+        """The minimum number of independent requests for a PASS; None if unknown."""
         return None
 
     def of_requests(self, term: Term) -> bool:
-        """Whether it judges requests by latency, availability or error rate, and so may stand in an `slo`."""
+        """Whether it judges requests by latency, availability or error rate, and can be part of an `slo`."""
         return False
 
     def of_seconds(self, term: Term) -> bool:
-        """Whether the requests of a few seconds can be held against it: the gate asks before a fault."""
+        """Whether it can be judged on a few seconds of requests, as the gate does before a fault."""
         return False
 
     def in_second(self, term: Term, second: Mapping[str, float]) -> float:
-        """Its value in a second that had requests, for what it says is `watched`.
+        """Its value in one second that had requests, for the terms in `watched`.
 
-        `second`: `ok` and `failed` requests, their `p50` and `p99` in milliseconds.
+        `second` has the number of `ok` and `failed` requests, and their `p50` and `p99` in milliseconds.
         """
         raise NotImplementedError(f"{term} is not watched")
 
     def latency_limit(self, objective: Objective) -> tuple[float, float] | None:
-        """The latency in seconds that it allows a healthy request, with the quantile that it allows it for."""
+        """The latency in seconds it allows a healthy system, and for which quantile."""
         return None
 
     def error_limit(self, objective: Objective) -> float | None:
-        """The share of failed requests that it allows a healthy system."""
+        """The share of failed requests it allows a healthy system."""
         return None
 
     def resolution_s(self, objective: Objective, recovery_limit_s: float | None) -> float | None:
-        """The shortest time that the load generator must tell apart for it; None where times do not matter.
+        """The shortest time the load generator must be able to resolve; None if times do not matter.
 
         `recovery_limit_s`: the latency above which a request is bad.
         """
         return None
 
     def gather(self, objective: Objective, wanted: Any) -> None:
-        """Ask `wanted`, a `faultload.verdict.evidence.Wanted`, for the requests that the estimate will read."""
+        """Tell `wanted`, a `faultload.verdict.evidence.Wanted`, which requests the estimate will read."""
 
     def estimate(self, evidence: Any, objective: Objective) -> Estimate:
-        """The value with its bounds, in base units; missing data is an estimate without a value, never an error."""
+        """The value and its bounds, in base units. Missing data gives no value, never an error."""
         raise NotImplementedError
 
     def unfit(self, evidence: Any, objective: Objective) -> str:
-        """Why the load generator makes it unfit to be judged; empty when it is fit."""
+        """Why the load generator makes it unfit to be judged; empty if it is fit."""
         spoiled = evidence.spoiled
         return "" if spoiled is None else str(spoiled.unfit(evidence.phases.seconds(objective.phase)))
 
     def subject(self, term: Term) -> str:
-        """What a sentence about it calls it."""
+        """What to call it in a sentence."""
         return str(term)
 
 
@@ -179,7 +179,7 @@ def _discover() -> _Found:
         taken = {name for one in found for name in one.names}
         twice = sorted(taken & {name for one in theirs for name in one.names})
         if twice:
-            broken.append(f"{entry.value} has a measure '{twice[0]}', which is there already")
+            broken.append(f"{entry.value} has a measure '{twice[0]}', which already exists")
         else:
             found += theirs
     return _Found(tuple(found), tuple(broken))

@@ -1,4 +1,4 @@
-"""pydantic's errors as mistakes in a file, with line, key and a hint."""
+"""Turns pydantic's errors into mistakes with file, line, key and a hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objective expression: what a scenario declares, parsed and checked."""
+"""The objective expression: parses, checks and prints what a scenario declares."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class _Parser:
                 near = nearest(text, known_filters())
                 raise ObjectiveError(f"unknown filter '{text}' (column {column}); {near}")
             if text in filters:
-                raise ObjectiveError(f"filter '{text}' is here twice (column {column})")
+                raise ObjectiveError(f"filter '{text}' appears twice (column {column})")
             self.take()
             self.take("=")
             filters[text] = self.name("a value")
@@ -128,7 +128,7 @@ class _Parser:
                 raise ObjectiveError(str(error)) from None
         kind, text, column = self.peek()
         if kind != "end":
-            raise ObjectiveError(f"'{text}' is too much (column {column})")
+            raise ObjectiveError(f"'{text}' is unexpected (column {column})")
         return Objective(term, operator, target, phase, for_s)
 
 
@@ -147,7 +147,7 @@ def parse_abort(text: str) -> Objective:
         raise ObjectiveError("an abort condition ends with `for` and a duration, such as `for 10s`")
     watched = [name for one in measures() for name in one.watched]
     if str(objective.term) not in watched or objective.phase is not None:
-        raise ObjectiveError(f"an abort condition reads {', '.join(watched)}, without filters or `during`")
+        raise ObjectiveError(f"an abort condition can use {', '.join(watched)}, without filters or `during`")
     return objective
 
 
@@ -155,5 +155,5 @@ def _check(objective: Objective) -> None:
     check_term(objective.term)
     measure = measure_of(objective.term)
     if measure.whole_run and objective.phase is not None:
-        raise ObjectiveError(f"{objective.term.name} speaks of the whole run: leave out `during {objective.phase}`")
+        raise ObjectiveError(f"{objective.term.name} is about the whole run: leave out `during {objective.phase}`")
     measure.check_target(objective)

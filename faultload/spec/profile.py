@@ -1,4 +1,4 @@
-"""A scenario in the form of a profile: times, rates and users scaled, repeats and users capped."""
+"""Scales a scenario to a profile: times, rates and users multiplied, repeats and users capped."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Model(BaseModel):
 
 
 class TargetChoice(Model):
-    """What is tested: a reference system started for the run, a URL, or a target file."""
+    """The system under test: a reference system to start for the run, a URL, or a target file."""
 
     reference: str | None = None
     url: Annotated[str, Field(pattern=r"^https?://")] | None = None
@@ -70,7 +70,7 @@ class TargetChoice(Model):
     @model_validator(mode="after")
     def _one(self) -> TargetChoice:
         if sum(value is not None for value in (self.reference, self.url, self.file)) != 1:
-            raise ValueError("name exactly one of reference, url and file")
+            raise ValueError("give exactly one of reference, url and file")
         return self
 
 
@@ -96,7 +96,7 @@ class StageSpec(Model):
             wanted = f"`{needs}` and a duration" if needs else "no `over` and no `for`"
             raise ValueError(f"{kind} takes {wanted}")
         if self.length_s <= 0:
-            raise ValueError("a stage takes longer than nothing")
+            raise ValueError("a stage must last longer than 0 s")
         return self
 
     @property
@@ -113,7 +113,7 @@ class StageSpec(Model):
 
 
 class Load(Model):
-    """The workload: journeys, and either `rate` (open model) or `users` (closed model)."""
+    """The load: journeys, and either `rate` (open model) or `users` (closed model)."""
 
     journeys: str
     mix: dict[str, Positive] = {}
@@ -131,9 +131,9 @@ class Load(Model):
         if not (self.rate or self.users):
             raise ValueError("a load needs at least one stage")
         if self.timeout <= 0 or self.drop_after <= 0:
-            raise ValueError("timeout and drop_after are longer than nothing")
+            raise ValueError("timeout and drop_after must be above 0 s")
         if not any(stage.high > 0 for stage in self.stages):
-            raise ValueError("this load never offers anything")
+            raise ValueError("this load never sends anything")
         return self
 
     @property
@@ -178,16 +178,16 @@ class Load(Model):
 
 
 class Repeat(Model):
-    """The same fault several times."""
+    """Injects the same fault several times."""
 
     count: Annotated[int, Field(ge=1, le=1000)]
     every: Duration
 
 
 class FaultSpec(Model):
-    """When an experiment is run, how often, and with which configuration.
+    """When to run an experiment, how often, and with which configuration.
 
-    `failure_rate`: how often this fault strikes in production, as declared; MTBF follows from it.
+    `failure_rate`: how often this fault happens in production, as you declare it; used for MTBF.
     """
 
     name: Name
@@ -206,7 +206,7 @@ class FaultSpec(Model):
 
 
 class ChanceFault(Model):
-    """One experiment of the list that chance chooses from."""
+    """One of the experiments that `chaos_monkey` chooses from."""
 
     experiment: str
     name: Name | None = None
@@ -219,10 +219,10 @@ def _chance_fault(value: object) -> object:
 
 
 class ChaosMonkey(Model):
-    """Faults by chance: which, how often on average, how far apart at least, and when.
+    """Random faults: which ones, how often on average, how far apart, and when.
 
-    `rate`: how many a unit of time; `min_gap` from the start of one to that of the next, at least; `most`: so
-    often each.
+    `rate`: how many on average, such as 6/h. `min_gap`: the shortest time between two starts. `most`: the most
+    times each fault is injected.
     """
 
     faults: Annotated[list[Annotated[ChanceFault, BeforeValidator(_chance_fault)]], Field(min_length=1)]
@@ -238,10 +238,10 @@ def _objective(value: object) -> object:
 
 
 class ObjectiveSpec(Model):
-    """A declared target, with the profiles in which it counts and what a readiness score needs of it.
+    """An objective, the profiles in which it is judged, and what a readiness score needs to know about it.
 
-    `slo`: what a rate must meet to count as sustained, for `capacity`; the latency, availability and error
-    objectives of the whole scenario where it is left out.
+    `slo`, for `capacity`: what a rate must meet to count as sustained; by default the scenario's objectives on
+    latency, availability and error rate.
     """
 
     objective: str
@@ -272,7 +272,7 @@ class ObjectiveSpec(Model):
 
 
 class Recovery(Model):
-    """How recovery is judged; never scaled."""
+    """What counts as recovered; never scaled."""
 
     slice: Duration = 1.0
     hold: Duration = 10.0
@@ -280,7 +280,7 @@ class Recovery(Model):
 
 
 class Profile(Model):
-    """Factors on a scenario: times, rates, users; caps on repeats and users."""
+    """Scales a scenario: multiplies times, rates and users, and caps repeats and users."""
 
     time: Positive = 1.0
     rate: Positive = 1.0
@@ -350,7 +350,7 @@ class Scenario(Model):
 
 @dataclass(frozen=True, slots=True)
 class LoadedScenario:
-    """A scenario with the file that it came from."""
+    """A scenario and the file it came from."""
 
     scenario: Scenario
     document: Document
@@ -390,4 +390,4 @@ def _assign(data: Any, assignment: str) -> None:
             raise TypeError
         place[parts[-1]] = value  # type: ignore[index]
     except (KeyError, IndexError, TypeError):
-        raise InvalidInput(Mistake(f"--set {assignment}: there is no such place in the scenario")) from None
+        raise InvalidInput(Mistake(f"--set {assignment}: the scenario has no such key")) from None

@@ -1,4 +1,4 @@
-"""JSON Schema of what people write, as an editor wants it: texts with units, not the numbers they become."""
+"""JSON Schema for editors: quantities are text with units, not the numbers they become."""
 
 from __future__ import annotations
 

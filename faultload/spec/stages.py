@@ -1,4 +1,4 @@
-"""The shape of a load: stages of a linear level (iterations per second, or users) over time."""
+"""The shape of a load: stages whose level (iterations per second, or users) changes linearly over time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The target file: the system under test, its services and links, and what may be done to them."""
+"""The target file: the system under test, its services and links, and what faults may do to them."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ Share = Annotated[float, BeforeValidator(_share), WithJsonSchema({"type": "strin
 
 
 class Service(Model):
-    """Where a service's instances are found, by platform, and how one is known to be ready.
+    """How to find a service's instances on each platform, and how to tell that one is ready.
 
     local: `command` (exact argv; `{port}` stands for the instance's port), `port` and `count` or `ports`,
     `pids`, or `patroni` URLs for a database. docker: `compose` (a service of the target's `project`) or
-    `labels`. kubernetes: `selector`, in `namespace` or the target's; `container` where a pod has several.
-    `port` is then the port inside the container or pod. `health` is a path that an instance with a port answers
-    with 200 when it is ready; without it a container's own health check or a pod's readiness counts.
+    `labels`. kubernetes: `selector`, in `namespace` or the target's; `container` if a pod has several. On docker
+    and kubernetes, `port` is the port inside the container. `health` is a path that returns 200 when the instance
+    is ready; without it, the container's own health check or the pod's readiness counts.
     """
 
     command: list[str] | None = None
@@ -93,8 +93,8 @@ class Service(Model):
 class Link(Model):
     """A link between two services.
 
-    local: the control URL of a link proxy. docker and kubernetes: the server's `port` inside its containers
-    (that of the service when left out), and what it speaks, so that a probe can ask it something.
+    local: the control URL of a link proxy. docker and kubernetes: the server's `port` inside its containers (by
+    default the service's), and the `protocol` for probes to use.
     """
 
     proxy: str | None = None
@@ -103,16 +103,16 @@ class Link(Model):
 
 
 class Guard(Model):
-    """How much of a service a fault may touch at once."""
+    """How many instances of a service faults may touch at once."""
 
     max_instances: Annotated[int, Field(ge=1)] | None = None
     max_share: Share | None = None
 
 
 class TargetFile(Model):
-    """A target as declared; see `read_target`.
+    """A target file; see `read_target`.
 
-    A docker or kubernetes target without an `id` gets that of the engine or cluster when it is used.
+    A docker or kubernetes target without an `id` gets the engine's or cluster's when it is used.
     """
 
     id: str = ""
@@ -122,13 +122,13 @@ class TargetFile(Model):
     project: str | None = None
     """docker: the compose project."""
     context: str | None = None
-    """kubernetes: the context of the kubeconfig; its current one when left out."""
+    """kubernetes: the kubeconfig context; by default the current one."""
     namespace: str | None = None
-    """kubernetes: of every service that names none."""
+    """kubernetes: the namespace of services that name none."""
     helper_namespace: str | None = None
-    """kubernetes: where privileged helper pods may run; beside the service when left out."""
+    """kubernetes: where privileged helper pods may run; by default the service's namespace."""
     network: Literal["helper", "policy"] = "helper"
-    """kubernetes: partitions by a helper in the pod's network, or by a NetworkPolicy that the cluster enforces."""
+    """kubernetes: partition with a helper in the pod's network, or with a NetworkPolicy the cluster enforces."""
     services: dict[str, Service] = {}
     links: dict[str, Link] = {}
     allow: list[str] = []

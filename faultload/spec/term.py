@@ -47,7 +47,7 @@ class Term:
         """An argument that is a quantity. Raises TypeError where it is none, which a checked term never does."""
         value = self.args[index]
         if not isinstance(value, Quantity):
-            raise TypeError(f"{self}: argument {index + 1} is no quantity")
+            raise TypeError(f"{self}: argument {index + 1} is not a quantity")
         return value
 
     def __str__(self) -> str:

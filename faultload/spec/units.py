@@ -28,7 +28,7 @@ _QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-zµ%]*)(?:/([a-zµ]+))?\s*\Z")
 
 
 class UnitError(ValueError):
-    """A text that is no quantity, or one of the wrong dimension."""
+    """A text that is not a quantity, or one of the wrong dimension."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The words for faults: their arguments and what each may be given; the same on every platform."""
+"""The fault words and their arguments, the same on every platform."""
 
 from __future__ import annotations
 
@@ -53,20 +53,22 @@ class Argument:
 
 
 COMMON = {
-    "fault": Argument("text", what="a name for the fault; the word when left out"),
-    "duration_s": Argument("number", what="how long at most; the experiment's `duration_s` when left out"),
-    "seed": Argument("number", what="makes the choice of instances repeatable; the experiment's when left out"),
+    "fault": Argument("text", what="a name for the fault; by default the word"),
+    "duration_s": Argument(
+        "number", what="the longest it lasts, in seconds; by default the experiment's `duration_s`"
+    ),
+    "seed": Argument("number", what="makes the choice of instances repeatable; by default the experiment's `seed`"),
 }
 """What every word takes."""
-SERVICE = {"service": Argument("text", True, what="which service")}
+SERVICE = {"service": Argument("text", True, what="the service")}
 SELECTION = {
     **SERVICE,
-    "count": Argument("count", what="how many of its instances; one when neither is given"),
-    "share": Argument("share", what="or which share of them, rounded down, at least one"),
+    "count": Argument("count", what="how many of its instances; one if neither is given"),
+    "share": Argument("share", what="or what share of them, rounded down, at least one"),
 }
 """Arguments of a word that acts on some instances of a service."""
-LINK = {"link": Argument("text", True, what="which link, as `client -> server`")}
-DATABASE = {"service": Argument("text", default="db", what="which database")}
+LINK = {"link": Argument("text", True, what="the link, as `client -> server`")}
+DATABASE = {"service": Argument("text", default="db", what="the database service")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,135 +146,140 @@ class Catalogue(Protocol):
 
 
 WORDS = (
-    FaultWord("kill", "SIGKILL; the target's own supervisor brings it back", SELECTION, one_shot=True),
+    FaultWord("kill", "sends SIGKILL; the target's own supervisor restarts it", SELECTION, one_shot=True),
     FaultWord(
         "terminate",
-        "SIGTERM, and SIGKILL after `grace_s`",
-        {**SELECTION, "grace_s": Argument("number", default=10.0, what="seconds to end in order")},
+        "sends SIGTERM, then SIGKILL after `grace_s`",
+        {**SELECTION, "grace_s": Argument("number", default=10.0, what="seconds to shut down cleanly")},
         one_shot=True,
     ),
-    FaultWord("restart", "stopped and started again by faultload", SELECTION, one_shot=True),
-    FaultWord("pause", "frozen: it holds its connections and answers nothing", SELECTION),
+    FaultWord("restart", "stops the instances and starts them again", SELECTION, one_shot=True),
+    FaultWord("pause", "freezes the instances: connections stay open, nothing is answered", SELECTION),
     FaultWord(
         "scale",
-        "fewer or more instances",
-        {**SERVICE, "to": Argument("whole", True, what="how many instances there are meanwhile")},
+        "changes the number of instances",
+        {**SERVICE, "to": Argument("whole", True, what="how many instances to run during the fault")},
     ),
     FaultWord(
         "partition",
-        "both ways silent, for new and established connections",
+        "silences a link both ways, for new and established connections",
         {
             **LINK,
             "on_heal": Argument(
-                "choice", choices=("deliver", "reset"), default="deliver", what="what becomes of held bytes"
+                "choice",
+                choices=("deliver", "reset"),
+                default="deliver",
+                what="what happens to the bytes held back",
             ),
         },
         layer="network",
     ),
-    FaultWord("isolate", "every declared link of an instance silent, both ways", SELECTION, layer="network"),
+    FaultWord("isolate", "silences every declared link of an instance, both ways", SELECTION, layer="network"),
     FaultWord(
         "latency",
-        "`delay_ms` more for each round trip",
+        "adds `delay_ms` to each round trip",
         {
             **LINK,
-            "delay_ms": Argument("number", True, what="more for a round trip"),
-            "jitter_ms": Argument("number", default=0.0, what="give or take"),
+            "delay_ms": Argument("number", True, what="milliseconds added to a round trip"),
+            "jitter_ms": Argument(
+                "number", default=0.0, what="random variation of the delay, plus or minus, in milliseconds"
+            ),
         },
         layer="network",
     ),
     FaultWord(
         "loss",
-        "a share of a link's packets is dropped, each way",
-        {**LINK, "share": Argument("share", True, what="of the packets")},
+        "drops a share of a link's packets, each way",
+        {**LINK, "share": Argument("share", True, what="the share of packets to drop")},
         layer="network",
     ),
     FaultWord(
         "bandwidth",
-        "at most `bytes_per_s` over a link, each way",
-        {**LINK, "bytes_per_s": Argument("size", True, what="bytes a second, each way")},
+        "limits a link to `bytes_per_s`, each way",
+        {**LINK, "bytes_per_s": Argument("size", True, what="bytes per second, each way")},
         layer="network",
     ),
-    FaultWord("reset_connections", "established connections reset, once", LINK, one_shot=True, layer="network"),
-    FaultWord("dns_failure", "an instance's name look-ups find nobody", SELECTION, layer="names"),
+    FaultWord(
+        "reset_connections", "resets the established connections, once", LINK, one_shot=True, layer="network"
+    ),
+    FaultWord("dns_failure", "makes an instance's name look-ups fail", SELECTION, layer="names"),
     FaultWord(
         "http_error",
-        "a share of a link's requests is answered with an error instead",
+        "answers a share of a link's requests with an error",
         {
             **LINK,
-            "share": Argument("share", default=1.0, what="of the requests"),
-            "status": Argument("count", default=503, what="the HTTP status that is answered"),
+            "share": Argument("share", default=1.0, what="the share of requests to answer"),
+            "status": Argument("count", default=503, what="the HTTP status to answer with"),
         },
         layer="answers",
     ),
     FaultWord(
         "failover_database",
-        "the leader dies: its postmaster, or the whole member with its Patroni",
+        "kills the leader: its postmaster, or the whole member with its Patroni",
         {
             **DATABASE,
-            "mode": Argument(
-                "choice", choices=("postmaster", "member"), default="postmaster", what="what of it dies"
-            ),
+            "mode": Argument("choice", choices=("postmaster", "member"), default="postmaster", what="what to kill"),
         },
         one_shot=True,
         layer="database",
     ),
     FaultWord(
         "switchover_database",
-        "the leader hands over in order",
-        {**DATABASE, "candidate": Argument("text", what="to whom; the cluster chooses when left out")},
+        "makes the leader hand over cleanly",
+        {**DATABASE, "candidate": Argument("text", what="the new leader; by default the cluster chooses")},
         one_shot=True,
         layer="database",
     ),
-    FaultWord("pause_replication", "the standbys stop replaying", DATABASE, layer="database"),
+    FaultWord("pause_replication", "stops replay on the standbys", DATABASE, layer="database"),
     FaultWord(
         "exhaust_connections",
-        "a share of the connections that the leader has left is taken",
-        {**DATABASE, "share": Argument("share", default=1.0, what="of the free connections")},
+        "takes a share of the leader's free connections",
+        {**DATABASE, "share": Argument("share", default=1.0, what="the share of free connections to take")},
         layer="database",
     ),
     FaultWord(
         "cpu_stress",
-        "processor time is taken beside the instances",
+        "uses up processor time beside the instances",
         {
             **SELECTION,
-            "workers": Argument("count", what="busy processes; one a processor when left out"),
-            "load": Argument("share", default=1.0, what="how busy each is"),
+            "workers": Argument("count", what="busy processes; by default one per processor"),
+            "load": Argument("share", default=1.0, what="how busy each one is; 1 is all the time"),
         },
         layer="cpu",
     ),
     FaultWord(
         "memory_stress",
-        "memory is taken beside the instances, and touched",
-        {**SELECTION, "bytes": Argument("size", True, what="how much for each instance, such as 256MB")},
+        "takes memory beside the instances and keeps touching it",
+        {**SELECTION, "bytes": Argument("size", True, what="how much per instance, such as 256MB")},
         layer="memory",
     ),
     FaultWord(
         "io_stress",
-        "the disk is written to and synced without pause",
+        "writes and syncs to the disk without pause",
         {
             **SELECTION,
-            "workers": Argument("count", default=1, what="writing processes"),
-            "path": Argument("text", what="the folder to write in; where the instance lives when left out"),
+            "workers": Argument("count", default=1, what="how many processes write"),
+            "path": Argument("text", what="the folder to write in; by default where the instance lives"),
         },
         layer="disk",
     ),
     FaultWord(
         "fill_disk",
-        "the disk is filled, down to a floor that stays free",
+        "fills the disk until only `floor` is free",
         {
             **SELECTION,
-            "floor": Argument("size", True, what="bytes that stay free, such as 1GB"),
-            "path": Argument(
-                "text", what="the folder whose disk is filled; where the instance lives when left out"
-            ),
+            "floor": Argument("size", True, what="how much to leave free, such as 1GB"),
+            "path": Argument("text", what="a folder on the disk to fill; by default where the instance lives"),
         },
         layer="disk",
     ),
-    FaultWord("drain_node", "the node of an instance takes no pods, and those it has leave", SERVICE, layer="node"),
+    FaultWord(
+        "drain_node", "stops an instance's node from taking pods and evicts those it has", SERVICE, layer="node"
+    ),
     FaultWord(
         "clock_skew",
-        "an instance's clock is wrong",
-        {**SELECTION, "offset_s": Argument("number", True, what="how far ahead")},
+        "sets an instance's clock wrong",
+        {**SELECTION, "offset_s": Argument("number", True, what="how far ahead, in seconds")},
         layer="clock",
     ),
 )

@@ -1,4 +1,4 @@
-"""Where files are looked for: beside the scenario, in the workspace, in the shipped packs."""
+"""Where to look for files: beside the scenario, in the workspace, in the shipped packs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML files with the line of every key, so that each mistake can say where it is."""
+"""Reads YAML files with the line of every key, so mistakes can say where they are."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class _Reader:
                 continue
             here = (*path, _step(key))
             if key in result:
-                self._mistake(key_node, here, "this key is here twice")
+                self._mistake(key_node, here, "this key appears twice")
             self.lines[here] = key_node.start_mark.line + 1
             result[key] = self.value(value_node, here)
         return {**merged, **result}
@@ -134,7 +134,7 @@ class _Reader:
     def _expanded(self, match: re.Match[str], node: yaml.Node, path: Path_) -> str:
         secret, name, default = match.groups()
         if secret and default is not None:
-            self._mistake(node, path, "a secret has no default: its value never stands in a file")
+            self._mistake(node, path, "a secret cannot have a default: its value must not be in a file")
             return ""
         value = os.environ.get(name)
         if not value and default is not None:

@@ -1,4 +1,4 @@
-"""Telemetry: what the target's instances and the load generator used while the run was on."""
+"""Telemetry: what the target's instances and the load generator used during the run."""
 
 from __future__ import annotations
 

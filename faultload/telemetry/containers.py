@@ -1,4 +1,4 @@
-"""What the engine counts of every declared container: processor, memory, disk and network."""
+"""What every declared container uses, as the engine counts it: processor, memory, disk and network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples every declared instance once a second into metrics.parquet, on whatever platform they live."""
+"""Samples every declared instance once a second into metrics.parquet, on any platform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A load in steps: which steady rates met an SLO, the capacity that they bracket, and the curve through them."""
+"""A stepped load: which steady rates met an SLO, the capacity they bracket, and the curve through them."""
 
 from __future__ import annotations
 

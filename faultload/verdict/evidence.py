@@ -1,4 +1,4 @@
-"""What objectives read: the record by filters and phase; its requests are gathered in one pass over all of them."""
+"""What objectives read: the requests gathered by filter and phase, all in one pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the record of a run and its scenario to a verdict: arrays to faultload_analysis, results to verdict.json."""
+"""From a run's record and scenario to a verdict: arrays to faultload_analysis, results to verdict.json."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ class Judgement:
 
     @property
     def exit_code(self) -> ExitCode:
+        """The exit code that `faultload run` and `faultload report` return."""
         return ExitCode(self.verdict["exit_code"])
 
 

@@ -1,4 +1,4 @@
-"""The last seconds of a running load against the objectives `during baseline`: what the gate looks at."""
+"""Judges the last seconds of a running load by the objectives `during baseline`, for the gate."""
 
 from __future__ import annotations
 

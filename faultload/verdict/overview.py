@@ -1,4 +1,4 @@
-"""A run at a glance, read in one pass each over its iterations and its requests: timeline, totals, latencies."""
+"""A run at a glance: timeline, totals and latencies, from one pass over iterations and one over requests."""
 
 from __future__ import annotations
 

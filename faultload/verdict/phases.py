@@ -1,4 +1,4 @@
-"""Phases: which stretch of a run belongs to baseline, to a fault, to a recovery."""
+"""Phases: which stretches of a run belong to the baseline, to a fault, to a recovery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Impact and recovery of every fault of a run, as the users saw them."""
+"""Impact and recovery of every fault of a run, as users saw them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which seconds of a run its generator spoiled, by the tightest latency bound that reads each second."""
+"""Which seconds of a run the generator spoiled, given the tightest latency bound that covers each second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The write ledger after it was read back: what was lost, and how far back each fault reached."""
+"""The write ledger after reading back: what was lost, and how far back each fault reached."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_a_container_that_was_started_again_is_not_the_one_that_was_chosen(proje
     fault = project.fault(project.target("api"), "kill", service="api").planned()
     api.restart(timeout=1)
     again = life(api)
-    with pytest.raises(TargetError, match="started again before the fault"):
+    with pytest.raises(TargetError, match="restarted before the fault"):
         fault.here.inject(fault.instances, fault.plan)
     assert life(api) == again
 

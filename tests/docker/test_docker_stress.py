@@ -156,7 +156,7 @@ def test_stress_of_a_container_that_started_again_is_refused(project: Project) -
     api.restart(timeout=1)
     wait_until(lambda: born(api) is not None)
     pids = set(processes_in(api))
-    with pytest.raises(TargetError, match="started again before the fault"):
+    with pytest.raises(TargetError, match="restarted before the fault"):
         fault.here.inject(fault.instances, fault.plan)
     assert set(processes_in(api)) == pids
 

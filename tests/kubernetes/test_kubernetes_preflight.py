@@ -198,7 +198,7 @@ def test_a_cluster_that_does_not_answer_is_said_so(tmp_path: Path, monkeypatch: 
 def test_no_kubeconfig_at_all_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(TargetError, match="no cluster is known"):
+    with pytest.raises(TargetError, match="no cluster is configured"):
         platform_of(TargetFile(name="x", platform="kubernetes", namespace="x")).identity()
 
 

@@ -87,7 +87,7 @@ def test_another_process_knows_it_and_may_not_stop_what_is_owned(up: Up) -> None
     assert "pg-0" in done.stdout
     refused = faultload("target", "down", NAME, "--platform", "kubernetes")
     assert refused.returncode == 5, refused.stdout + refused.stderr
-    with pytest.raises(Refused, match="is up already"):
+    with pytest.raises(Refused, match="has been up since"):
         reference.start(NAME, "kubernetes")
     found = reference.status(NAME, "kubernetes")
     assert found is not None and found.running and found.ready and found.owner_alive

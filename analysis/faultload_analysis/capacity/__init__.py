@@ -1,4 +1,4 @@
-"""How much a system carries: brackets, the USL, knees, queues."""
+"""How much load a system can carry: brackets, the USL, knees, queues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Capacity under an objective: the bracket between the highest rate that passes and the lowest that fails."""
+"""Capacity under an objective: between the highest rate that passes and the lowest that fails."""
 
 from __future__ import annotations
 
@@ -71,11 +71,16 @@ class Level:
 
     @property
     def n(self) -> int:
+        """How many requests its steps have together."""
         return sum(step.n for step in self.steps)
 
 
 class BracketState(StrEnum):
-    """What a sweep found."""
+    """What a sweep found.
+
+    FOUND: capacity lies between two tested rates. NOT_REACHED: no rate failed. BELOW: a rate failed, and none below
+    it passed. UNDECIDED: no rate passed and none failed.
+    """
 
     FOUND = "found"
     NOT_REACHED = "not reached"
@@ -96,6 +101,7 @@ class Bracket:
 
     @property
     def steps(self) -> int:
+        """How many steps all levels have together."""
         return sum(len(level.steps) for level in self.levels)
 
 

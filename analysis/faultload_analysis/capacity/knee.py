@@ -1,4 +1,4 @@
-"""Where a curve bends: one hinge by segmented regression with an interval; Kneedle for the eye only."""
+"""Where a curve bends: a hinge by segmented regression with an interval; Kneedle for the eye only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queueing laws: Little's law as a check, bounds, and exact values of simple queues to plan and test with."""
+"""Queueing laws: Little's law as a check, bounds, and exact values of simple queues for planning and tests."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class OperationalBounds:
 
 
 def operational_bounds(demands_s: Sequence[float], think_s: float = 0.0) -> OperationalBounds:
-    """Bounds from each station's service demand, seconds a request. ValueError unless all are >= 0, one > 0."""
+    """Bounds from each station's service demand, seconds per request. ValueError unless all are >= 0, one > 0."""
     demands = _demands(demands_s, think_s)
     return OperationalBounds(float(demands.sum()), float(demands.max()), think_s)
 

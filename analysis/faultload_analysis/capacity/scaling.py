@@ -1,4 +1,4 @@
-"""Scaling efficiency: the rate at scale against the rate at the start, with bounds over repeats."""
+"""Scaling efficiency: the rate at scale over the rate at the start, with bounds over repeats."""
 
 from __future__ import annotations
 

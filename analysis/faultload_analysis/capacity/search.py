@@ -1,4 +1,4 @@
-"""Which rate to try next when looking for the capacity: double until a rate fails, then halve the bracket."""
+"""Which rate to try next in a capacity search: double until a rate fails, then halve the bracket."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _METHOD = "USL, profile with Student t"
 
 
 class PeakState(StrEnum):
-    """Where the peak of the curve lies: in what was tested, further out, or nowhere to be seen."""
+    """Where the curve peaks: TESTED (within the tested range), EXTRAPOLATED (beyond it) or NOT_REACHED."""
 
     TESTED = "within the tested range"
     EXTRAPOLATED = "beyond the tested range"

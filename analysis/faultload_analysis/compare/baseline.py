@@ -1,4 +1,4 @@
-"""Whether new runs lie outside what a history of baseline runs shows."""
+"""Whether new runs fall outside a history of baseline runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FEWEST_FOR_SHAPE = 5
 
 
 class Place(StrEnum):
-    """Where the new runs lie."""
+    """Where the new runs lie: WITHIN the baselines, OUTSIDE them, or TOO_FEW baselines to say."""
 
     WITHIN = "within"
     OUTSIDE = "outside"
@@ -29,8 +29,11 @@ class Place(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BaselineCheck:
-    """The answer: `limit` is the value beyond which a new run (or the mean of the new runs) is outside, None where
-    there is none; `p` is one-sided, for a new run as bad as this among the baselines."""
+    """The result of `baseline_gate`.
+
+    `limit`: the value beyond which a new run (or the mean of the new runs) is outside; None if there is none.
+    `p`: the one-sided probability of a new run as bad as this among the baselines.
+    """
 
     place: Place
     limit: float | None

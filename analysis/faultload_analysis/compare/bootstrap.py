@@ -1,4 +1,4 @@
-"""Ratios and differences of two groups of dependent requests, by block bootstrap."""
+"""Ratios and differences between two groups of dependent requests, by block bootstrap."""
 
 from __future__ import annotations
 

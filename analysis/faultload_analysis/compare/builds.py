@@ -1,4 +1,4 @@
-"""Comparing builds by their runs: worse, better, equivalent, undecided, or too few runs to say."""
+"""Compares builds by their runs: worse, better, equivalent, undecided, or too few runs to say."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class Difference(StrEnum):
-    """What the runs say of the new side."""
+    """What the runs say about the new build: WORSE, BETTER, EQUIVALENT, UNDECIDED or TOO_FEW (too few runs)."""
 
     WORSE = "worse"
     BETTER = "better"

@@ -1,4 +1,4 @@
-"""What every estimate stands on: verdicts, bounds for dependent samples, distributions, checked input."""
+"""The basis of every estimate: verdicts, bounds for dependent samples, distributions, checked input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What dependent samples are worth: variance inflation by batch means, and exact bounds on a share."""
+"""What dependent samples are worth: variance inflation from batch means, and exact bounds on a share."""
 
 from __future__ import annotations
 

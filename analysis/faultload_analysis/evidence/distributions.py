@@ -1,4 +1,4 @@
-"""Quantiles and tails of the usual distributions, as scipy.stats gives them, by the functions of scipy.special.
+"""Quantiles and tails of common distributions, equal to scipy.stats but built on scipy.special.
 
 scipy.stats takes two seconds of processor time to import, which every judged run would pay: what only some runs
 need is written `scipy.stats.name` in place, which imports it when it is called.

@@ -1,4 +1,4 @@
-"""What the functions are given, checked in one place: flags, counts, values of runs, confidences."""
+"""Checks arguments in one place: flags, counts, values of runs, confidences."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def checked_counts(total: npt.ArrayLike, bad: npt.ArrayLike) -> tuple[Array, Arr
     if totals.shape != bads.shape or totals.ndim != 1:
         raise ValueError(f"totals {totals.shape} and bad {bads.shape} must be one shape (k,)")
     if not ((bads >= 0) & (bads <= totals) & (totals < np.inf)).all():
-        raise ValueError("counts a slice must be finite, with 0 <= bad <= total")
+        raise ValueError("counts per slice must be finite, with 0 <= bad <= total")
     return totals, bads
 
 

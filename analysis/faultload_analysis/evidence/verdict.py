@@ -1,4 +1,4 @@
-"""What an estimate says about a target: PASS, FAIL, INCONCLUSIVE or INVALID, and why in one sentence."""
+"""What an estimate says about a target: PASS, FAIL, INCONCLUSIVE or INVALID, and why, in one sentence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """The four answers. INVALID is about the measurement only, never about the system."""
+    """PASS, FAIL, INCONCLUSIVE or INVALID; INVALID is about the measurement, never about the system."""
 
     PASS = "PASS"
     FAIL = "FAIL"

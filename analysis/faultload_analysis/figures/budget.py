@@ -1,4 +1,4 @@
-"""What is left of the error budget over a run, with its faults and the alerts that they would have raised."""
+"""The error budget left over a run, with its faults and the alerts they would have raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Capacity: what came back and how slowly at each offered rate, and how throughput grows with concurrency."""
+"""Capacity: throughput and latency at each offered rate, and throughput against concurrency."""
 
 from __future__ import annotations
 

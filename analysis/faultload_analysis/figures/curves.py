@@ -1,4 +1,4 @@
-"""Latency by quantile, and recoveries laid over each other at the moment of injection."""
+"""Latency by quantile, and recoveries overlaid at the moment of injection."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class QuantileSeries:
 
     @property
     def ranked(self) -> Population | Histogram:
+        """The latencies as something that gives order statistics."""
         return self.latency_s if isinstance(self.latency_s, Histogram) else Population.of(self.latency_s)
 
 

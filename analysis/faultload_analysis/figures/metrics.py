@@ -1,4 +1,4 @@
-"""What the instances used: memory and CPU over the run."""
+"""What the instances used over the run: memory and CPU."""
 
 from __future__ import annotations
 

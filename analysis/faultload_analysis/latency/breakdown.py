@@ -1,4 +1,4 @@
-"""Latency taken apart: by request, journey or phase, and the worst stretch of time."""
+"""Latency broken down by request, journey or phase, and the worst stretch of time."""
 
 from __future__ import annotations
 

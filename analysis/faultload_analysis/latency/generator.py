@@ -1,4 +1,4 @@
-"""The load generator's own health: which seconds of a run its measurements cannot be trusted in."""
+"""The load generator's own health: the seconds of a run in which its measurements cannot be trusted."""
 
 from __future__ import annotations
 
@@ -125,6 +125,7 @@ class SlipBuilder:
             self._all.add(slip[low:high])
 
     def finish(self) -> Slips:
+        """The slips of everything added so far."""
         nothing = np.empty(0), np.empty(0)
         p99 = np.zeros(0) if self._cut is None else self._cut.finish(lambda _a, _b: nothing).p99
         n = self._all.n

@@ -1,4 +1,4 @@
-"""Coordinated omission of closed-loop data, filled in afterwards: a fallback, flagged as such."""
+"""Corrects closed-loop data for coordinated omission after the fact: a fallback, marked as such."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which order statistic is a quantile, in exact arithmetic."""
+"""Which order statistic is which quantile, in exact arithmetic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The timeline cut into slices, from arrays or from chunks of a run too large to keep."""
+"""Cuts the timeline into slices, from arrays or from chunks of a run too large to keep."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class SliceBuilder:
     """Cuts a run that comes in chunks; keeps the requests of one slice at a time.
 
     `limit_s`: the latency limit for which `over` counts; None: `over` of the built slices is a ValueError.
-    Costs about 0.04 µs a request where slices hold 100 to 1,000,000 requests, 0.15 µs where they hold 5.
+    Costs about 0.04 µs per request where slices hold 100 to 1,000,000 requests, 0.15 µs where they hold 5.
     """
 
     def __init__(

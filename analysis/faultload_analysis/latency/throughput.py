@@ -1,4 +1,4 @@
-"""Rates: events per second with bounds."""
+"""Rates: events per second, with bounds."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class RateCounter:
 
     @property
     def centres(self) -> Array:
+        """The middle of each slice, shape (k,), seconds."""
         middles: Array = np.arange(self._counts.size, dtype=np.float64) + 0.5
         return self._start_s + self._width_s * middles
 

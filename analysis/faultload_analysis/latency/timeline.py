@@ -1,4 +1,4 @@
-"""A run over time in at most 600 bins: rates, latency, errors; from chunks of any length of run."""
+"""A run over time in at most 600 bins: rates, latency, errors; from the chunks of a run of any length."""
 
 from __future__ import annotations
 

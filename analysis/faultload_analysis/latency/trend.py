@@ -1,4 +1,4 @@
-"""The slope of a metric over time: robust, with an interval, and silent when the series is too short."""
+"""The slope of a metric over time: robust, with an interval, and None when the series is too short."""
 
 from __future__ import annotations
 

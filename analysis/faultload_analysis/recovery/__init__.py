@@ -1,4 +1,4 @@
-"""Faults and what followed: incidents, recovery, repeats, durability, overload."""
+"""Faults and their aftermath: incidents, recovery, repeats, durability, overload."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How high the natural bursts of a baseline rise, so that they are not taken for a fault's impact."""
+"""How high a baseline's natural bursts rise, so they are not mistaken for a fault's impact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of acknowledged writes: lost ones, and the recovery point that a fault really had."""
+"""What happened to acknowledged writes: which were lost, and the recovery point a fault really had."""
 
 from __future__ import annotations
 

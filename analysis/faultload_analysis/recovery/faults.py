@@ -1,4 +1,4 @@
-"""Impact, detection and recovery of a fault as the users saw them."""
+"""Impact, detection and recovery of a fault as users saw them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def recover(
     requests, or so bad that it counts alone; backdated to its first bad request. Recovery: the first good
     slice of the first run of good slices that lasts `hold_s`; a bad slice inside is the same incident.
     Empty slices are neither good nor bad; they count towards the hold only where the baseline had fewer
-    than 3 requests a slice. The failures of the hold together must be noise too. Absorbed: no impact, watched
+    than 3 requests per slice. The failures of the hold together must be noise too. Absorbed: no impact, watched
     for the hold and half of the time at least, and fewer than half of all requests bad; else not measurable.
     `max_duration_s`, for one-shot faults that the tool mends after that time: recovery must begin before it.
     Never recovered: censored. `alerts_s`: replayed alert times, for detection. `undone_s` only tells, in `why`,

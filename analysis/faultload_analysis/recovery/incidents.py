@@ -1,4 +1,4 @@
-"""Hysteresis: where an incident begins and ends among slices, and where exactly among its requests."""
+"""Hysteresis: where an incident begins and ends, first in slices, then exactly among its requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one fault did to the users: the result of `recover`."""
+"""What one fault did to users: the result of `recover`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""After an overload: does the system come back by itself, how fast, and at which load did it fail and recover."""
+"""After an overload: whether the system comes back on its own, how fast, and at which loads it failed and
+recovered.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,11 @@ _RELAPSED = 0.1
 
 
 class OverloadState(StrEnum):
-    """What became of the system when the trigger was gone and the load was as before."""
+    """What the system did once the trigger was gone and the load was back to normal.
+
+    ABSORBED (no impact), RECOVERED, SLOW (recovered, but slowly), METASTABLE (it stays down), TOO_SHORT (not
+    watched long enough to say) or NOT_MEASURABLE.
+    """
 
     ABSORBED = "absorbed"
     RECOVERED = "recovered"
@@ -54,6 +60,7 @@ class Overload:
 
     @property
     def resolution_s(self) -> float | None:
+        """How far apart the two bounds are, seconds; None when either is missing."""
         return None if self.low_s is None or self.high_s is None else self.high_s - self.low_s
 
 

@@ -1,4 +1,4 @@
-"""When a slice is bad: the rule that is not fooled by normal noise, and how it is read from the baseline."""
+"""When a slice is bad: a rule that ignores normal noise, and how it is derived from the baseline."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAX_SHARE = 0.2
 class SliceRule:
     """When a slice is bad.
 
-    A request is bad when it failed or took longer than `latency_limit_s`. With n requests a slice is bad
+    A request is bad when it failed or took longer than `latency_limit_s`. With n requests, a slice is bad
     when more of them failed than binomial noise around `max_bad_share` explains, or more were bad than noise
     around 1 - `quantile` explains (each at probability 0.001), and always when at least half of them are
     bad: so one slow request among many never makes a bad slice, and a slice of one or two failing

@@ -1,4 +1,4 @@
-"""Burn-rate alerts: rules for an SLO of any period, and their replay over a run."""
+"""Burn-rate alerts: rules for an SLO over any period, and their replay over a run."""
 
 from __future__ import annotations
 
@@ -128,10 +128,10 @@ class Alert:
 
 
 class AlertReplay:
-    """Replays multi-window burn-rate alerts over a run that comes as counts a second.
+    """Replays multi-window burn-rate alerts over a run that comes as counts per second.
 
     A run is shorter than the windows, so what came before it is ASSUMED: a clean history at `rate_per_s`
-    requests a second (by default the mean rate of the run). Memory: two numbers a second of run.
+    requests per second (by default the mean rate of the run). Memory: two numbers per second of run.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class AlertReplay:
         if not math.isfinite(start_s):
             raise ValueError(f"a replay cannot start at {start_s} s")
         if rate_per_s is not None and not 0 < rate_per_s < math.inf:
-            raise ValueError(f"a rate of {rate_per_s} requests a second is no history")
+            raise ValueError(f"a rate of {rate_per_s} requests per second is not a history")
         self._allowed = allowed_share(slo)
         self._windows = windows
         self._start_s = start_s

@@ -1,4 +1,4 @@
-"""Availability and what it spends of an error budget, with bounds; how much load would decide."""
+"""Availability and the error budget it uses, with bounds; how much load would settle it."""
 
 from __future__ import annotations
 
@@ -225,6 +225,7 @@ class UnseenOutage:
 
     @property
     def sentence(self) -> str:
+        """The three limits in words, as verdicts print them."""
         return (
             f"outages that come less often than once in {self.rarer_than_s:.3g} s, or last under "
             f"{self.shorter_than_s:.2g} s, could have gone unseen; as rare as that, they break the target "

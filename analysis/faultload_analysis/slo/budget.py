@@ -1,4 +1,4 @@
-"""Error budgets: what a share of bad requests spends of a window's budget, and what is left over time."""
+"""Error budgets: how much of a window's budget a share of bad requests uses, and what is left over time."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def burn_down(
 ) -> BurnDown:
     """The budget that is left after each slice of a run, from the requests of each slice.
 
-    `total`, `bad`: shape (k,), counts a slice of `width_s` from `start_s` (`Slices.total` and `.failed` or
+    `total`, `bad`: shape (k,), counts per slice of `width_s` from `start_s` (`Slices.total` and `.failed` or
     `.over(...)`). Every bad request costs the same, so the line only falls, and it ends at 1 - `consumed` of
     `budget_spent` for the whole run. `end_s`: where the last, shorter slice ends.
     ValueError as `inputs.checked_counts`, for no slices, a start or end that is not finite, or a width, window or

@@ -1,4 +1,4 @@
-"""When to stop early: Wald's sequential probability ratio test on errors, as a guard against wasted load."""
+"""When to stop early: Wald's sequential probability ratio test on errors, to avoid wasting load."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from faultload_analysis.evidence.inputs import checked_counts
 
 
 class Stop(StrEnum):
-    """What a sequential test says so far."""
+    """What a sequential test says so far: CONTINUE, FAIL or PASS."""
 
     CONTINUE = "continue"
     FAIL = "fail"

@@ -1,4 +1,4 @@
-"""Budgets of time slices, as OpenSLO's Timeslices and RatioTimeslices count them."""
+"""Budgets of time slices, as counted by OpenSLO's Timeslices and RatioTimeslices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes back what a fault did to containers when its time is over, also where every process of faultload died.
+"""Reverts a fault on containers when its time is up, even if every faultload process is dead.
 
 `python -m faultload.agents.container.engine_timer SECONDS unpause|start|remove ID@STARTED...`
 

@@ -1,4 +1,4 @@
-"""Looks at a folder of a container, and takes away files that a stressor left in it.
+"""Inspects a container's folder, and removes files a stressor left in it.
 
 `python -m faultload.agents.container.files ID PID look|remove|writes FOLDER NAME...` prints JSON: `free` and
 `size` of the file system in bytes, its type `kind`, and which of the names are `there`; for `writes` also

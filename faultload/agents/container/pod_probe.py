@@ -1,4 +1,4 @@
-"""Asks servers over connections that stay open and over new ones, and says which answer.
+"""Asks servers over open and new connections, and reports which ones answer.
 
 Runs in a client's container, which is given this file's text by `python3 -c`: so it needs nothing but the
 standard library of Python 3.8 or newer. Arguments: what the servers speak, then their addresses, HOST:PORT.

@@ -1,4 +1,4 @@
-"""Finds the main process of a container by its id, and kills it or asks it to end.
+"""Finds a container's main process by container id, and kills or terminates it.
 
 Runs where the node's processes can be seen: a helper is given this file's text by `python3 -c`, so it needs
 nothing but the standard library.
@@ -41,7 +41,7 @@ def _started(pid: int, proc: Path) -> int:
 def main_process(container_id: str, proc: Path = Path("/proc")) -> int | None:
     """The container's first process: the oldest of its cgroup; a command that was run in it came later."""
     if len(container_id) < 12:
-        raise ValueError(f"{container_id!r} is no container id")
+        raise ValueError(f"{container_id!r} is not a container id")
     found = sorted((_started(pid, proc), pid) for pid in members(container_id, proc))
     return found[0][1] if found else None
 

@@ -1,1 +1,1 @@
-"""The link proxy: every connection of a link, and the faults on it."""
+"""The link proxy: every connection on a link, and the faults on it."""

@@ -1,4 +1,4 @@
-"""One connection through the link proxy: a client, its server, and how the faults of its pair show on it."""
+"""One connection through the link proxy: a client, its server, and what the pair's faults do to it."""
 
 from __future__ import annotations
 

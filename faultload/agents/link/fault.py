@@ -1,4 +1,4 @@
-"""The faults of a link in the link proxy: what each kind takes, and what is open on a link."""
+"""The faults of a link in the link proxy: the parameters of each kind, and which faults are open."""
 
 from __future__ import annotations
 

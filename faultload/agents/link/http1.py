@@ -1,4 +1,4 @@
-"""HTTP/1 in the link proxy: where messages begin and end, and requests that are answered here with an error.
+"""HTTP/1 in the link proxy: finds where messages begin and end, and answers requests with errors.
 
 Framing follows RFC 9112, sections 6 and 7. What does not look like HTTP/1 (TLS, HTTP/2, an upgraded connection)
 is passed on as it is and never answered here.
@@ -303,7 +303,7 @@ class Exchange:
             self._told = len(self._answers.partial)
         except NotHttpError as error:
             if any(awaited.status is not None for awaited in self._awaited):
-                raise ConnectionResetError("the server does not speak HTTP/1 any more") from None
+                raise ConnectionResetError("the server no longer speaks HTTP/1") from None
             self._asked_blindly = self._answered_blindly = True
             out.append(error.rest[self._told :])
             self._answers.partial, self._told = b"", 0
@@ -323,7 +323,7 @@ class Exchange:
     def _answer_body(self, head: bytes) -> int:
         match = _STATUS_LINE.match(head)
         if match is None or not self._awaited or self._awaited[0].status is not None:
-            raise ValueError("an answer that nobody waits for")
+            raise ValueError("an answer nobody is waiting for")
         status, method = int(match[1]), self._awaited[0].method
         if status == 101 or (method == b"CONNECT" and 200 <= status < 300):
             raise ValueError("another protocol from here on")
@@ -355,5 +355,5 @@ def _body_length(head: bytes, without: int) -> int:
         return without
     [length] = lengths
     if not length.isdigit():
-        raise ValueError("a length that is no number")
+        raise ValueError("a length that is not a number")
     return int(length)

@@ -1,4 +1,4 @@
-"""One instance pair of a link in the proxy: its listener, and how its network is now."""
+"""One instance pair of a link in the proxy: its listener and the state of its network."""
 
 from __future__ import annotations
 

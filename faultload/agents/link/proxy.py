@@ -1,4 +1,4 @@
-"""The link proxy process: a listener per instance pair of a target's links, and the faults open on them.
+"""The link proxy process: one listener per instance pair of a target's links, and the faults open on them.
 
 `faultload proxy --config FILE`; where only this package is, `python -m faultload.agents.link.proxy --config FILE`.
 """

@@ -1,4 +1,4 @@
-"""The network agent: makes one fault in a network namespace, witnesses it there, undoes it, and ends by itself.
+"""The network agent: makes one fault in a network namespace, witnesses it, undoes it, and exits on its own.
 
 `python -m faultload.agents.network.agent serve` runs in a helper that shares the namespace of a container, or in a
 privileged one with `--netns PID`; the fault is JSON in FAULTLOAD_SPEC. It prepares and prints what it measured;

@@ -1,4 +1,4 @@
-"""What a network agent does for each word: prepare, inject, witness, undo, and a look whether all is well again."""
+"""What a network agent does for each fault word: prepare, inject, witness, undo, and check that all is well."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network namespace from inside: going in, and the name servers that its processes ask."""
+"""Enters a network namespace, and finds the name servers its processes use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules of a fault in an nftables table of its own: added whole, removed whole, nobody else's ever touched.
+"""A fault's rules in an nftables table of their own, added and removed as a whole; other rules stay untouched.
 
 Every rule matches through a set whose elements have a time-out, so that the kernel itself ends the fault when
 nobody is left to remove it (nft(8), "SETS").

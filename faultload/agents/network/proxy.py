@@ -1,4 +1,4 @@
-"""faultload's own fault proxy inside a namespace, for the peers of a link that nftables redirects to it."""
+"""faultload's fault proxy inside a namespace; nftables redirects the peers of a link to it."""
 
 from __future__ import annotations
 

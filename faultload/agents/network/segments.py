@@ -1,4 +1,4 @@
-"""TCP segments that belong to no connection: they measure a link without the application at its other end.
+"""TCP segments outside any connection, which measure a link without its application.
 
 A segment with ACK and no connection is answered with RST by the far kernel, whose sequence number is the
 acknowledgement number of the segment (RFC 9293, section 3.10.7.1). So every answer tells which segment arrived,

@@ -1,4 +1,4 @@
-"""Slower, later, lossy or erroneous links in one namespace: loss, bandwidth, latency, http_error."""
+"""Slow, late, lossy or failing links in a namespace: loss, bandwidth, latency, http_error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A class for a fault's packets on a network interface, slower or later; all other packets pass at once.
+"""A traffic class on an interface that slows or delays a fault's packets and lets all others pass.
 
 The root is an htb qdisc with a handle that marks it as ours (htb(8)): packets without a class leave it at once.
 nftables puts packets in a class by their priority. A qdisc that somebody else put there is never replaced.

@@ -1,4 +1,4 @@
-"""What a network agent is told: one fault in one network namespace, as JSON."""
+"""The instructions for a network agent: one fault in one network namespace, as JSON."""
 
 from __future__ import annotations
 

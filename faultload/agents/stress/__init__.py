@@ -1,1 +1,1 @@
-"""Stressors and what measures them, inside a control group."""
+"""Stressors, and what measures them, inside a control group."""

@@ -1,4 +1,4 @@
-"""What containers use, by their control groups, and which stressors run beside them: measured on their node.
+"""Measures on a node what containers use, by control group, and which stressors run beside them.
 
 `python -m faultload.agents.stress.cgroup_meter --mark MARK ID...` prints one JSON object, and leaves it where
 a pod's last words are looked for. Standard library only, and of faultload what it needs in a helper.

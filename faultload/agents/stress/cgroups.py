@@ -1,4 +1,4 @@
-"""The control groups of a process, of both versions: where they are, and joining them. Standard library only."""
+"""A process's control groups, v1 and v2: where they are, and how to join them. Standard library only."""
 
 from __future__ import annotations
 

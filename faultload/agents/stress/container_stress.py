@@ -1,4 +1,4 @@
-"""A stressor in the control groups of a container, for as long as that container's main process lives.
+"""A stressor in a container's control groups that lives as long as the container's main process.
 
 `python -m faultload.agents.stress.container_stress ID PID cpu|memory|io|fill ...`, the rest as for `stressor`.
 

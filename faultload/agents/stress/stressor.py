@@ -1,4 +1,4 @@
-"""Takes processor time, memory or disk beside a service, for a limited time, and lets go by itself.
+"""Takes processor time, memory or disk beside a service for a limited time, then lets go on its own.
 
 `python -m faultload.agents.stress.stressor cpu|memory|io|fill --seconds S ...`
 

@@ -1,4 +1,4 @@
-"""Failover and switchover of PostgreSQL clusters that CloudNativePG keeps.
+"""Failover and switchover of PostgreSQL clusters managed by CloudNativePG.
 
 The operator's own words are used: the label `cnpg.io/cluster` on its pods, and in the Cluster's status
 `currentPrimary`, `targetPrimary`, `readyInstances` and `phase` (CloudNativePG documentation, "API Reference").
@@ -149,7 +149,7 @@ class CloudNativeSwitchover(_OnCluster, KubernetesFault):
         self._plan = plan
         cluster = self._read(str(plan["cluster"]))
         if cluster["status"].get("currentPrimary") != plan["primary"]:
-            raise TargetError(f"{plan['primary']} leads no more: nothing was touched")
+            raise TargetError(f"{plan['primary']} no longer leads, so nothing was touched")
         change = {
             "metadata": {"resourceVersion": cluster["metadata"]["resourceVersion"]},
             "status": {

@@ -1,4 +1,4 @@
-"""Faults on a PostgreSQL cluster under Patroni, as far as they are the same wherever its members live."""
+"""What faults on a PostgreSQL cluster under Patroni share on every platform."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ClusterFault(PlatformFault):
         self.service = str(request.argument("service", "db"))
         service = target.services.get(self.service)
         if service is None or service.patroni is None:
-            raise Refused(f"service '{self.service}' declares no `patroni` URLs: its leader cannot be known")
+            raise Refused(f"service '{self.service}' declares no `patroni` URLs, so its leader is unknown")
         self.urls = service.patroni
 
     def gate(self) -> list[str]:
@@ -120,8 +120,8 @@ class SwitchoverFault(ClusterFault):
     """The leader hands over through Patroni's own API."""
 
     made_by = "Patroni: `POST /switchover`"
-    witnessed_by = "another member leads, as the members themselves say"
-    undone_by = "nothing to undo: who leads is no part of a healthy state"
+    witnessed_by = "another member leads, according to the members"
+    undone_by = "nothing to undo: any leader is a healthy state"
 
     @abstractmethod
     def _instance(self, leader: Member) -> Instance:

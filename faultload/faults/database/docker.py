@@ -1,4 +1,4 @@
-"""Faults on a PostgreSQL cluster under Patroni whose members are containers: failover and switchover."""
+"""Failover and switchover of a PostgreSQL cluster under Patroni that runs in containers."""
 
 from __future__ import annotations
 
@@ -118,24 +118,22 @@ class Failover(FailoverFault):
 
     needs_helper = True
     made_by = (
-        "SIGKILL for the postmaster, from within the leader's container; mode `member`: for the container's main "
-        "process, from a helper container, so that the engine's restart policy holds"
+        "SIGKILL to the postmaster, from inside the leader's container; with mode `member`, to the container's "
+        "main process, from a helper container, because then the engine's restart policy applies"
     )
     needs = "`patroni` URLs in the target file; `sh` in the container"
-    witnessed_by = "the very process is gone; mode `member`: the container does not run since that start any more"
-    undone_by = (
-        "the very container is started where it did not come back; without a leader, the old one leads again"
-    )
+    witnessed_by = "that process is gone; with mode `member`, that run of the container has ended"
+    undone_by = "starts the same container if it did not come back; if there is no leader, the old one leads again"
 
     def resolve(self) -> list[Instance]:
         instance = _instance_of(self.target, self.service, self._leader())
         found = docker_client.container_of(instance)
         if found is None or docker_client.state_of(found)["Paused"]:
-            raise Refused(f"{instance.label} does not run, or is paused")
+            raise Refused(f"{instance.label} is not running, or is paused")
         if self.mode == "member":
             need_removable(found, self.request.kind)
         elif (count := len(_postmasters(instance))) != 1:
-            raise Refused(f"{instance.name} runs {count} PostgreSQL servers that could be meant, not one")
+            raise Refused(f"{instance.name} runs {count} PostgreSQL servers; it is unclear which one is meant")
         return [instance]
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
@@ -170,7 +168,7 @@ class Failover(FailoverFault):
     def _bring_back(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         found = docker_client.container(instances[0].id)
         if found is None:
-            raise TargetError(f"{instances[0].label} was removed meanwhile: it cannot be started again")
+            raise TargetError(f"{instances[0].label} has been removed, so it cannot be started again")
         if not docker_client.state_of(found)["Running"]:
             with docker_client.asking(f"start {found.name}"):
                 found.start()

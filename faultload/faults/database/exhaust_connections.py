@@ -1,4 +1,4 @@
-"""exhaust_connections: a share of the connections that the leader of a PostgreSQL cluster has left is taken."""
+"""exhaust_connections: takes a share of the free connections of a PostgreSQL cluster's leader."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class ExhaustConnections(SqlFault):
     connections, so the DSN has to name PostgreSQL itself.
     """
 
-    made_by = "a process opens connections to the leader and keeps them; reserved ones stay free"
-    witnessed_by = "new connections are really opened until the server refuses one (SQLSTATE 53300), and counted"
+    made_by = "a process opens connections to the leader and keeps them open; reserved ones stay free"
+    witnessed_by = "opens connections until the server refuses one (SQLSTATE 53300), and counts them"
     undone_by = (
-        "the process ends, then every session with the fault's own `application_name`; by itself 5 s after its "
+        "ends the process, then every session with the fault's `application_name`; ends on its own 5 s after the "
         "duration"
     )
 

@@ -1,4 +1,4 @@
-"""Failover and switchover of a database on Kubernetes, kept by Patroni, by CloudNativePG, or by nobody known."""
+"""Failover and switchover of a database on Kubernetes, under Patroni, CloudNativePG or neither."""
 
 from __future__ import annotations
 
@@ -198,12 +198,15 @@ class Failover(_Kept):
     """The primary dies."""
 
     made_by = (
-        "SIGKILL for the postmaster in the primary's container by exec; mode `member`: for all of the container, "
-        "and the pod is deleted"
+        "SIGKILL to the postmaster, by exec in the primary's container; with mode `member`, to everything in the "
+        "container, and the pod is deleted"
     )
     needs = "a shell in the container; Patroni, CloudNativePG, or a selector that picks the primary's pod"
-    witnessed_by = "the very postmaster, or the very pod, is gone"
-    undone_by = "Patroni, the operator or the controller; without a leader, the old one is told to start again"
+    witnessed_by = "that postmaster, or that pod, is gone"
+    undone_by = (
+        "Patroni, the operator or the controller restores it; if there is no leader, the old one is told to start "
+        "again"
+    )
     not_run = "CloudNativePG"
     ways: ClassVar[Mapping[str, type[PlatformFault]]] = {
         "patroni": PatroniFailover,
@@ -217,11 +220,12 @@ class Switchover(_Kept):
     """The leader hands over in order."""
 
     made_by = (
-        "Patroni: `POST /switchover`; CloudNativePG: `targetPrimary` of the Cluster, as `kubectl cnpg promote`"
+        "Patroni: `POST /switchover`; CloudNativePG: sets `targetPrimary` of the Cluster, as `kubectl cnpg "
+        "promote` does"
     )
     needs = "Patroni or CloudNativePG"
-    witnessed_by = "another member leads, as the members or the operator say"
-    undone_by = "nothing to undo: who leads is no part of a healthy state"
+    witnessed_by = "another member leads, according to the members or the operator"
+    undone_by = "nothing to undo: any leader is a healthy state"
     not_run = "CloudNativePG"
     ways: ClassVar[Mapping[str, type[PlatformFault]]] = {
         "patroni": PatroniSwitchover,

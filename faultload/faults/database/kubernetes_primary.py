@@ -1,4 +1,4 @@
-"""The pod that holds a database's primary, and how it dies: its postmaster alone, or the whole member."""
+"""The pod of a database's primary, and how to kill it: only its postmaster, or the whole member."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class PrimaryDies(KubernetesFault):
         pod = next((pod for pod in self._pods() if pod.uid == instance.id), None)
         container = running_container(self.target, self.service, pod) if pod is not None else None
         if pod is None or pod.leaving or container is None or container.started != instance.started:
-            raise TargetError(f"{instance.label} ended or started again before the fault: nothing was touched")
+            raise TargetError(f"{instance.label} ended or restarted before the fault, so nothing was touched")
         return pod
 
     def _run(self, pod: Pod, script: str, *arguments: str) -> Executed:

@@ -1,4 +1,4 @@
-"""Faults on a local PostgreSQL cluster under Patroni: failover and switchover."""
+"""Failover and switchover of a local PostgreSQL cluster under Patroni."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def members(target: TargetFile, service: str) -> dict[str, Instance]:
 class Failover(FailoverFault):
     """SIGKILL for the leader's postmaster, with its Patroni when the mode is `member`."""
 
-    made_by = "SIGKILL for the leader's postmaster; mode `member`: for its Patroni first"
+    made_by = "SIGKILL to the leader's postmaster; with mode `member`, to its Patroni first"
     needs = "`patroni` URLs in the target file; the same user as the database, or root"
-    witnessed_by = "the very processes are gone"
-    undone_by = "what no supervisor brought back is started again; without a leader, the old one leads again"
+    witnessed_by = "those processes are gone"
+    undone_by = "starts whatever no supervisor brought back; if there is no leader, the old one leads again"
 
     def resolve(self) -> list[Instance]:
         leader = self._leader()
@@ -45,7 +45,7 @@ class Failover(FailoverFault):
         found = listeners(set(ports))
         missing = [f"{name} (port {port})" for port, name in ports.items() if port not in found]
         if missing:
-            raise Refused(f"no process of this machine was found for {', '.join(missing)}")
+            raise Refused(f"no process on this machine was found for {', '.join(missing)}")
         # the one that would start the other again goes first
         order = sorted(ports, key=lambda port: port == leader.port)
         return [
@@ -79,7 +79,7 @@ class Switchover(SwitchoverFault):
     def _instance(self, leader: Member) -> Instance:
         found = listeners({leader.port}).get(leader.port)
         if found is None:
-            raise Refused(f"no process of this machine was found for {leader.name} (port {leader.port})")
+            raise Refused(f"no process on this machine was found for {leader.name} (port {leader.port})")
         return Instance(self.service, str(found.pid), found.started, leader.name, leader.port)
 
 
@@ -97,6 +97,6 @@ def _as_started(process: ProcessId) -> dict[str, Any]:
     groups = Path(f"/proc/{process.pid}/gid_map").read_text().split()
     unshare = shutil.which("unshare")
     if len(users) != 3 or len(groups) != 3 or int(users[1]) != os.geteuid() or unshare is None:
-        raise Refused(f"process {process.pid} lives in a user namespace that could not be made again for undo")
+        raise Refused(f"process {process.pid} is in a user namespace that undo could not recreate")
     prefix = [unshare, "--user", f"--map-user={users[0]}", f"--map-group={groups[0]}"]
     return {**plan, "argv": [*prefix, plan["executable"], *plan["argv"][1:]], "executable": unshare}

@@ -1,4 +1,4 @@
-"""pause_replication: the standbys of a PostgreSQL cluster receive and no longer replay."""
+"""pause_replication: the standbys of a PostgreSQL cluster still receive, but no longer replay."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class PauseReplication(SqlFault):
 
     gone_within_s = 30.0
     made_by = (
-        "`pg_wal_replay_pause()` on every standby; from PostgreSQL 14 on with Patroni in maintenance mode, which "
-        "would resume it (no failover meanwhile)"
+        "`pg_wal_replay_pause()` on every standby; from PostgreSQL 14 on, Patroni is put into maintenance mode "
+        "because it would resume replay (so there is no failover during the fault)"
     )
-    witnessed_by = "the leader writes WAL, a standby receives it, and its replay position stands still"
+    witnessed_by = "the leader writes WAL, a standby receives it, and the standby's replay position does not move"
     undone_by = (
-        "`pg_wal_replay_resume()` where the server did not restart since, maintenance mode off where it was ours; "
-        "by itself 5 s after its duration through a process of its own"
+        "`pg_wal_replay_resume()` on servers that have not restarted since; leaves maintenance mode if we entered "
+        "it; a process of its own does this 5 s after the duration"
     )
 
     def gate(self) -> list[str]:
@@ -166,7 +166,7 @@ def _wait_for_maintenance(urls: Sequence[str], plan: Mapping[str, Any]) -> None:
         return all(name in now and now[name].paused for name in mine)
 
     if not wait_until(known, 15.0, 0.1):
-        raise TargetError("Patroni does not go into maintenance mode: it would resume the replay at once")
+        raise TargetError("Patroni does not enter maintenance mode, so it would resume replay at once")
 
 
 def _behind(dsn: str, standbys: Sequence[Server], within_s: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""A process that outlives the one that injected a database fault, and ends the fault when its time is over.
+"""A process that outlives the injecting one, and ends a database fault when its time is up.
 
 PostgreSQL has no time-out of its own for these. It is known by its arguments, which carry the fault's id; the DSN
 comes in the environment, because arguments can be read by everybody.
@@ -122,7 +122,7 @@ def _connections(fault_id: str, dsn: str, plan: Mapping[str, Any], ready_fd: int
 
     take(int(plan["take"]))
     if not held:
-        raise TargetError("not one connection could be taken: none is free")
+        raise TargetError("no connection could be taken: none is free")
     _say(ready_fd, f"ready {len(held)}")
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(left, _TOP_UP_EVERY_S))

@@ -1,4 +1,4 @@
-"""Takes a pause of replay back: wherever the process that injected it is by now."""
+"""Resumes a paused replay, wherever the process that paused it is by now."""
 
 from __future__ import annotations
 

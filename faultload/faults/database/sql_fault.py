@@ -1,4 +1,4 @@
-"""Faults that are made by SQL over a target's declared DSN: its servers, and the instances that they are."""
+"""What faults made with SQL share: the servers of a target's declared DSN, and their instances."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _SAME_START_S = 0.01
 class SqlFault(PlatformFault):
     """A fault on a database service that declares a `dsn` with all its hosts, and `patroni` where it has one."""
 
-    needs = "`dsn` with every host in the target file (and `patroni` where there is one); psycopg"
+    needs = "`dsn` with every host in the target file, and `patroni` if the database has it; psycopg"
 
     def __init__(self, target: TargetFile, request: FaultRequest) -> None:
         super().__init__(target, request)
         self.service = str(request.argument("service", "db"))
         service = target.services.get(self.service)
         if service is None or service.dsn is None:
-            raise Refused(f"service '{self.service}' declares no `dsn`: its database cannot be spoken to")
+            raise Refused(f"service '{self.service}' declares no `dsn`, so faultload cannot talk to its database")
         self._declared = service.dsn
         self._kept: str | None = None
         self.urls = service.patroni or []

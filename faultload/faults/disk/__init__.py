@@ -1,1 +1,1 @@
-"""Faults that take disk bandwidth and space."""
+"""Faults that use up disk bandwidth and space."""

@@ -1,4 +1,4 @@
-"""Faults on the disks of containers: written to without pause, or filled down to a floor."""
+"""Faults on the disks of containers: constant writes, or filling up to a floor."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class _OnDisk(InContainers):
     def _check(self, instance: Instance, disk: Mapping[str, Any]) -> None:
         """Raise Refused for a disk that this fault must not be made on."""
         if disk["there"]:
-            raise Refused(f"{instance.label} has files of this fault's names already: {', '.join(disk['there'])}")
+            raise Refused(f"{instance.label} already has files with this fault's names: {', '.join(disk['there'])}")
 
     def _files(self) -> list[str]:
         """Every file that a stressor may have made: what it could not take away itself, undo does."""
@@ -95,13 +95,13 @@ class _OnDisk(InContainers):
 class IoStress(_OnDisk):
     """Small files written over and over in the container, each write synced."""
 
-    made_by = "processes in the container's control group that write 256 KiB and fsync, over and over"
-    needs = f"{InContainers.needs}; a folder on a disk with 256 MiB free (`/tmp` when none is named)"
+    made_by = "processes in the container's control group write 256 KiB and fsync, over and over"
+    needs = f"{InContainers.needs}; a folder on a disk with 256 MiB free (by default `/tmp`)"
     witnessed_by = (
-        "the container's processes write 256 KiB or more in 1 s for each worker, by the kernel's count; how long "
-        "an fsync takes is told"
+        "by the kernel's count, the container's processes write at least 256 KiB per worker in 1 s; also reports "
+        "how long an fsync takes"
     )
-    undone_by = f"{InContainers.undone_by}; its files are removed by their names"
+    undone_by = f"{InContainers.undone_by}; removes its files by name"
     _before: Mapping[str, Mapping[str, Any]] = {}
 
     @property
@@ -150,13 +150,13 @@ class IoStress(_OnDisk):
 class FillDisk(_OnDisk):
     """Space taken by a file without a name in the container, which the kernel frees with its process."""
 
-    made_by = "a process in the container's control group that allocates a file without a name, down to the floor"
+    made_by = "a process in the container's control group allocates an unnamed file until only the floor is free"
     needs = (
-        f"{InContainers.needs}; a floor of at least 16 MiB, and of 256 MiB on a disk of the machine (`/tmp` of the "
-        "container when no path is named)"
+        f"{InContainers.needs}; a floor of at least 16 MiB, or 256 MiB on one of the machine's disks (the "
+        "path is the container's `/tmp` by default)"
     )
-    witnessed_by = "the free space, as the container sees it, fell to the floor"
-    undone_by = f"{InContainers.undone_by}; the kernel frees the space with it"
+    witnessed_by = "the free space the container sees has dropped to the floor"
+    undone_by = f"{InContainers.undone_by}; the kernel then frees the space"
 
     @property
     def floor(self) -> int:

@@ -1,4 +1,4 @@
-"""Faults on the disks of local instances: written to without pause, or filled down to a floor."""
+"""Faults on the disks of local instances: constant writes, or filling up to a floor."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class _OnDisk(Stress):
         if not folder.is_absolute():
             raise Refused(f"path '{folder}' does not begin with /")
         if not folder.is_dir():
-            raise Refused(f"{folder} is no folder of this machine")
+            raise Refused(f"{folder} is not a folder on this machine")
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise Refused(f"{folder} cannot be written to by this user: give a path that can, or be root")
+            raise Refused(f"{folder} is not writable for this user: choose another path, or run as root")
         if os.statvfs(folder).f_blocks == 0:
-            raise Refused(f"{folder} is on no disk")
+            raise Refused(f"{folder} is not on a disk")
         return folder
 
     @property
@@ -82,7 +82,7 @@ def _working_folder(instance: Instance) -> Path:
     except OSError as error:
         raise Refused(f"where {instance.label} lives cannot be seen ({error.strerror}): give a path") from None
     if elsewhere:
-        raise Refused(f"{instance.label} sees file systems of its own: give a path of this machine")
+        raise Refused(f"{instance.label} has its own file systems: give a path on this machine")
     return folder
 
 
@@ -90,10 +90,12 @@ def _working_folder(instance: Instance) -> Path:
 class IoStress(_OnDisk):
     """Small files written over and over, each write synced."""
 
-    made_by = "processes that write 256 KiB and fsync, over and over, each in a small file of its own"
-    needs = "a folder on a disk that this user may write in; 256 MiB free"
-    witnessed_by = "every worker writes to the disk in 1 s, by the kernel's count; how long an fsync takes is told"
-    undone_by = f"{Stress.undone_by}, and removing their files"
+    made_by = "processes write 256 KiB and fsync, over and over, each to its own small file"
+    needs = "a folder on a disk where you can write, with 256 MiB free"
+    witnessed_by = (
+        "by the kernel's count, every worker writes to the disk within 1 s; also reports how long an fsync takes"
+    )
+    undone_by = f"{Stress.undone_by}; removes their files"
     _before_s: Sequence[float] = ()
 
     @property
@@ -151,13 +153,13 @@ def _sync_s(folder: Path) -> float:
 class FillDisk(_OnDisk):
     """Space taken by a file without a name, which the kernel frees as soon as its process is gone."""
 
-    made_by = "a process that allocates a file without a name, down to the floor"
+    made_by = "a process allocates an unnamed file until only the floor is free"
     needs = (
-        "a folder that this user may write in; a floor of at least 16 MiB, and of 256 MiB where faultload or the "
-        "system writes too"
+        "a folder where you can write; a floor of at least 16 MiB, or 256 MiB on a disk that faultload or the "
+        "system writes to"
     )
-    witnessed_by = "the free space fell to the floor"
-    undone_by = f"{Stress.undone_by}; the kernel frees the space with them"
+    witnessed_by = "the free space has dropped to the floor"
+    undone_by = f"{Stress.undone_by}; the kernel then frees the space"
 
     @property
     def floor(self) -> int:

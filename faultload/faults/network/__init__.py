@@ -1,1 +1,1 @@
-"""Faults on links and names: partition, isolate, latency, loss and the rest."""
+"""Faults on links and names: partition, isolate, latency, loss and more."""

@@ -19,7 +19,7 @@ from faultload.platforms.docker.client import containers_of, instance_of, starte
 if TYPE_CHECKING:
     from docker.models.containers import Container
 
-_GONE = "table and class are gone from the namespace, and a new connection is answered"
+_GONE = "afterwards table and class are gone from the namespace, and a new connection is answered"
 
 
 class _Containers(Places["Container", Site]):
@@ -64,8 +64,11 @@ class _OnContainers(family.OnNetwork):
     """What all of them need of an engine."""
 
     gone_within_s = 15.0
-    needs = "the group docker; a helper with NET_ADMIN and NET_RAW in the container's network"
-    undone_by = f"the agent, or a new helper in the same namespace; by itself 5 s after the duration; {_GONE}"
+    needs = "membership in the group docker; a helper with NET_ADMIN and NET_RAW in the container's network"
+    undone_by = (
+        "the agent undoes it, or a new helper in the same namespace; ends on its own 5 s after the duration; "
+        f"{_GONE}"
+    )
 
     def _means(self) -> tuple[Agents[Any, Any], Places[Any, Any]]:
         return ContainerAgents(), _Containers(self.target)
@@ -90,7 +93,9 @@ class Loss(_OnContainers, family.Loss):
 class Bandwidth(_OnContainers, family.Bandwidth):
     """bandwidth, in the networks of containers."""
 
-    made_by = "tc: an htb class of its own for what each container sends over the link; nftables fills it"
+    made_by = (
+        "a separate tc htb class for what each container sends over the link; nftables sorts the packets into it"
+    )
 
     def resolve(self) -> list[Instance]:
         if not agents.can_shape():
@@ -117,7 +122,9 @@ class HttpError(_OnContainers, family.HttpError):
 class DnsFailure(_OnContainers, family.DnsFailure):
     """dns_failure, in the networks of containers."""
 
-    made_by = "nftables drops what comes from port 53 in the instance's network, the engine's own resolver too"
+    made_by = (
+        "nftables drops whatever comes from port 53 in the instance's network, including the engine's own resolver"
+    )
 
 
 def _refuse_shared(found: Container) -> None:

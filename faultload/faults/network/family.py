@@ -151,8 +151,8 @@ class OnInstances(OnNetwork):
 class Partition(OnLink):
     """What comes from the other end is dropped, at both ends."""
 
-    made_by = "nftables drops what comes in from the other end, in the networks of clients and servers"
-    witnessed_by = "from the clients: connections opened before are silent, new ones do not complete"
+    made_by = "nftables drops what comes in from the other end, in the networks of both clients and servers"
+    witnessed_by = "from the clients: older connections are silent, new ones do not complete"
 
 
 class Isolate(OnInstances):
@@ -190,15 +190,17 @@ class Isolate(OnInstances):
 class Loss(OnLink):
     """A share of the packets is lost, each way."""
 
-    made_by = "nftables drops packets that come in by the kernel's random numbers, at both ends"
-    witnessed_by = "from the clients: the share of single segments that the servers' kernels do not answer"
+    made_by = "nftables drops a random share of the incoming packets, at both ends"
+    witnessed_by = "from the clients: the share of single TCP segments the servers' kernels do not answer"
 
 
 class Bandwidth(OnLink):
     """At most so many bytes a second leave each instance over the link."""
 
-    made_by = "tc: an htb class of its own for what each instance sends over the link; nftables fills it"
-    witnessed_by = "from both ends: how fast segments are answered by the other end's kernel"
+    made_by = (
+        "a separate tc htb class for what each instance sends over the link; nftables sorts the packets into it"
+    )
+    witnessed_by = "from both ends: how fast the other end's kernel answers TCP segments"
 
     def _arguments(self) -> dict[str, Any]:
         return {"bytes_per_s": units.size(self.request.arguments["bytes_per_s"])}
@@ -213,8 +215,8 @@ class Latency(OnLink):
     """More time for each round trip."""
 
     made_by = (
-        "tc netem in a class of its own, on the client's way out; where the kernel has no netem, faultload's fault "
-        "proxy behind an nftables redirect: connections that were open are then reset once"
+        "tc netem in a separate class, on what the client sends; if the kernel has no netem, faultload's fault "
+        "proxy behind an nftables redirect, which resets open connections once"
     )
     witnessed_by = "from the clients: how much longer a round trip takes than before"
     not_run = "with netem"
@@ -227,8 +229,10 @@ class Latency(OnLink):
 class ResetConnections(OnLink):
     """Established connections are reset, idle ones too."""
 
-    made_by = "nftables answers every established connection's next packet with RST; idle ones are made to speak"
-    witnessed_by = "from the clients: connections opened before are reset"
+    made_by = (
+        "nftables answers the next packet of every established connection with RST; idle ones are prompted to send"
+    )
+    witnessed_by = "from the clients: older connections are reset"
     sides = ("client",)
 
 
@@ -236,10 +240,10 @@ class HttpError(OnLink):
     """A share of the requests is answered with an error."""
 
     made_by = (
-        "faultload's fault proxy in the client's network behind an nftables redirect; connections that were open "
-        "are reset once"
+        "faultload's fault proxy in the client's network, behind an nftables redirect that resets open connections "
+        "once"
     )
-    witnessed_by = "from the clients: the share of requests that are answered with the status"
+    witnessed_by = "from the clients: the share of requests answered with the status"
     sides = ("client",)
 
     def _arguments(self) -> dict[str, Any]:
@@ -254,8 +258,8 @@ class HttpError(OnLink):
 class DnsFailure(OnInstances):
     """What name servers answer never arrives."""
 
-    made_by = "nftables drops what comes from port 53 in the instance's network"
-    witnessed_by = "from the instance: the name servers of its resolv.conf do not answer"
+    made_by = "nftables drops whatever comes from port 53 in the instance's network"
+    witnessed_by = "from the instance: the name servers in its resolv.conf do not answer"
 
     def _find(self, instances: Sequence[Instance]) -> Iterable[tuple[Any, Flow | None]]:
         ids = {instance.id for instance in instances}

@@ -144,12 +144,10 @@ class PolicyPartition(KubernetesFault):
     """Two policies, one a side, that forbid only the traffic between them."""
 
     gone_within_s = 30.0
-    made_by = "two NetworkPolicies of our own, named by the fault, that allow all traffic but that of the link"
+    made_by = "two NetworkPolicies named after the fault allow all traffic except the link's"
     needs = "a cluster that enforces NetworkPolicies, 1.21 or newer; python3 in the client's container"
-    witnessed_by = (
-        "asked in the client's containers: connections opened before get no answer, and new ones none either"
-    )
-    undone_by = "exactly these policies are deleted; by itself with the Job that owns them"
+    witnessed_by = "from the client's containers: neither old nor new connections get an answer"
+    undone_by = "deletes exactly these policies; they also go when the Job that owns them ends"
     not_run = "an enforced policy, and its expiry by ownerReference"
 
     def __init__(self, target: TargetFile, request: FaultRequest) -> None:

@@ -37,7 +37,7 @@ class OnLink(PlatformFault):
 
     kind: ClassVar[str] = ""
     needs = NEEDS_PROXY
-    undone_by = "the link proxy, which also ends it by itself 5 s after its duration"
+    undone_by = "the link proxy ends it, on its own at the latest 5 s after its duration"
 
     def __init__(self, target: TargetFile, request: FaultRequest) -> None:
         super().__init__(target, request)
@@ -95,8 +95,8 @@ class Partition(OnLink):
     """Silent both ways; new connections do not complete and established ones stall."""
 
     kind = "partition"
-    made_by = "the link proxy holds all bytes, FIN and RST, and keeps its accept queue full"
-    witnessed_by = "on every pair an older connection is silent for 1 s, and a new one does not complete in 1 s"
+    made_by = "the link proxy holds back all bytes, FIN and RST, and keeps its accept queue full"
+    witnessed_by = "on every pair, an older connection is silent for 1 s and a new one does not complete within 1 s"
 
     def _parameters(self) -> dict[str, Any]:
         return {"mode": "drop", "on_heal": self.request.argument("on_heal", "deliver")}
@@ -116,8 +116,8 @@ class Latency(OnLink):
     """More time for each round trip."""
 
     kind = "latency"
-    made_by = "a delay line in the link proxy, on the way from client to server"
-    witnessed_by = "to every pair a round trip takes at least half of `delay_ms` more than before"
+    made_by = "a delay line in the link proxy, between client and server"
+    witnessed_by = "on every pair, a round trip takes longer than before by at least half of `delay_ms`"
     _before: Mapping[str, float] = MappingProxyType({})
 
     @property
@@ -156,10 +156,10 @@ class Bandwidth(OnLink):
     """So many bytes a second, for all connections of a pair together, each way."""
 
     kind = "bandwidth"
-    made_by = "the link proxy sends no faster, counted over all connections of a pair, each way"
+    made_by = "the link proxy limits what it sends each way, over all connections of a pair together"
     witnessed_by = (
-        "a transfer of known size to each server takes at least half as much longer as the limit says "
-        "(HTTP and PostgreSQL, up to some MB a second)"
+        "a transfer of known size to each server takes longer, by at least half of what the limit implies (HTTP "
+        "and PostgreSQL, up to some MB a second)"
     )
     _before: Mapping[str, float | None]
 

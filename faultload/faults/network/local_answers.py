@@ -24,11 +24,11 @@ class HttpError(OnLink):
     """A share of the requests, drawn by seed, gets an error from the proxy; the rest passes."""
 
     kind = "http_error"
-    made_by = "the link proxy answers a share of the requests itself, drawn by seed, and passes the rest"
-    needs = f"{NEEDS_PROXY} that speak HTTP/1 in the clear"
+    made_by = "the link proxy answers a seeded random share of the requests itself and passes on the rest"
+    needs = f"{NEEDS_PROXY} that speak unencrypted HTTP/1"
     witnessed_by = (
-        "of enough HEAD requests to each server, over older and new connections, `share` have the status, within "
-        "four standard deviations, and none had it before"
+        "of enough HEAD requests to each server, over older and new connections, `share` get the status, within "
+        "four standard deviations, and none got it before"
     )
     _before: Sequence[Statuses] = ()
 

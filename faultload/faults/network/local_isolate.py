@@ -22,10 +22,10 @@ _KIND = "partition"
 class Isolate(PlatformFault):
     """The pairs of an instance, both where it is the client and where it is the server."""
 
-    made_by = "the link proxies hold all bytes of the pairs that the instance is an end of"
-    needs = f"{NEEDS_PROXY}, for every link of the service, whose pairs name their `client` and `server`"
-    witnessed_by = "every pair of the instance is silent as in a partition, and every other pair answers as before"
-    undone_by = "the link proxies, which also end it by themselves 5 s after its duration"
+    made_by = "the link proxies hold back all bytes of the instance's pairs"
+    needs = f"{NEEDS_PROXY}, for every link of the service; the pairs must name their `client` and `server`"
+    witnessed_by = "every pair of the instance is silent as in a partition, and all other pairs answer as before"
+    undone_by = "the link proxies end it, on their own at the latest 5 s after its duration"
 
     def __init__(self, target: TargetFile, request: FaultRequest) -> None:
         super().__init__(target, request)

@@ -33,12 +33,13 @@ class DrainNode(KubernetesFault):
 
     gone_within_s = 120.0
     made_by = (
-        "the node is cordoned with a mark of ours; an Eviction (policy/v1) for each declared pod on it, by UID"
+        "cordons the node, with our own mark, and creates an Eviction (policy/v1) for each declared pod on it, by "
+        "UID"
     )
-    needs = "Eviction in policy/v1 (Kubernetes 1.22); only declared pods and those of DaemonSets on the node"
-    witnessed_by = "the very pods ended, and no other but those of DaemonSets runs on the node"
-    undone_by = "uncordoned, where the mark is ours, also after half a drain; does not end by itself"
-    not_run = "inject and undo: tried against recorded answers of the API"
+    needs = "Kubernetes 1.22 for policy/v1 Evictions; a node with only declared and DaemonSet pods"
+    witnessed_by = "those pods have ended, and only DaemonSet pods run on the node"
+    undone_by = "uncordons the node if the mark is ours, even after half a drain; has no timer"
+    not_run = "inject and undo tested only against recorded API answers"
 
     @classmethod
     def demands(cls, target: TargetFile) -> Demands:
@@ -58,7 +59,7 @@ class DrainNode(KubernetesFault):
     def _node_of(self, pods: Sequence[Pod], instance: Instance) -> str:
         node = next((pod.node for pod in pods if pod.uid == instance.id), "")
         if not node:
-            raise TargetError(f"{instance.label} is on no node any more")
+            raise TargetError(f"{instance.label} is no longer on a node")
         return node
 
     def resolve(self) -> list[Instance]:
@@ -66,7 +67,7 @@ class DrainNode(KubernetesFault):
         (chosen,) = choose(self.request, self.service, platform_of(self.target).instances(self.service))
         node = self._node_of(pods_of(self.target, self.service), chosen)
         if self._read(node).spec.unschedulable:
-            raise Refused(f"node {node} is cordoned already: undo could not tell")
+            raise Refused(f"node {node} is already cordoned, so undo could not know whether to uncordon it")
         declared = {
             instance.id: instance
             for service in self.target.services

@@ -28,7 +28,7 @@ _FREEZE_TRIES = 5
 class _Ending(OnContainers):
     """The chosen containers end; undo starts the very same where nobody else did."""
 
-    undone_by = "the very container is started, where its restart policy or another supervisor did not"
+    undone_by = "starts the same container, unless its restart policy or a supervisor did"
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
         for one in self.the_very(instances):
@@ -70,9 +70,9 @@ class Kill(_Ending):
     """
 
     needs_helper = True
-    made_by = "SIGKILL to the container's main process by a helper container that sees the machine's processes"
-    needs = "helper containers with the machine's processes in sight and the capability KILL"
-    witnessed_by = "the engine saw the container's process end"
+    made_by = "SIGKILL to the container's main process, from a helper container that sees the machine's processes"
+    needs = "helper containers that see the machine's processes and have the capability KILL"
+    witnessed_by = "the engine reports that the container's process ended"
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self._signal("kill", [], instances, _HELPER_S)
@@ -87,7 +87,7 @@ class Kill(_Ending):
 class Terminate(Kill):
     """SIGTERM from outside, and SIGKILL after `grace_s`; its restart policy brings it back."""
 
-    made_by = "SIGTERM, and SIGKILL after `grace_s`, to the container's main process by a helper container"
+    made_by = "SIGTERM, then SIGKILL after `grace_s`, to the container's main process, from a helper container"
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         grace_s = float(self.request.argument("grace_s", 10.0))
@@ -98,8 +98,8 @@ class Terminate(Kill):
 class Restart(_Ending):
     """Stopped in order and started again by the engine."""
 
-    made_by = "the engine stops the container in order and starts it again"
-    witnessed_by = "the container runs since a later start"
+    made_by = "the engine stops the container cleanly and starts it again"
+    witnessed_by = "the container is running, from a later start"
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         each(lambda one: one.restart(timeout=stop_timeout_s(one)), self.the_very(instances), "restart")
@@ -127,9 +127,9 @@ class Pause(OnContainers):
 
     needs_helper = True
     made_by = "the engine freezes the container's control group"
-    needs = "a helper container with the engine's socket, which ends the pause where nobody else does"
-    witnessed_by = "the container uses no processor time in 0.5 s, and its port answers nothing"
-    undone_by = "the engine thaws it; so does the helper, 5 s after the fault's duration"
+    needs = "a helper container with the engine's socket, which ends the pause if nothing else does"
+    witnessed_by = "the container uses no processor time for 0.5 s, and its port does not answer"
+    undone_by = "the engine thaws it; the helper does so too, 5 s after the fault's duration"
     _silent_before: Sequence[str] = ()
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:

@@ -36,13 +36,14 @@ class Scale(OnContainers):
 
     needs_helper = True
     made_by = (
-        "the engine stops the surplus, or makes more from the configuration of one that runs, without its ports"
+        "the engine stops surplus containers, or creates more with the configuration of a running one, without "
+        "its ports"
     )
-    needs = "a helper container with the engine's socket, which takes it back where nobody else does"
-    witnessed_by = "as many containers run as were asked for, and those that were added are ready"
+    needs = "a helper container with the engine's socket, which reverts it if nothing else does"
+    witnessed_by = "the requested number of containers runs, and the added ones are ready"
     undone_by = (
-        "those that were stopped are started, those that were made are removed; the helper does so 5 s after "
-        "the fault's duration"
+        "starts the stopped containers and removes the added ones; the helper does so too, 5 s after the fault's "
+        "duration"
     )
 
     @property
@@ -173,7 +174,7 @@ def _copy(like: Container, taken: Sequence[Container], index: int, fault_id: str
                 )
     found = docker_client.container(made["Id"])
     if found is None:
-        raise TargetError(f"the container made like {like.name} is gone again")
+        raise TargetError(f"the container created from {like.name} is gone again")
     return found
 
 

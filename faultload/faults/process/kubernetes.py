@@ -73,7 +73,7 @@ class _OnPods(KubernetesFault):
             pod = there.get(instance.id)
             container = running_container(self.target, self.service, pod) if pod is not None else None
             if pod is None or pod.leaving or container is None or container.started != instance.started:
-                raise TargetError(f"{instance.label} ended or started again before the fault: nothing was touched")
+                raise TargetError(f"{instance.label} ended or restarted before the fault, so nothing was touched")
             found.append(pod)
         return found
 
@@ -92,12 +92,10 @@ class _OnPods(KubernetesFault):
 class Kill(_OnPods):
     """SIGKILL for the main process of the pod's container: a crash, seen from outside it."""
 
-    made_by = "SIGKILL to the container's main process, found by the container's id, by a helper pod on its node"
-    needs = "helper pods with the node's processes in sight and the capability KILL"
-    witnessed_by = "the container that was running no longer runs: another one does in the same pod, or none"
-    undone_by = (
-        "the kubelet starts it again; a pod that stays down is deleted, so that its controller makes another"
-    )
+    made_by = "SIGKILL to the container's main process, found by container id, from a helper pod on its node"
+    needs = "helper pods that see the node's processes and have the capability KILL"
+    witnessed_by = "that container no longer runs: the pod has a new one, or none"
+    undone_by = "the kubelet restarts it; a pod that stays down is deleted, and its controller makes a new one"
 
     @classmethod
     def demands(cls, target: TargetFile) -> Demands:
@@ -184,10 +182,10 @@ class Kill(_OnPods):
 class Terminate(_OnPods):
     """The pod is deleted: SIGTERM, and SIGKILL after `grace_s`; its controller makes another."""
 
-    made_by = "chaostoolkit-kubernetes: the pod is deleted with `grace_s`"
-    needs = "a controller that makes another pod"
-    witnessed_by = "the very pods are gone, by UID"
-    undone_by = "their controller; seen when as many pods are ready as before"
+    made_by = "chaostoolkit-kubernetes deletes the pod with `grace_s`"
+    needs = "a controller that replaces the pod"
+    witnessed_by = "those pods, by UID, are gone"
+    undone_by = "their controller replaces them; done when as many pods are ready as before"
 
     @classmethod
     def demands(cls, target: TargetFile) -> Demands:
@@ -215,7 +213,7 @@ class Terminate(_OnPods):
             )
         if sorted(deleted) != wanted:
             raise TargetError(
-                f"{', '.join(wanted)} were to be deleted, deleted was: {', '.join(deleted) or 'none'}"
+                f"{', '.join(wanted)} should have been deleted; deleted: {', '.join(deleted) or 'none'}"
             )
         there = self._pods()
         left = [there[one.id].name for one in instances if one.id in there and not there[one.id].leaving]
@@ -245,8 +243,8 @@ class Terminate(_OnPods):
 class Restart(Terminate):
     """The pod is deleted, and its controller starts another: stopped and started by faultload's order."""
 
-    made_by = "as `terminate`, with 10 s of grace"
-    witnessed_by = "the very pods are gone, by UID, and as many pods are ready as before"
+    made_by = "like `terminate`, with 10 s of grace"
+    witnessed_by = "those pods, by UID, are gone, and as many pods are ready as before"
 
     def prepare(self, instances: Sequence[Instance]) -> None:
         self._before = self.undo_plan(instances)

@@ -112,10 +112,12 @@ class Scale(KubernetesFault):
     """Another number of replicas; undo sets the number from before, unless somebody changed it meanwhile."""
 
     gone_within_s = 90.0
-    made_by = "chaostoolkit-kubernetes: `replicas` of the Deployment or StatefulSet that owns the service's pods"
-    needs = "one owner of all the service's pods, and of none but these"
-    witnessed_by = "as many pods are ready as were asked for, and the others are leaving"
-    undone_by = "the number from before, if it is still the one that was set; does not end by itself"
+    made_by = (
+        "chaostoolkit-kubernetes sets `replicas` of the Deployment or StatefulSet that owns the service's pods"
+    )
+    needs = "one owner for all of the service's pods and no others"
+    witnessed_by = "the requested number of pods is ready, and the others are terminating"
+    undone_by = "restores the earlier number, unless someone has changed it since; has no timer"
 
     @classmethod
     def demands(cls, target: TargetFile) -> Demands:

@@ -27,7 +27,7 @@ from faultload.platforms.local.processes import (
 
 _RESTART_GRACE_S = 5.0
 _STOP_WITHIN_S = 2.0
-_OWN = "processes of your own user, or root for those of others"
+_OWN = "processes of your own user; root for other users' processes"
 
 
 class OnService(PlatformFault):
@@ -50,7 +50,7 @@ class Kill(OnService):
     made_by = "SIGKILL through a pidfd"
     needs = _OWN
     witnessed_by = "the processes are gone within 3 s"
-    undone_by = "starting the processes that are missing, with the same arguments, folder, environment and log"
+    undone_by = "starts the missing processes with the same arguments, folder, environment and log"
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
         expected = len(instances_of(self.target, self.service))
@@ -94,7 +94,7 @@ class Kill(OnService):
 class Terminate(Kill):
     """SIGTERM, and SIGKILL after `grace_s`."""
 
-    made_by = "SIGTERM through a pidfd, and SIGKILL to what is left after `grace_s`"
+    made_by = "SIGTERM through a pidfd, then SIGKILL to whatever is left after `grace_s`"
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         for instance in instances:
@@ -108,7 +108,7 @@ class Terminate(Kill):
 class Restart(Terminate):
     """Stopped by us; started again by its supervisor or, where none does within 5 s, by us."""
 
-    made_by = "SIGTERM, and SIGKILL after 10 s; started again by its supervisor, or after 5 s by faultload"
+    made_by = "SIGTERM, then SIGKILL after 10 s; its supervisor starts it again, or faultload does after 5 s"
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         super().inject(instances, plan)
@@ -123,8 +123,8 @@ class Pause(OnService):
 
     made_by = "SIGSTOP through a pidfd"
     needs = _OWN
-    witnessed_by = "no CPU time in 0.5 s, and no answer on the health path"
-    undone_by = "SIGCONT to the very process that was stopped"
+    witnessed_by = "the process uses no CPU time for 0.5 s, and the health path does not answer"
+    undone_by = "SIGCONT to the process that was stopped"
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
         already = [instance.id for instance in instances if stopped(process_of(instance))]

@@ -1,1 +1,1 @@
-"""Faults that take processor time and memory."""
+"""Faults that use up processor time and memory."""

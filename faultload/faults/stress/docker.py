@@ -37,9 +37,7 @@ class InContainers(OnContainers):
 
     needs_helper = True
     needs = "helper containers that see the machine's processes and control groups"
-    undone_by = (
-        "removing the helper, which also ends by itself with its container or 5 s after the fault's duration"
-    )
+    undone_by = "removes the helper, which also ends with its container or 5 s after the fault's duration"
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
         self.the_very(instances)
@@ -131,7 +129,7 @@ class CpuStress(InContainers):
 
     made_by = "busy processes in the container's own control group"
     witnessed_by = (
-        "the control group uses a quarter of what was asked for more than before, or is at its limit, over 1 s"
+        "over 1 s, the control group's use has grown by a quarter of what was asked for, or is at its limit"
     )
     _before: Mapping[str, float] = {}
 
@@ -226,9 +224,9 @@ def _count(cpus: str) -> int:
 class MemoryStress(InContainers):
     """Memory taken and touched in the control group of the container, up to its limit."""
 
-    made_by = "a process in the container's own control group that takes memory and touches it each second"
-    needs = f"{InContainers.needs}; 512 MiB of the machine's memory that stay available"
-    witnessed_by = "the control group holds nine tenths of the memory more than before"
+    made_by = "a process in the container's own control group takes memory and touches it every second"
+    needs = f"{InContainers.needs}; 512 MiB of the machine's memory left over"
+    witnessed_by = "the control group holds more memory than before, by nine tenths of the amount or more"
     _before: Mapping[str, int] = {}
 
     @property

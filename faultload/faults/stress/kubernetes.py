@@ -36,8 +36,8 @@ class Stress(KubernetesFault):
     """A stressor for each instance, in a helper on its node that has joined its container's control groups."""
 
     gone_within_s = 60.0
-    needs = "helper pods with the node's processes and control groups in sight; room for them on the node"
-    undone_by = "deleting the helper pods of this very fault; they also end by themselves 5 s after its duration"
+    needs = "helper pods that see the node's processes and control groups; room for them on the node"
+    undone_by = "deletes this fault's helper pods, which also end on their own 5 s after its duration"
     stress: ClassVar[str] = ""
 
     @classmethod
@@ -71,7 +71,7 @@ class Stress(KubernetesFault):
             pod = there.get(one.id)
             container = running_container(self.target, self.service, pod) if pod is not None else None
             if pod is None or pod.leaving or container is None or container.started != one.started:
-                raise TargetError(f"{one.label} ended or started again before the fault: nothing was touched")
+                raise TargetError(f"{one.label} ended or restarted before the fault, so nothing was touched")
             containers[one.id] = {"id": container.id, "node": pod.node}
         return {
             "mark": self.mark,
@@ -188,8 +188,8 @@ class CpuStress(Stress):
 
     made_by = "busy processes in a helper pod that has joined the container's control groups"
     witnessed_by = (
-        "the container's control group uses half of what was asked for, or of its limit, or some of it and no "
-        "processor of the node is idle, over 1.5 s"
+        "over 1.5 s, the container's control group uses half of what was asked for or of its limit, or uses some "
+        "while no processor on the node is idle"
     )
     stress = "cpu"
 
@@ -230,11 +230,9 @@ class CpuStress(Stress):
 class MemoryStress(Stress):
     """Memory taken and touched within the memory limit of the container."""
 
-    made_by = (
-        "a process in a helper pod that has joined the container's control groups, takes memory and touches it"
-    )
+    made_by = "a process in a helper pod that has joined the container's control groups takes memory and touches it"
     witnessed_by = (
-        "nine tenths of the memory are resident in the stressors, and charged to the container's control group"
+        "nine tenths of the memory are resident in the stressors and charged to the container's control group"
     )
     stress = "memory"
 

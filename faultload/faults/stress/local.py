@@ -39,7 +39,7 @@ class _Place:
 class Stress(OnService):
     """A fault made by stressor processes that are found again by the id of their fault."""
 
-    undone_by = "ending the stressors of this very fault, which also end by themselves 5 s after its duration"
+    undone_by = "ends this fault's stressors, which also end on their own 5 s after its duration"
 
     @property
     def mark(self) -> str:
@@ -65,9 +65,9 @@ class Stress(OnService):
 class CpuStress(Stress):
     """Busy processes on the processors that the instances may use."""
 
-    made_by = "busy processes on the processors that the instances may use, in their control groups where joined"
-    needs = "nothing; root puts the stressors into the instances' control groups, where their limits count too"
-    witnessed_by = "over 1 s the stressors run, or wait for a processor that others have, half as long as asked for"
+    made_by = "busy processes on the processors the instances may use, in the instances' control groups if root"
+    needs = "nothing; as root, the stressors join the instances' control groups and share their limits"
+    witnessed_by = "over 1 s, the stressors run or wait for a busy processor for at least half the time asked for"
 
     @property
     def load(self) -> float:
@@ -133,10 +133,10 @@ def _spent_s(processes: Sequence[ProcessId]) -> tuple[float, float]:
 class MemoryStress(Stress):
     """Memory taken and touched, a process for each instance; never so much that the machine runs short."""
 
-    made_by = "a process for each instance that takes memory and touches it each second"
+    made_by = "one process per instance takes memory and touches it every second"
     needs = (
-        "512 MiB of memory that stay available; root puts the stressors into the instances' control groups, where "
-        "their limits count too"
+        "512 MiB of memory left over; as root, the stressors join the instances' control groups and share their "
+        "limits"
     )
     witnessed_by = "nine tenths of the memory are resident in the stressors"
 

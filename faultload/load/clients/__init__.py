@@ -1,1 +1,1 @@
-"""Recording clients, one file a protocol."""
+"""Recording clients, one file per protocol."""

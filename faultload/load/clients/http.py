@@ -1,4 +1,4 @@
-"""The HTTP clients of journeys, made honest: a request is sent once and ends within its time-out."""
+"""HTTP clients for honest journeys: a request is sent once and ends within its timeout."""
 
 from __future__ import annotations
 

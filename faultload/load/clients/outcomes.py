@@ -1,4 +1,4 @@
-"""What became of a request: one word of `record.OUTCOMES` from the exceptions of the HTTP clients."""
+"""Maps the exceptions of the HTTP clients to one of the words in `record.OUTCOMES`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Patroni cluster by its REST API: who leads, on which timeline, and what it takes to hand over."""
+"""A Patroni cluster through its REST API: who leads, on which timeline, and how to hand over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The PostgreSQL servers behind a DSN: who leads, how far each has replayed, which connections are taken."""
+"""The PostgreSQL servers behind a DSN: who leads, how far each has replayed, which connections are in use."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Server:
 def need_client() -> None:
     """Raise Refused when psycopg is not installed."""
     if importlib.util.find_spec("psycopg") is None:
-        raise Refused("this fault speaks to PostgreSQL, and psycopg is missing: pip install 'faultload[postgres]'")
+        raise Refused("this fault needs psycopg to talk to PostgreSQL: pip install 'faultload[postgres]'")
 
 
 def application_name(fault_id: str) -> str:
@@ -58,7 +58,7 @@ def addresses(dsn: str) -> list[tuple[str, int]]:
     try:
         parts = conninfo_to_dict(dsn)
     except ProgrammingError:
-        raise TargetError("the `dsn` in the target file is no PostgreSQL connection string") from None
+        raise TargetError("the `dsn` in the target file is not a PostgreSQL connection string") from None
     hosts = str(parts.get("host") or parts.get("hostaddr") or "localhost").split(",")
     ports = str(parts.get("port") or 5432).split(",")
     if len(ports) == 1:

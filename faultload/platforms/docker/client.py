@@ -1,4 +1,4 @@
-"""The Docker engine as faults use it: one client a process, the containers of a service, where they answer.
+"""The Docker engine for faults: one client per process, a service's containers, and where they answer.
 
 Every call has a time-out, and what goes wrong is a TargetError in plain words.
 """

@@ -1,4 +1,4 @@
-"""Helper containers: they carry the label of their fault, end by themselves, and remove themselves at their end.
+"""Helper containers: they carry their fault's label, exit on their own, and remove themselves.
 
 So nothing stays of them where every process of faultload died.
 """

@@ -1,4 +1,4 @@
-"""The image of helper containers: nftables, iproute2, and those modules of faultload that work inside a target.
+"""The image of helper containers: nftables, iproute2, and the faultload modules that run inside a target.
 
 The tag carries a hash of what is inside, so an image of another version is never used.
 """

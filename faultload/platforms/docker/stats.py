@@ -1,4 +1,4 @@
-"""What the engine counts of a container: processor time, memory, disk and network."""
+"""A container's use of processor, memory, disk and network, as the engine counts it."""
 
 from __future__ import annotations
 

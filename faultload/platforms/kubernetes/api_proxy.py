@@ -1,4 +1,4 @@
-"""URLs of pods as the API server hands requests on to them: they work from wherever the API does."""
+"""URLs of pods through the API server's proxy; they work from wherever the API does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Kubernetes API as faults use it: one client an activity, pods of a service, commands in containers.
+"""The Kubernetes API for faults: one client per activity, a service's pods, and commands in containers.
 
 Every call has a time-out, and what goes wrong is a TargetError in plain words.
 """
@@ -48,7 +48,7 @@ def api_client(target: TargetFile) -> ApiClient:
             config.load_incluster_config(client_configuration=configuration)
         else:
             raise TargetError(
-                f"no cluster is known: {named} is not there; set KUBECONFIG, or run in a pod of the cluster"
+                f"no cluster is configured: {named} does not exist; set KUBECONFIG, or run in a pod of the cluster"
             )
     except config.ConfigException as error:
         raise TargetError(f"the kubeconfig {named} cannot be used: {error}") from None

@@ -1,4 +1,4 @@
-"""Actions of chaostoolkit-kubernetes, called so that they act on our cluster and cannot fail in silence."""
+"""Calls actions of chaostoolkit-kubernetes on our cluster, and makes sure they cannot fail silently."""
 
 from __future__ import annotations
 

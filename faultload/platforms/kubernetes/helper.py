@@ -1,4 +1,4 @@
-"""Privileged helper pods: they see the processes of a node, and end by themselves.
+"""Privileged helper pods: they see a node's processes, and end on their own.
 
 A helper carries the labels of its fault and nothing else, so no service's selector finds it, and any process
 can find and remove it. Its `activeDeadlineSeconds` ends it on the cluster's side when nobody else does.
@@ -276,6 +276,6 @@ def remove(
     while pods and (left := helpers_of(target, namespace, fault_id)):
         if time.monotonic() >= deadline:
             names = ", ".join(pod.name for pod in left)
-            raise TargetError(f"helper pods do not leave within {wait_s:g} s: {names}")
+            raise TargetError(f"helper pods did not end within {wait_s:g} s: {names}")
         time.sleep(0.1)
     return len(pods)

@@ -1,4 +1,4 @@
-"""What a fault needs of a cluster: rights for inject and undo, API versions, privileged helper pods."""
+"""What a fault needs from a cluster: rights for inject and undo, API versions, privileged helper pods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kubernetes label selectors: as the text that queries take, as the objects that manifests take, and negated."""
+"""Kubernetes label selectors as query text, as manifest objects, and negated."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Targets that are processes of this machine."""
+"""Targets that are processes on this machine."""

@@ -1,4 +1,4 @@
-"""The link proxy's client: which links a target has, and faults opened and undone on them by id."""
+"""The link proxy's client: lists a target's links, opens faults on them and undoes them by id."""
 
 from __future__ import annotations
 

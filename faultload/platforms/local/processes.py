@@ -1,4 +1,4 @@
-"""Local processes as instances: found by argv, port or pid, known to be ready, started again when asked."""
+"""Local processes as instances: finds them by argv, port or pid, checks readiness, and restarts them."""
 
 from __future__ import annotations
 

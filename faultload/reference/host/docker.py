@@ -71,7 +71,7 @@ def check() -> None:
                 raise InvalidInput(Mistake(why, hint=hint))
             if docker_project.compose_command() is None:
                 hint = "apt-get install docker-compose, or Docker's compose plugin"
-                raise InvalidInput(Mistake("neither `docker compose` nor `docker-compose` is there", hint=hint))
+                raise InvalidInput(Mistake("neither `docker compose` nor `docker-compose` is installed", hint=hint))
             for name in catalogue.REFERENCES:
                 docker_image.check(client, name)
     except TargetError as error:

@@ -1,4 +1,4 @@
-"""A compose project as the engine knows it: its containers, their logs, and how all of it is removed."""
+"""A compose project as the engine sees it: its containers, their logs, and how to remove all of it."""
 
 from __future__ import annotations
 

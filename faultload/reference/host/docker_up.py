@@ -1,4 +1,4 @@
-"""Brings a compose project up: image, containers, and then the target file once everything is ready.
+"""Brings a compose project up: the image, the containers, and the target file once everything is ready.
 
 A process of its own, so that whoever asked may do other things, or die.
 """
@@ -60,7 +60,7 @@ def compose(project: str, file: Path, variables: Mapping[str, str], *words: str)
     """Run compose on a project. Raises TargetError; what it says goes to this process' own log."""
     command = docker_project.compose_command()
     if command is None:
-        raise TargetError("neither `docker compose` nor `docker-compose` is there")
+        raise TargetError("neither `docker compose` nor `docker-compose` is installed")
     argv = [*command, "--ansi", "never", "-p", project, "-f", str(file), *words]
     log.info("%s", " ".join(argv))
     try:

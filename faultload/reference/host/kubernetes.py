@@ -1,4 +1,4 @@
-"""A reference system on Kubernetes: a namespace of its own, made, watched and removed from any process."""
+"""A reference system on Kubernetes, in its own namespace; any process can start, watch and stop it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class KubernetesStarted:
         namespace = Namespace(self.namespace, self.context)
         found = state.read_json(_record(self.folder))
         if found is None:
-            raise TargetError(f"{self.name} was stopped while it started")
+            raise TargetError(f"{self.name} was stopped while starting")
         place = Placement(
             name=self.name,
             namespace=self.namespace,
@@ -111,7 +111,7 @@ class KubernetesStarted:
             if time.monotonic() >= deadline:
                 raise TargetError(f"{self.name} is not ready: {text}\n{namespace.last_lines()}".rstrip())
             if not self.folder.exists():
-                raise TargetError(f"{self.name} was stopped while it started")
+                raise TargetError(f"{self.name} was stopped while starting")
             time.sleep(0.25)
 
 
@@ -148,7 +148,7 @@ def start(
     found = status(name)
     startrecord.refuse_second(found)
     if found is not None and (left := stop(name)):
-        raise Refused(f"{name} was left behind, and does not go: {', '.join(left)}")
+        raise Refused(f"{name} was left behind and could not be removed: {', '.join(left)}")
     namespace = os.environ.get(NAMESPACE_ENV) or f"faultload-{name}"
     context = current_context()
     if Namespace(namespace, context).read() is not None:

@@ -1,4 +1,4 @@
-"""The manifests of a reference system: read as kustomize reads them, placed in a namespace, made in a cluster."""
+"""A reference system's manifests: read like kustomize does, placed in a namespace, created in a cluster."""
 
 from __future__ import annotations
 

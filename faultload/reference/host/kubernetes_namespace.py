@@ -1,4 +1,4 @@
-"""The namespace of a reference system: what is made in it, when it is ready, and its end."""
+"""A reference system's namespace: what is created in it, when it is ready, and how it is removed."""
 
 from __future__ import annotations
 

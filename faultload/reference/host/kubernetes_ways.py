@@ -1,4 +1,4 @@
-"""Ways from this machine's loopback to the NodePorts of a reference system on a cluster."""
+"""Forwards ports on this machine's loopback to the NodePorts of a reference system on a cluster."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def check(name: str, defects: tuple[str, ...], platform: str = "local") -> None:
         raise InvalidInput(Mistake(f"there is no reference system {name!r}", hint=f"there are: {known}"))
     if platform not in catalogue.PLATFORMS:
         hint = f"platforms: {', '.join(catalogue.PLATFORMS)}"
-        raise InvalidInput(Mistake(f"no reference system starts on platform {platform!r}", hint=hint))
+        raise InvalidInput(Mistake(f"reference systems cannot run on platform {platform!r}", hint=hint))
     for defect in defects:
         if defect not in reference.defects:
             hint = f"it has: {', '.join(reference.defects)}"

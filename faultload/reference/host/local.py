@@ -1,4 +1,4 @@
-"""A reference system as processes of this machine: started, watched and stopped from any process."""
+"""A reference system as processes on this machine; any process can start, watch and stop it."""
 
 from __future__ import annotations
 

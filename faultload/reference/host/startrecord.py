@@ -1,4 +1,4 @@
-"""What is kept of a started reference system in its state folder, the same wherever it lives."""
+"""What a started reference system keeps in its state folder, the same on every platform."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def folder_of(name: str, platform: str) -> Path:
 def refuse_second(found: Status | None) -> None:
     """Raise Refused when it is up already."""
     if found is not None and found.running:
-        raise Refused(f"{found.name} is up already since {found.started}; {_how_to_stop(found.target_id)}")
+        raise Refused(f"{found.name} has been up since {found.started}; {_how_to_stop(found.target_id)}")
 
 
 def claim(name: str, platform: str) -> Path:

@@ -1,4 +1,4 @@
-"""The parent of a reference system's processes: starts them, brings back the dead, says when all is ready."""
+"""The parent of a reference system's processes: starts them, restarts the dead, says when all is ready."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every process that belongs to a started reference system is found and ended, whoever its parent is by now.
+"""Finds and ends every process of a started reference system, whoever its parent is by now.
 
 `python -m faultload.reference.host.sweep FOLDER` waits for the end of its standard input first: the supervisor
 holds

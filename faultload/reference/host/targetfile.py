@@ -1,4 +1,4 @@
-"""The target file of a started reference system; that it is there is the sign that everything is ready."""
+"""A started reference system's target file; once it exists, everything is ready."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What reference systems are made of."""
+"""Building blocks of reference systems."""

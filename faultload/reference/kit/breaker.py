@@ -1,4 +1,4 @@
-"""A circuit breaker: after a few failures in a row a dependency is left alone, then tried again one by one."""
+"""A circuit breaker: after a few failures in a row it leaves a dependency alone, then probes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cache within one process: fresh for a while, and kept longer for when nothing better is to be had."""
+"""A cache within one process: fresh for a while, then kept as a fallback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statements to whichever member is the leader, retried on fresh connections until a deadline and never longer."""
+"""Sends statements to whichever member leads, retried on fresh connections until a deadline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gateway of the memory service: an HTTP reverse proxy over the healthy API instances."""
+"""The memory service's gateway: an HTTP reverse proxy over the healthy API instances."""
 
 from __future__ import annotations
 

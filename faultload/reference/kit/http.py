@@ -1,4 +1,4 @@
-"""A lean HTTP/1.1 client over asyncio with kept connections, that tells what was certainly not sent."""
+"""A lean HTTP/1.1 client over asyncio that keeps connections and knows what was certainly not sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A member of the database in a container: PostgreSQL and its Patroni, set up from the environment.
+"""A database member in a container: PostgreSQL and its Patroni, configured from the environment.
 
 `MEMORY_MEMBER` (the host's name when left out) is the member's name and how the others reach it;
 `MEMORY_PASSWORD` the database's password. `MEMORY_RAFT` lists all voters as HOST:PORT,... when the members elect

@@ -1,4 +1,4 @@
-"""What a process of the memory service tells Prometheus at `/metrics`."""
+"""What a process of the memory service reports to Prometheus at `/metrics`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The addresses that a service's name stands for: by the resolver, or by the Endpoints of a Kubernetes cluster.
+"""The addresses behind a service's name, from the resolver or a Kubernetes cluster's Endpoints.
 
 `MEMORY_NAMES=endpoints` asks the cluster's API, which also answers in a cluster without DNS, and knows sooner than
 a resolver's cache that a pod is not ready any more.

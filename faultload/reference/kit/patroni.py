@@ -1,4 +1,4 @@
-"""A PostgreSQL pair under Patroni with a Raft store of its own: settings, programs, state."""
+"""A PostgreSQL pair under Patroni with its own Raft store: settings, programs, state."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ def _unprivileged() -> tuple[str, ...]:
     unshare = shutil.which("unshare")
     if unshare is None:
         raise TargetError(
-            "PostgreSQL does not run as root, and `unshare` (util-linux) is missing: run as another user"
+            "PostgreSQL refuses to run as root, and `unshare` (util-linux) is missing: run as another user"
         )
     return (unshare, "--user", "--map-user=1000", "--map-group=1000")
 

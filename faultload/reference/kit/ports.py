@@ -1,4 +1,4 @@
-"""Free loopback ports that outlive a restart of their owner."""
+"""Free loopback ports that stay the same when their owner restarts."""
 
 from __future__ import annotations
 

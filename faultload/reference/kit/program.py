@@ -1,4 +1,4 @@
-"""A program that the supervisor of a reference system keeps running."""
+"""A program that a reference system's supervisor keeps running."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process of the memory service: an ASGI application on a port, and the tasks beside it."""
+"""One process of the memory service: an ASGI application on a port, and its background tasks."""
 
 from __future__ import annotations
 

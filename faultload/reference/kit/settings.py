@@ -1,4 +1,4 @@
-"""Where the processes of the memory service find each other: a configuration file, or the environment."""
+"""How the memory service's processes find each other: from a configuration file or the environment."""
 
 from __future__ import annotations
 

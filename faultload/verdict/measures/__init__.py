@@ -1,1 +1,1 @@
-"""What an objective can ask of a run, one file a measure: found by being here, see `docs/adding-a-measure.md`."""
+"""What an objective can ask of a run, one file per measure, found automatically: see `docs/adding-a-measure.md`."""

@@ -28,7 +28,7 @@ class Availability(Measure):
         target = objective.target
         if not 0 <= target.value <= 1:
             hint = f"; did you mean {target}%?" if target.dimension == "number" else ""
-            raise ObjectiveError(f"{target} is no share between 0% and 100%{hint}")
+            raise ObjectiveError(f"{target} is not a share between 0% and 100%{hint}")
         super().check_target(objective)
 
     def required_share(self, objective: Objective) -> Fraction:

@@ -51,7 +51,7 @@ class Budget(OfBudget):
     examples = (
         (
             "budget(99.9%, 30d) <= 5%",
-            "share of an error budget that the run consumed; with `events=N` by requests",
+            "share of the error budget the run used up; add `events=N` for a budget of requests",
         ),
     )
     dimension = "share"

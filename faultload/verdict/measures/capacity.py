@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 class Capacity(Measure):
     names = ("capacity",)
-    examples = (("capacity >= 200/s", "the highest rate of a load in steps that meets the `slo`"),)
+    examples = (("capacity >= 200/s", "the highest rate of a stepped load that meets the `slo`"),)
     dimension = "rate"
     whole_run = True
     takes_slo = True

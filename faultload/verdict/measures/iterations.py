@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 class Iterations(Measure):
     names = ("iterations",)
-    examples = (("iterations(failed, journey=Buy) == 0", "iterations: `failed`, `ok`, or all"),)
+    examples = (("iterations(failed, journey=Buy) == 0", "number of iterations: `failed`, `ok`, or all"),)
     dimension = "number"
     filters = ("journey", "variant")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class Mtbf(Measure):
     names = ("mtbf",)
-    examples = (("mtbf >= 720h", "mean time between failures that users notice, at the declared `failure_rate`s"),)
+    examples = (("mtbf >= 720h", "mean time between failures users notice, given the declared `failure_rate`s"),)
     dimension = "time"
     whole_run = True
 

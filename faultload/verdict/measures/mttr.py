@@ -1,4 +1,4 @@
-"""`mttr(db-failover)`: the mean time to recovery over the repeats of a fault."""
+"""`mttr(db-failover)`: mean time to recover over the repeats of a fault."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class Mttr(OfFaults):
     names = ("mttr",)
-    examples = (("mttr(db-failover) <= 30s", "the mean time to recovery over the repeats of a fault"),)
+    examples = (("mttr(db-failover) <= 30s", "mean time to recover over the repeats of a fault"),)
 
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
         found = evidence.recoveries_of(objective.term.subject)

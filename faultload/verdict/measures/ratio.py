@@ -19,7 +19,7 @@ class Ratio(Measure):
     examples = (
         (
             "ratio(p50(create, variant=v2), p50(create, variant=v3)) >= 30",
-            "the same statistic of two groups, each with filters of its own",
+            "one statistic, compared between two groups, each with its own filters",
         ),
     )
     dimension = "number"

@@ -21,7 +21,7 @@ _RATES: Mapping[Dimension | None, Dimension] = {"bytes": "byte_rate", "share": "
 
 class Slope(OfValues):
     names = ("slope",)
-    examples = (("slope(rss, service=api) <= 100MB/h", "growth of a metric, or of an observation"),)
+    examples = (("slope(rss, service=api) <= 100MB/h", "growth of a metric or an observation"),)
 
     @property
     def subject_example(self) -> str:

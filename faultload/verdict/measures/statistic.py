@@ -93,9 +93,9 @@ class Statistic(OfValues):
     examples = (
         (
             "p99.9(latency) <= 500ms",
-            "a quantile; `latency` from the intended start, `service_time` from the actual",
+            "a quantile of `latency` (from the intended start) or `service_time` (from the actual one)",
         ),
-        ("mean(cache_hit) >= 0.9", "`mean`, `median`, `min`, `max` or a quantile, of an observation too"),
+        ("mean(cache_hit) >= 0.9", "`mean`, `median`, `min`, `max` or a quantile, also of an observation"),
         ("max(cpu, service=db) <= 80%", "a metric: `rss`, `cpu`, `fds`; 100 % is one processor"),
     )
     watched = ("p50(latency)", "p99(latency)")
@@ -106,7 +106,7 @@ class Statistic(OfValues):
     def check(self, term: Term) -> None:
         super().check(term)
         if term.quantile is not None and float(term.quantile) == 0:
-            raise ObjectiveError(f"{term.name} is no quantile: a percentage above 0, such as p50")
+            raise ObjectiveError(f"{term.name} is not a quantile: a percentage above 0, such as p50")
 
     def requests_needed(self, objective: Objective) -> int | None:
         quantile = objective.term.quantile

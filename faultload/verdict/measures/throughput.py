@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class Throughput(Measure):
     names = ("throughput",)
-    examples = (("throughput >= 10000/min", "`ok` requests by completion"),)
+    examples = (("throughput >= 10000/min", "`ok` requests completed per unit of time"),)
     dimension = "rate"
     filters = REQUEST_FILTERS
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class Ttr(OfFaults):
     names = ("ttr",)
-    examples = (("ttr(db-failover) <= 30s", "time to recovery of each repeat; without a name, of every fault"),)
+    examples = (("ttr(db-failover) <= 30s", "time to recover, for each repeat; without a name, for every fault"),)
 
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
         """The worst recovery that was seen; an unmeasurable one leaves the objective open."""

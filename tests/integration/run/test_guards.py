@@ -94,7 +94,7 @@ def typed(workspace: Workspace, file: Path, answer: str) -> tuple[int | None, st
     os.close(theirs)
     said = b""
     try:
-        while b"Type its id to go on: " not in said:
+        while b"Type its id to continue: " not in said:
             said += os.read(ours, 4096)
         os.write(ours, answer.encode() + b"\n")
         deadline = time.monotonic() + 40
@@ -123,7 +123,7 @@ def test_typing_the_wrong_id_refuses(
     target.write_target(url=ELSEWHERE)
     code, said, began = typed(workspace, scenario(workspace, target, *PAUSE_STORE, allow=[ELSEWHERE]), "yes")
     assert (code, began) == (5, False), said
-    assert f"{ELSEWHERE} is not on this machine. Type its id to go on:" in said
+    assert f"{ELSEWHERE} is not on this machine. Type its id to continue:" in said
     assert untouched(target, workspace, monkeypatch)
 
 

@@ -49,7 +49,7 @@ def test_an_empty_or_short_id_never_finds_anything(tmp_path: Path) -> None:
     """An empty id would be part of every cgroup's path."""
     process(tmp_path, 1, LAYOUTS["version 2, docker"].format(id=ID), started=1)
     for short in ("", "3f1c"):
-        with pytest.raises(ValueError, match="is no container id"):
+        with pytest.raises(ValueError, match="is not a container id"):
             main_process(short, tmp_path)
 
 

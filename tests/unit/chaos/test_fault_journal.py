@@ -324,7 +324,7 @@ def test_undo_of_something_else_touches_nothing(world: World, run: RunDirectory)
     inject(world, run)
     assert undo_leftovers("shop:2", everything=False, only_list=False) is ExitCode.PASS
     assert undo_leftovers(None, everything=False, only_list=True) is ExitCode.PASS
-    with pytest.raises(InvalidInput, match="name a run, a target id or a fault, or say --all"):
+    with pytest.raises(InvalidInput, match="name a run, a target id or a fault, or use --all"):
         undo_leftovers(None, everything=False, only_list=False)
     assert world.undone == []
     world.stuck = set(world.there)

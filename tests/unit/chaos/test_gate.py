@@ -171,7 +171,7 @@ def test_a_fault_beside_one_of_a_word_that_is_not_known_here_is_held(run: RunDir
     entry = json.loads(fault.path.read_text())
     entry["request"]["kind"] = "freeze_time"
     fault.path.write_text(json.dumps(entry))
-    assert held(run, overlap=True) == ["fault first#1 is open, and 'freeze_time' is no word that is known here"]
+    assert held(run, overlap=True) == ["fault first#1 is open, and 'freeze_time' is not a fault word known here"]
     assert held(run, overlap=True, service="store") != [], "nobody can say which places it touches"
 
 

@@ -185,7 +185,7 @@ def test_a_whole_target_with_a_protected_name_is_never_touched(key: str) -> None
         ({"url": "http://10.0.0.1", "allow": ["shop"]}, ["other", ""], [], "confirm it with --approve shop"),
         ({"url": "http://10.0.0.1"}, ["shop"], ["shop"], None),
         ({"url": "http://10.0.0.1", "allow": ["shop"]}, ["shop"], [], None),
-        ({"platform": "external", "url": "http://127.0.0.1"}, ["shop"], ["shop"], "known by its URL only"),
+        ({"platform": "external", "url": "http://127.0.0.1"}, ["shop"], ["shop"], "known only by its URL"),
     ],
 )
 def test_the_guard_is_closed_for_other_machines(

@@ -115,7 +115,7 @@ def test_a_conductor_that_hangs_has_every_fault_undone_once_until_it_beats_and_h
     silent = [(6.0, None)] * 5
     assert world.watch((1.0, BEAT), *silent, (1.0, BYE)) == ["conductor_hung"]
     assert world.undone == ["all 1"]
-    assert "no beat of the conductor for 18 s" in events(world.run, "note")[0]["text"]
+    assert "no heartbeat from the conductor for 18 s" in events(world.run, "note")[0]["text"]
 
 
 def test_a_conductor_that_hangs_a_second_time_is_noted_a_second_time(world: World) -> None:
@@ -132,7 +132,7 @@ def test_a_run_whose_conductor_hung_is_invalid(tmp_path: Path, monkeypatch: pyte
     world.close()
     verdict = judge(world.run).verdict
     assert verdict["verdict"] == "INVALID"
-    assert "no beat of the conductor for 16 s: every open fault is undone" in verdict["reasons"]
+    assert "no heartbeat from the conductor for 16 s: undoing every open fault" in verdict["reasons"]
 
 
 def test_faults_are_looked_after_at_every_turn_also_right_after_a_beat(world: World) -> None:

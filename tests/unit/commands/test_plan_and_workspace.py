@@ -80,7 +80,7 @@ def test_the_requests_that_a_pass_needs_at_least(objective: str, needed: int | N
 def test_a_plan_names_what_it_lacks(workspace: SmallWorkspace) -> None:
     workspace.replace(workspace.scenario, "p99(latency)", "p99.9(latency)")
     text = "\n".join(plan_lines(prepare(workspace.scenario, RunOptions()), RunOptions()))
-    assert "2995 independent requests at least, about 700 are planned: TOO FEW" in text
+    assert "at least 2995 independent requests; about 700 are planned: TOO FEW" in text
     assert "freeze#1: pause store for 5 s" in text
     assert "slow#1: latency web -> store for 5 s" in text
     assert "no running instance" in text

@@ -71,5 +71,5 @@ def test_a_scenario_is_checked_by_it(env: dict[str, str], tmp_path: Path) -> Non
     assert done.returncode == ExitCode.USAGE
     said = " ".join((done.stdout + done.stderr).split())
     assert "impacts takes the name of one fault, or nothing" in said
-    assert "impacts speaks of the whole run" in said
+    assert "impacts is about the whole run" in said
     assert "unknown measure 'impact'; did you mean 'impacts'?" in said

@@ -238,7 +238,7 @@ def test_a_switchover_after_the_primary_changed_touches_nothing(operator: Operat
     instances = one.resolve()
     plan = one.undo_plan(instances)
     operator.lead("pg-2")
-    with pytest.raises(TargetError, match="leads no more"):
+    with pytest.raises(TargetError, match="no longer leads"):
         one.inject(instances, plan)
     assert operator.status["targetPrimary"] == "pg-2"
 

@@ -42,7 +42,7 @@ BAD = {
     "negative duration": Bad("timeout: 2s", "timeout: -2s", "timeout", "load.timeout", "'-2s' is negative"),
     "number of users for a rate": Bad("ramp: 20/s", "ramp: 20", "ramp", "load.rate[0].ramp", "20 is not a rate"),
     "negative rate": Bad("ramp: 20/s", "ramp: -20/s", "ramp", "load.rate[0].ramp", "'-20/s' is negative"),
-    "zero rate": Bad("ramp: 20/s", "ramp: 0/s", "load:", "load", "never offers anything"),
+    "zero rate": Bad("ramp: 20/s", "ramp: 0/s", "load:", "load", "never sends anything"),
     "both rate and users": Bad(
         "  timeout: 2s", "  users: [{step: 5, for: 9s}]", "load:", "load", "`rate` (open model) or `users`"
     ),
@@ -159,7 +159,7 @@ BAD = {
     ),
     "abort without for": Bad(" for 20s]", "]", "abort", "abort[0]", "ends with `for` and a duration"),
     "abort on what is not live": Bad(
-        "error_rate > 90%", "lost_writes > 0", "abort", "abort[0]", "an abort condition reads error_rate"
+        "error_rate > 90%", "lost_writes > 0", "abort", "abort[0]", "an abort condition can use error_rate"
     ),
     "missing journey file": Bad(
         "journeys: journeys.py", "journeys: journey.py", "journeys:", "load.journeys", "no such file: journey.py"
@@ -303,10 +303,10 @@ BAD = {
         "the environment has no NOT_SET_ANYWHERE",
     ),
     "secret with a default": Bad(
-        "name: shop", "name: '${secret:TOKEN:-shop}'", "TOKEN", "name", "a secret has no default"
+        "name: shop", "name: '${secret:TOKEN:-shop}'", "TOKEN", "name", "a secret cannot have a default"
     ),
     "duplicate key": Bad(
-        "  timeout: 2s", "  timeout: 2s\n  timeout: 3s", "3s", "load.timeout", "this key is here twice"
+        "  timeout: 2s", "  timeout: 2s\n  timeout: 3s", "3s", "load.timeout", "this key appears twice"
     ),
     "YAML syntax error": Bad("mix: {Visit: 3,", "mix: {Visit: 3", "Visit", "", "not valid YAML"),
     "a tab": Bad("  timeout: 2s", "\ttimeout: 2s", "timeout", "", "not valid YAML"),
@@ -434,11 +434,11 @@ def test_all_mistakes_are_told_at_once(command: SmallWorkspace, capsys: pytest.C
         (["--profile", "smoke"], "there is no profile 'smoke'; there are: gentle, full"),
         (["--set", "load.timeout=soon"], "load.timeout: 'soon' is not a number with a unit"),
         (["--set", "load.timeout"], "--set load.timeout: wanted KEY=VALUE"),
-        (["--set", "faults.7.at=1s"], "--set faults.7.at=1s: there is no such place"),
+        (["--set", "faults.7.at=1s"], "--set faults.7.at=1s: the scenario has no such key"),
         (["--set", "load.mix={"], "the value is not valid YAML"),
-        (["--defect", "slow"], "--defect is for a reference system"),
+        (["--defect", "slow"], "--defect is for reference systems"),
         (["--url", "http://x", "--target", "target.yaml"], "give --url or --target, not both"),
-        (["--platform", "kubernetes"], "--platform is for a reference system"),
+        (["--platform", "kubernetes"], "--platform is for reference systems"),
         (["--target", "none.yaml"], "none.yaml: there is no such file"),
         (["--seed", "-1"], "-1 is not in the range"),
         (["--workers", "0"], "0 is not in the range"),

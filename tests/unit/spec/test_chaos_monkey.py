@@ -172,7 +172,7 @@ def test_objectives_may_name_them(soak: SmallWorkspace) -> None:
 
 def test_the_plan_shows_them_and_says_the_seed(soak: SmallWorkspace) -> None:
     lines = list(plan_lines(prepared(soak), RunOptions(seed=7)))
-    assert any("monkey-pause-store#1: pause store for 4 s (by chance)" in line for line in lines)
+    assert any("monkey-pause-store#1: pause store for 4 s (random)" in line for line in lines)
     assert any("`faultload run --seed 7`" in line for line in lines)
 
 

@@ -98,5 +98,5 @@ def test_a_package_does_not_take_the_name_of_a_measure_that_is_there(installed: 
 
     installed.append(Entry("team.stalls", Mine()))
     assert not isinstance(measure_of(Term("availability")), Stalls)
-    with pytest.raises(ObjectiveError, match="a measure 'availability', which is there already"):
+    with pytest.raises(ObjectiveError, match="a measure 'availability', which already exists"):
         parse_objective("stalls == 0")

@@ -76,7 +76,7 @@ def test_merge_keys(read: Read) -> None:
         ("x: !!python/object/apply:os.system [ls]\n", ""),
         ("x: !!python/name:os.system ''\n", ":1: x: cannot read this value"),
         ("x: 2026-99-99\n", ":1: x: cannot read this value"),
-        ("on: 1\nyes: 2\n", ":2: True: this key is here twice"),
+        ("on: 1\nyes: 2\n", ":2: True: this key appears twice"),
         ("x: \x01\n", ": not valid YAML"),
     ],
 )

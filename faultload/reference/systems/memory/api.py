@@ -1,4 +1,4 @@
-"""The API of the memory service: one process of three."""
+"""The memory service's API; three such processes run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A memory, the table it is kept in, and the one ranking that every tier answers a search with."""
+"""A memory, its table, and the ranking every tier uses to answer a search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads through the tiers in order: cloud, short-term, and last the previous version's SQL."""
+"""Reads try the tiers in order: cloud, short-term, and finally the previous version's SQL."""
 
 from __future__ import annotations
 

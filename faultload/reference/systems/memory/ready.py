@@ -1,4 +1,4 @@
-"""When the memory service is ready, on every platform, and what a defect changes then."""
+"""When the memory service is ready, on every platform, and how defects change that."""
 
 from __future__ import annotations
 

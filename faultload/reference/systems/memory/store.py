@@ -1,4 +1,4 @@
-"""What a tier keeps in memory, and how it stays true to the database it mirrors."""
+"""What a tier keeps in memory, and how it stays in sync with the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tier of the memory service, `cloud` or `shortterm`: an index in memory that mirrors the database."""
+"""A tier of the memory service, `cloud` or `shortterm`: an in-memory index that mirrors the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes to the system of record: acknowledged when committed, and the defect that acknowledges first."""
+"""Writes to the system of record: acknowledged after commit, or before, with the defect."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_what_is_no_count_is_refused() -> None:
             replay.add(total, bad)
     with pytest.raises(ValueError, match="one shape"):
         replay.add([1, 2], [0])
-    with pytest.raises(ValueError, match="no history"):
+    with pytest.raises(ValueError, match="not a history"):
         AlertReplay(0.999, rate_per_s=0.0)
     with pytest.raises(ValueError, match="SLO"):
         AlertReplay(1.0)
