@@ -97,7 +97,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
 
 def _argument(name: str, argument: Argument) -> str:
     shown = argument.default if isinstance(argument.default, str) else f"{argument.default or 0:g}"
-    mark = "*" if argument.required else "" if argument.default is None else f" ({shown})"
+    mark = r"\*" if argument.required else "" if argument.default is None else f" ({shown})"
     choices = f" `{'` or `'.join(argument.choices)}`" if argument.choices else ""
     return f"`{name}`{mark}{choices}"
 

@@ -25,16 +25,24 @@ EXPERIMENTS = sorted(
 
 
 def check_alone(
-    file: Path, target_file: Path, folder: Path, *, one_shot_s: float = 1.5, settle_s: float = 60.0
+    file: Path,
+    target_file: Path,
+    folder: Path,
+    *,
+    one_shot_s: float = 1.5,
+    held_s: float = 1.5,
+    settle_s: float = 60.0,
+    lacking: str | None = None,
 ) -> None:
     """Run it with `chaos run` in a folder: witnessed, undone and journalled, or refused with the reason.
 
     The target is waited for before and after; the state folder is the one of the environment. What happens once has
-    `one_shot_s` to come back by itself, and any other fault is held for 1.5 s.
+    `one_shot_s` to come back by itself, and any other fault is held for `held_s`. `lacking` is why this very target
+    must refuse it, though its platform has the word.
     """
     target = read_target(target_file)
     word = read_experiment(file, words()).word
-    duration_s = one_shot_s if word.one_shot else 1.5
+    duration_s = one_shot_s if word.one_shot else held_s
     _well(target, settle_s)
     argv = [
         "run",
@@ -57,9 +65,10 @@ def check_alone(
     said = [event for kind in (Gate, Note, Witness) for event in run.events_of(kind)]
     told = f"{said}\n{done.stdout}{done.stderr}"
     refused = cannot(target.platform, word.name)
-    if refused is not None:
+    reason = lacking if refused is None else f"platform '{target.platform}' cannot do '{word.name}'"
+    if reason is not None:
         assert done.returncode == 1, told
-        assert f"platform '{target.platform}' cannot do '{word.name}'" in told
+        assert reason in told
         assert run.faults() == [], told
     else:
         assert done.returncode == 0, told

@@ -39,23 +39,6 @@ _REFUSALS = {
     ("kubernetes", "pause"): Refusal(
         "the Kubernetes API cannot freeze a container", "partition of its links, which silences it too"
     ),
-    ("kubernetes", "isolate"): Refusal(
-        "a helper there works on one link at a time", "partition of each link of the service, with `overlap`"
-    ),
-    ("kubernetes", "loss"): Refusal(
-        "no helper drops packets of a pod's links there", "latency with jitter_ms, or a target on docker"
-    ),
-    ("kubernetes", "bandwidth"): Refusal("no helper limits a pod's links there", "latency, or a target on docker"),
-    ("kubernetes", "reset_connections"): Refusal(
-        "no helper resets a pod's connections there", "kill of the server: its connections end too"
-    ),
-    ("kubernetes", "http_error"): Refusal(
-        "no helper answers a pod's requests there", "partition of the link, or a target on docker"
-    ),
-    ("kubernetes", "dns_failure"): Refusal(
-        "names are looked up through the cluster's own DNS, which everybody in it shares",
-        "partition of the link to what the name stands for",
-    ),
     ("kubernetes", "io_stress"): Refusal(
         "all pods on a node share its disk, declared or not", "cpu_stress or memory_stress"
     ),

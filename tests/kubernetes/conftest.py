@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -105,8 +106,12 @@ class Space:
         kind: str = "Deployment",
         command: Sequence[str] = WEB,
         ready_when: Sequence[str] = (),
+        **pod: Any,
     ) -> str:
-        """Start a Deployment or StatefulSet, and wait until its pods are ready, or run with a check of theirs."""
+        """Start a Deployment or StatefulSet, and wait until its pods are ready, or run with a check of theirs.
+
+        `pod` is what else their specification says.
+        """
         image, *argv = command
         container: dict[str, Any] = {
             "name": "web",
@@ -118,7 +123,7 @@ class Space:
             container["readinessProbe"] = {"exec": {"command": list(ready_when)}, "periodSeconds": 1}
         template = {
             "metadata": {"labels": {"app": app}},
-            "spec": {"containers": [container], "terminationGracePeriodSeconds": 5},
+            "spec": {"containers": [container], "terminationGracePeriodSeconds": 5, **pod},
         }
         spec: dict[str, Any] = {
             "replicas": replicas,
@@ -156,11 +161,16 @@ class Injected:
         self.instances: list[Instance] = []
         self.plan: dict[str, Any] = {}
 
-    def inject(self) -> Injected:
+    def prepare(self) -> Injected:
+        """All but the fault itself: a witness that is asked now looks at a healthy system."""
         self.instances = self.here.resolve()
         self.here.prepare(self.instances)
         self.plan = json.loads(json.dumps(self.here.undo_plan(self.instances)))
         self.space.opened.append((self.elsewhere(), self.instances, self.plan))
+        return self
+
+    def inject(self) -> Injected:
+        self.prepare()
         self.here.inject(self.instances, self.plan)
         return self
 
@@ -183,9 +193,9 @@ class Injected:
         return self.gone()
 
 
-@pytest.fixture
-def space() -> Iterator[Space]:
-    """A namespace of the test's own, with all that is in it gone afterwards."""
+@contextmanager
+def own_space() -> Iterator[Space]:
+    """A new namespace, with all that is in it gone afterwards."""
     space = Space(f"faultload-test-{secrets.token_hex(4)}")
     core(space.api).create_namespace({"metadata": {"name": space.name, "labels": {"faultload-test": "yes"}}})
     try:
@@ -197,6 +207,13 @@ def space() -> Iterator[Space]:
             space.undo_all()
         finally:
             core(space.api).delete_namespace(space.name, grace_period_seconds=0)
+
+
+@pytest.fixture
+def space() -> Iterator[Space]:
+    """A namespace of the test's own."""
+    with own_space() as space:
+        yield space
 
 
 def wait_until(condition: Callable[[], Any], timeout_s: float = 30.0, what: Callable[[], str] = str) -> None:

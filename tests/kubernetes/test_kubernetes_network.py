@@ -2,102 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from conftest import PYTHON_IMAGE, Space, wait_until
+from shopref import IDLE, Shop, tell
 
 from faultload.errors import Refused
 from faultload.faults.process.kubernetes_scale import apps
-from faultload.platforms.kubernetes.client import core, execute, running_container
+from faultload.platforms.kubernetes.client import core, running_container
 from faultload.platforms.kubernetes.helper import helpers_of
 
 pytestmark = pytest.mark.kubernetes
-
-SERVER = [
-    PYTHON_IMAGE,
-    "python3",
-    "-m",
-    "http.server",
-    "8080",
-    "--protocol",
-    "HTTP/1.1",
-    "--directory",
-    "/usr/share",
-]
-IDLE = [PYTHON_IMAGE, "sleep", "3600"]
-_ASK = """
-import http.client, json, sys, time
-found = []
-for address in sys.argv[2:]:
-    host, port = address.rsplit(":", 1)
-    connection = http.client.HTTPConnection(host, int(port), timeout=2.0)
-    started = time.monotonic()
-    try:
-        connection.request("HEAD", "/")
-        connection.getresponse().read()
-        if sys.argv[1] == "again":  # over the connection that is established
-            started = time.monotonic()
-            connection.request("HEAD", "/")
-            connection.getresponse().read()
-        found.append(time.monotonic() - started)
-    except OSError:
-        found.append(None)
-print(json.dumps(found))
-"""
-_HOLD = """
-import http.client, sys, time
-connection = http.client.HTTPConnection(sys.argv[1], 8080, timeout=2.0)
-connection.request("HEAD", "/"); connection.getresponse().read()
-print("open", flush=True)
-sys.stdin.readline()
-try:
-    connection.request("HEAD", "/"); connection.getresponse().read()
-    print("answered", flush=True)
-except TimeoutError:
-    print("silent", flush=True)
-"""
-
-
-class Shop:
-    """A client and two servers behind a service, and a bystander that the same servers answer."""
-
-    def __init__(self, space: Space) -> None:
-        self.space = space
-        space.deploy("server", 2, command=SERVER)
-        space.deploy("client", 1, command=IDLE)
-        space.deploy("bystander", 1, command=IDLE)
-        service: Any = {
-            "metadata": {"name": "shop"},
-            "spec": {"selector": {"app": "server"}, "ports": [{"port": 80, "targetPort": 8080}]},
-        }
-        self.address = str(core(space.api).create_namespaced_service(space.name, service).spec.cluster_ip)
-        wait_until(lambda: len(self._endpoints()) == 2)
-        self.target = space.target(
-            "client", "server", "bystander", links={"client -> server": {"port": 8080, "protocol": "http"}}
-        )
-        wait_until(lambda: None not in self.ask("client"))
-
-    def _endpoints(self) -> list[Any]:
-        found = core(self.space.api).read_namespaced_endpoints("shop", self.space.name).subsets or []
-        return [address for subset in found for address in subset.addresses or []]
-
-    def pod(self, app: str) -> Any:
-        return next(iter(self.space.pods(app).values()))
-
-    def run(self, app: str, *argv: str) -> str:
-        return execute(self.space.api, self.space.name, self.pod(app).name, "web", list(argv), 30.0).out
-
-    def ask(self, app: str, how: str = "new") -> list[float | None]:
-        """Seconds for an answer of each server and of the service's address, as a process in the pod sees it."""
-        servers = [f"{pod.ip}:8080" for pod in self.space.pods("server").values()]
-        found: list[float | None] = json.loads(
-            self.run(app, "python3", "-c", _ASK, how, *servers, f"{self.address}:80")
-        )
-        return found
 
 
 @pytest.fixture
@@ -106,29 +24,14 @@ def shop(space: Space) -> Iterator[Shop]:
 
 
 def test_partition_silences_new_and_established_connections_to_pods_and_their_service(shop: Shop) -> None:
-    from faultload.platforms.kubernetes.client import open_exec
-
     fault = shop.space.fault(shop.target, "partition", duration_s=60.0, link="client -> server")
-    server = next(iter(shop.space.pods("server").values()))
-    held = open_exec(
-        shop.space.api,
-        shop.space.name,
-        shop.pod("client").name,
-        "web",
-        ["python3", "-c", _HOLD, server.ip],
-        stdin=True,
-    )
-    try:
-        assert held.readline_stdout(timeout=20) == "open"
+    with shop.holding("client") as held:
         fault.inject()
         sight = fault.witness()
         assert sight.seen, sight.what
         assert shop.ask("client") == [None, None, None]
         assert None not in shop.ask("bystander")
-        held.write_stdin("go\n")
-        assert held.readline_stdout(timeout=20) == "silent"
-    finally:
-        held.close()
+        assert tell(held) == "silent"
     fault.undo()
     assert None not in shop.ask("client")
     gone = fault.gone()

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Space, core, wait_until
+from dnsref import asking, name_server
+from shopref import IDLE
 
 from faultload.errors import TargetError
 from faultload.faults import preflight
@@ -122,6 +124,25 @@ def test_exactly_the_rights_of_the_manifest_are_enough(account: Account, word: s
     assert fault.witness().seen
     fault.undo()
     fault.wait_gone(90.0)
+
+
+@pytest.mark.parametrize("word", ["loss", "dns_failure"])
+def test_exactly_the_rights_of_the_manifest_are_enough_in_a_pods_network(account: Account, word: str) -> None:
+    """Of the faults made there, loss stands for those of a link, and dns_failure needs less."""
+    demand = demands()
+    links = ("loss", "bandwidth", "reset_connections", "http_error", "isolate")
+    assert len({demand[other] for other in links}) == 1
+    account.space.deploy("web")
+    account.space.deploy("front", command=IDLE, **asking(name_server(account.space)))
+    account.grant(word, demand[word])
+    target = account.target("web", "front", links={"front -> web": {"protocol": "http"}})
+    assert preflight(target, [word]) == []
+    given = {"link": "front -> web", "share": 1.0} if word == "loss" else {"service": "front"}
+    fault = account.space.fault(target, word, duration_s=60.0, **given).inject()
+    sight = fault.witness()
+    assert sight.seen, sight.what
+    fault.undo()
+    fault.wait_gone()
 
 
 @pytest.mark.parametrize("word", FAULTS)

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -201,6 +202,8 @@ def main(argv: list[str] | None = None) -> int:
         if not given.spec:
             parser.error(f"give --spec or {SPEC_ENV}")
         spec = Spec.from_json(json.loads(given.spec))
+        if given.netns is not None:  # the helper's own file names the servers of another network
+            spec = replace(spec, resolv_conf=f"/proc/{given.netns}/root/etc/resolv.conf")
         if given.do == "serve":
             return _serve(spec, given.socket)
         if given.do == "ask":

@@ -6,10 +6,12 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from faultload.agents.network import nftables
-from faultload.agents.network.namespace import resolver_answers, resolvers
+from faultload.agents.network.namespace import asked_first, resolver_answers, resolvers
 from faultload.agents.network.segments import Connection, connections, prod
 from faultload.agents.network.spec import AgentError, Flow, Spec
 from faultload.agents.probes import PROBE_S, Place, Probe, close_all, opened, reachable, silence_of, together
@@ -163,9 +165,14 @@ class Reset(AgentFault):
 class NameFailure(AgentFault):
     """dns_failure: what a name server answers is dropped, so that every look-up ends by its time-out."""
 
+    @cached_property
+    def _asks(self) -> tuple[list[str], str]:
+        """The name servers and what they are asked for; kept, because the process that leads there may end."""
+        file = Path(self.spec.resolv_conf)
+        return resolvers(file), asked_first((self.spec.names or ("localhost",))[0], file)
+
     def _answering(self) -> list[str]:
-        name = (self.spec.names or ("localhost",))[0]
-        servers = resolvers()
+        servers, name = self._asks
         # a second question, because an answer may be lost without any fault
         asked = together(lambda server: any(resolver_answers(server, name) for _ in range(2)), servers)
         return [server for server, answers in zip(servers, asked, strict=True) if answers]
@@ -174,7 +181,7 @@ class NameFailure(AgentFault):
         servers = self._answering()
         if not servers:
             raise AgentError(
-                f"no name server answers even without a fault (asked: {', '.join(resolvers()) or 'none'})"
+                f"no name server answers even without a fault (asked: {', '.join(self._asks[0]) or 'none'})"
             )
         return {"answering": servers}
 
@@ -187,7 +194,7 @@ class NameFailure(AgentFault):
     def witness(self) -> Seen:
         if answering := self._answering():
             return Seen(False, f"{', '.join(answering)} still answers")
-        return Seen(True, f"{', '.join(resolvers())}: no name server answers")
+        return Seen(True, f"{', '.join(self._asks[0])}: no name server answers")
 
     def mended(self, before: dict[str, Any]) -> Seen:
         missing = set(before.get("answering", ())) - set(self._answering())

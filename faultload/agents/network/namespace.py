@@ -14,8 +14,28 @@ from faultload.agents.probes import PROBE_S
 
 def resolvers(file: Path = Path("/etc/resolv.conf")) -> list[str]:
     """The name servers that this namespace's processes ask (resolv.conf(5))."""
-    lines = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
-    return [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
+    return [words[1] for words in _lines(file) if words[0] == "nameserver"]
+
+
+def _lines(file: Path) -> list[list[str]]:
+    """The words of each line that says something."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [words for line in lines if len(words := line.split()) > 1]
+
+
+def asked_first(name: str, file: Path = Path("/etc/resolv.conf")) -> str:
+    """What a process asks for first when it looks a name up: with the first search domain, if it has few dots.
+
+    See search and ndots in resolv.conf(5). A cluster's DNS knows such names itself, and asks nobody beyond it.
+    """
+    domains: list[str] = []
+    ndots = 1
+    for words in _lines(file):
+        if words[0] in ("search", "domain"):
+            domains = words[1:]
+        elif words[0] == "options":
+            ndots = next((int(one[6:]) for one in words if one.startswith("ndots:")), ndots)
+    return f"{name}.{domains[0]}" if domains and name.count(".") < ndots else name
 
 
 def resolver_answers(server: str, name: str, timeout_s: float = PROBE_S) -> bool:

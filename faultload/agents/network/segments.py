@@ -4,6 +4,9 @@ A segment with ACK and no connection is answered with RST by the far kernel, who
 acknowledgement number of the segment (RFC 9293, section 3.10.7.1). So every answer tells which segment arrived,
 and when. A connection's end that gets a segment outside its window answers with an ACK (section 3.10.7.4): that
 makes an idle connection speak.
+
+Each segment under way has a port of its own. A first answer that is a RST makes a connection tracker on the way
+forget the pair of ports, and kube-proxy's rules drop what comes of an unknown one.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -29,6 +32,7 @@ _ACK, _PSH_ACK, _RST = 0x10, 0x18, 0x04
 _SO_ATTACH_FILTER = 26
 _IPV6_HDRINCL = 36
 _LAST = 0xFFFFFFFF
+_LOW_PORTS = range(512, 1024)
 _TALKING = ("01", "03", "04", "05", "08", "09", "0B")
 """States in /proc/net/tcp: ESTABLISHED, SYN_RECV, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING."""
 
@@ -103,16 +107,14 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.POINTER(_Instruction)))
 
 
-def _only_answers(raw: socket.socket, one: Connection) -> None:
-    """Let only the answers of one peer port to one of ours through (classic BPF, linux/filter.h)."""
-    # X = length of the IP header (none for IPv6 here); sport == peer_port; dport == local_port; RST is set
+def _only_answers(raw: socket.socket, flow: Flow) -> None:
+    """Let only RSTs of the flow's port through (classic BPF, linux/filter.h)."""
+    # X = length of the IP header (none for IPv6 here); the client's answers come from that port, the server's to it
     start = (0xB1, 0, 0, 0) if raw.family == socket.AF_INET else (0x01, 0, 0, 0)
     code = (
         start,
-        (0x48, 0, 0, 0),
-        (0x15, 0, 5, one.peer_port),
-        (0x48, 0, 0, 2),
-        (0x15, 0, 3, one.local_port),
+        (0x48, 0, 0, 0 if flow.side == "client" else 2),
+        (0x15, 0, 3, flow.port),
         (0x50, 0, 0, 13),
         (0x45, 0, 1, _RST),
         (0x06, 0, 0, 0xFFFF),
@@ -126,28 +128,31 @@ def _only_answers(raw: socket.socket, one: Connection) -> None:
 
 
 @contextmanager
-def _asking(flow: Flow, peer: str) -> Iterator[tuple[socket.socket, Connection]]:
-    """A raw socket for segments of a flow to one peer, on ports where no connection is."""
+def _asking(flow: Flow, peer: str, window: int) -> Iterator[tuple[socket.socket, list[Connection]]]:
+    """A raw socket for segments of a flow to one peer, and as many pairs of ports where no connection is."""
     local = own_address(peer)
-    held = socket.socket(_family(peer))
-    raw = None
-    try:
-        held.bind((local, 0))
-        # a server asks a low port of its client: nobody connects from there
-        mine = held.getsockname()[1] if flow.side == "client" else flow.port
-        one = Connection(local, mine, peer, flow.port if flow.side == "client" else random.randint(512, 1023))
-        raw = socket.socket(_family(peer), socket.SOCK_RAW, socket.IPPROTO_TCP)
-        _only_answers(raw, one)
+    with ExitStack() as held:
+        if flow.side == "client":
+            mine = [_unused_port(held, local) for _ in range(window)]
+            ends = [Connection(local, port, peer, flow.port) for port in mine]
+        else:  # a server asks low ports of its client: nobody connects from there
+            ends = [Connection(local, flow.port, peer, port) for port in random.sample(_LOW_PORTS, window)]
+        try:
+            raw = held.enter_context(socket.socket(_family(peer), socket.SOCK_RAW, socket.IPPROTO_TCP))
+        except PermissionError as error:
+            raise AgentError(f"raw sockets need NET_RAW: {error}") from error
+        _only_answers(raw, flow)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         raw.connect((peer, 0))
         raw.setblocking(False)
-        yield raw, one
-    except PermissionError as error:
-        raise AgentError(f"raw sockets need NET_RAW: {error}") from error
-    finally:
-        held.close()
-        if raw is not None:
-            raw.close()
+        yield raw, ends
+
+
+def _unused_port(held: ExitStack, local: str) -> int:
+    """A port that nobody connects from as long as it is held."""
+    holding = held.enter_context(socket.socket(_family(local)))
+    holding.bind((local, 0))
+    return int(holding.getsockname()[1])
 
 
 def _answer_to(data: bytes, family: int) -> int:
@@ -172,37 +177,38 @@ def echo(
     """
     found = Echoes()
     first, payload = random.randrange(1 << 32), bytes(size)
-    waiting: dict[int, float] = {}
+    waiting: dict[int, tuple[float, Connection]] = {}
     clock = time.monotonic
-    with _asking(flow, peer) as (raw, one):
+    with _asking(flow, peer, window) as (raw, free):
         end = clock() + limit_s
         paced: list[float] = []
         while clock() < end and (found.sent < count or waiting):
-            if found.sent < count and len(waiting) < window:
-                waiting[found.sent] = clock()
-                with suppress(OSError):  # a full queue loses it, as any other on the way would
-                    raw.send(
-                        _segment(one, random.randrange(1 << 32), (first + found.sent) & _LAST, _PSH_ACK, payload)
-                    )
+            if found.sent < count and free:
+                one, number = free.pop(), found.sent
+                waiting[number] = clock(), one
                 found.sent += 1
-                if len(waiting) < window and found.sent < count:
+                with suppress(OSError):  # a full queue loses it, as any other on the way would
+                    raw.send(_segment(one, random.randrange(1 << 32), (first + number) & _LAST, _PSH_ACK, payload))
+                if free and found.sent < count:
                     continue
-            oldest = next(iter(waiting.values()), end)
+            oldest = next(iter(waiting.values()), (end, None))[0]
             readable = select.select([raw], [], [], max(0.0, min(end, oldest + lost_after_s) - clock()))[0]
             while readable:
                 try:
                     number = (_answer_to(raw.recv(128), raw.family) - first) & _LAST
                 except BlockingIOError:
                     break
-                began = waiting.pop(number, None)
-                if began is not None:
+                if number in waiting:
+                    began, one = waiting.pop(number)
+                    free.append(one)
                     found.answered += 1
                     found.round_trips_s.append(clock() - began)
                     paced.append(clock())
-            for number, began in list(waiting.items()):
+            for number, (began, one) in list(waiting.items()):
                 if clock() - began < lost_after_s:
                     break
                 del waiting[number]
+                free.append(one)
         warm = min(window, len(paced) // 2)
         if len(paced) > warm + 1:
             found.bytes_per_s = (len(paced) - 1 - warm) * (size + 40) / max(1e-6, paced[-1] - paced[warm])

@@ -137,7 +137,7 @@ class Bandwidth(Shaped):
         window = max(2, min(64, self.rate // 10 // _SEGMENT))
         found = []
         for flow, peer in self._peers():
-            count = max(window + 8, min(20_000, window + self.rate * 6 // 10 // _SEGMENT))
+            count = max(window + 12, min(20_000, window + self.rate * 6 // 10 // _SEGMENT))
             done = echo(flow, peer, count=count, size=_SEGMENT, window=window, lost_after_s=20.0, limit_s=6.0)
             if done.bytes_per_s:
                 found.append((peer, done.bytes_per_s))

@@ -42,6 +42,8 @@ class Spec:
     margin_s: float = 5.0
     way: str = ""
     names: tuple[str, ...] = ()
+    resolv_conf: str = "/etc/resolv.conf"
+    """Which file names the resolvers; an agent that goes into the namespace of a process sets it."""
 
     @property
     def tag(self) -> str:

@@ -101,6 +101,10 @@ class _Pods(Places[Pod, Site]):
         return {port: tuple(sorted(known)) for port, known in sorted(found.items())}
 
 
+_TELL = (*rights("get", "pods/log"), *EXEC)
+"""What hearing an agent in a helper pod and giving it orders needs."""
+
+
 class _OnPods(family.OnNetwork, KubernetesFault):
     """What all of them need of a cluster."""
 
@@ -114,7 +118,7 @@ class _OnPods(family.OnNetwork, KubernetesFault):
     @classmethod
     def demands(cls, target: TargetFile) -> Demands:
         look = (*rights("list", "pods"), *rights("list", "endpoints"), *rights("list", "services"))
-        return Demands((*look, *rights("get", "pods/log"), *EXEC), helper=True)
+        return Demands((*look, *_TELL), helper=True)
 
     def _means(self) -> tuple[Agents[Any, Any], Places[Any, Any]]:
         return PodAgents(self.target), _Pods(self.target)
@@ -150,9 +154,47 @@ class Partition(Delegated):
         return self._made
 
 
+@makes("isolate", "kubernetes")
+class Isolate(_OnPods, family.Isolate):
+    """isolate, in the networks of pods."""
+
+
+@makes("loss", "kubernetes")
+class Loss(_OnPods, family.Loss):
+    """loss, in the networks of pods."""
+
+
+@makes("bandwidth", "kubernetes")
+class Bandwidth(_OnPods, family.Bandwidth):
+    """bandwidth, in the networks of pods."""
+
+
 @makes("latency", "kubernetes")
 class Latency(_OnPods, family.Latency):
     """latency, in the networks of pods."""
+
+
+@makes("reset_connections", "kubernetes")
+class ResetConnections(_OnPods, family.ResetConnections):
+    """reset_connections, in the networks of pods."""
+
+
+@makes("http_error", "kubernetes")
+class HttpError(_OnPods, family.HttpError):
+    """http_error, in the networks of pods."""
+
+
+@makes("dns_failure", "kubernetes")
+class DnsFailure(_OnPods, family.DnsFailure):
+    """dns_failure, in the networks of pods."""
+
+    made_by = "nftables drops whatever comes from port 53 in the pod's network; other pods still find names"
+    needs = f"{_OnPods.needs}; a name server that answers in the pod's resolv.conf (cluster DNS, or `dnsConfig`)"
+    not_run = "with the cluster's own DNS"
+
+    @classmethod
+    def demands(cls, target: TargetFile) -> Demands:
+        return Demands((*rights("list", "pods"), *_TELL), helper=True)
 
 
 def _cluster_addresses(service: Any) -> list[str]:

@@ -166,6 +166,20 @@ def test_a_loss_of_all_packets_lets_nothing_through(cable: Cable) -> None:
     assert cable.rules() == before
 
 
+def test_probes_get_through_a_firewall_that_knows_connections(cable: Cable) -> None:
+    """It drops answers that belong to no connection, as kube-proxy's rules do, and these come one by one."""
+    wall = "table inet wall { chain coming { type filter hook input priority 0; ct state invalid drop; }; }"
+    slow = ("tbf", "rate", "200kbit", "burst", "2kb", "latency", "1s")
+    cable.inside(0, "nft", wall)
+    cable.inside(1, "tc", "qdisc", "add", "dev", "eth0", "root", *slow)
+    try:
+        with cable.serving(spec("loss", share=0.5)) as (_, ready):
+            assert ready == {"ready": {"lost": 0.0}}
+    finally:
+        cable.inside(0, "nft", "delete", "table", "inet", "wall")
+        cable.inside(1, "tc", "qdisc", "del", "dev", "eth0", "root")
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_partition_holds_what_is_sent_and_delivers_it_at_its_end(cable: Cable, family: int) -> None:
     before = cable.rules()

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 import tarfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from faultload.agents.network import nftables, shaping
 from faultload.agents.network.faults import parts
+from faultload.agents.network.namespace import asked_first, resolvers
 from faultload.agents.network.segments import Connection, _checksum, _end, _segment
 from faultload.agents.network.shaped import make
 from faultload.agents.network.spec import AgentError, Flow, Spec
@@ -82,6 +84,48 @@ def test_a_word_that_works_on_no_network_is_refused() -> None:
 def test_a_loss_too_small_to_be_seen_is_refused_before_anything_is_touched() -> None:
     with pytest.raises(AgentError, match="too small to be seen"):
         make(Spec("f", "loss", (FLOW,), {"share": 0.0001})).prepare()
+
+
+@pytest.mark.parametrize(
+    ("text", "servers", "asked"),
+    [
+        ("nameserver 127.0.0.11\noptions ndots:0\n", ["127.0.0.11"], "app-1"),
+        (
+            "search shop.svc.cluster.local svc.cluster.local\nnameserver 10.96.0.10\noptions timeout:1 ndots:5\n",
+            ["10.96.0.10"],
+            "app-1.shop.svc.cluster.local",
+        ),
+        (
+            "search x.test\nnameserver fd00::1\nnameserver 10.0.0.1\n",
+            ["fd00::1", "10.0.0.1"],
+            "app-1.x.test",
+        ),
+        ("search x.test\noptions ndots:0\nsearch\n# nothing\n\n", [], "app-1"),
+    ],
+)
+def test_name_servers_are_asked_what_a_process_of_the_namespace_asks_first(
+    tmp_path: Path, text: str, servers: list[str], asked: str
+) -> None:
+    file = tmp_path / "resolv.conf"
+    file.write_text(text)
+    assert resolvers(file) == servers
+    assert asked_first("app-1", file) == asked
+    assert asked_first("a.b.c.d.e.f", file) == "a.b.c.d.e.f"
+
+
+def test_name_servers_of_no_file_are_none(tmp_path: Path) -> None:
+    assert resolvers(tmp_path / "none") == []
+    assert asked_first("app-1", tmp_path / "none") == "app-1"
+
+
+def test_a_name_failure_where_no_name_server_answers_is_refused(tmp_path: Path) -> None:
+    """By the file that the specification names: a helper pod's own is that of another network."""
+    file = tmp_path / "resolv.conf"
+    file.write_text("nameserver 127.93.0.1\n")
+    with pytest.raises(AgentError, match=r"no name server answers even without a fault \(asked: 127\.93\.0\.1\)"):
+        make(Spec("f", "dns_failure", names=("app-1",), resolv_conf=str(file))).prepare()
+    with pytest.raises(AgentError, match=r"\(asked: none\)"):
+        make(Spec("f", "dns_failure", resolv_conf=str(tmp_path / "none"))).prepare()
 
 
 def test_the_image_holds_only_modules_that_need_nothing_but_the_standard_library() -> None:
