@@ -109,10 +109,10 @@ class _OnPods(family.OnNetwork, KubernetesFault):
     """What all of them need of a cluster."""
 
     gone_within_s = 60.0
-    needs = "helper pods with NET_ADMIN, NET_RAW, SYS_ADMIN and SYS_PTRACE, with the node's processes in sight"
+    needs = "helper pods with NET_ADMIN, NET_RAW, SYS_ADMIN and SYS_PTRACE that see the node's processes"
     undone_by = (
-        "the agent, or a new helper in the same pod's network; by itself 5 s after the duration; table and class "
-        "are gone, and a new connection is answered"
+        "the agent undoes it, or a new helper in the same pod's network; ends on its own 5 s after the duration; "
+        "afterwards table and class are gone, and a new connection is answered"
     )
 
     @classmethod
@@ -135,10 +135,10 @@ class Partition(Delegated):
     gone_within_s = 60.0
     made_by = (
         "nftables drops what comes in from the other end, in the networks of both ends' pods; with `network: "
-        "policy` in the target file two NetworkPolicies of our own"
+        "policy` in the target file, two NetworkPolicies instead"
     )
     needs = _OnPods.needs
-    witnessed_by = "from the clients' pods: connections opened before are silent, new ones do not complete"
+    witnessed_by = "from the clients' pods: older connections are silent, new ones do not complete"
     undone_by = _OnPods.undone_by
     not_run = "an enforced NetworkPolicy"
     _made: PlatformFault | None = None
