@@ -47,6 +47,8 @@ CORE: dict[str, tuple[str, ...]] = {
     "faultload/load/recorder.py": ("tests/unit/load",),
     "faultload/load/waiting.py": ("tests/unit/load",),
     "faultload/run/conductor.py": ("tests/unit/run",),
+    "faultload/run/kept_warden.py": ("tests/unit/run",),
+    "faultload/run/narration.py": ("tests/unit/run",),
     "faultload/chaos/warden.py": _CHAOS,
     "faultload/chaos/gate.py": _CHAOS,
     "faultload/chaos/guard.py": _CHAOS,

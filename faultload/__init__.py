@@ -1,4 +1,4 @@
-"""faultload runs a workload and a faultload on one clock and judges what the users saw."""
+"""Runs load and faults on one clock, and judges what the users saw."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ class _Reader:
         self.values = {**self.own, **variables}
 
     def experiment(self) -> Experiment:
+        self._check_form()
         self._check_variables()
         injected = self._inject()
         self._check_undone(injected)
@@ -94,6 +95,19 @@ class _Reader:
         document, path = self.given_at or (self.document, ("configuration",))
         path = path if name is None else (*path, name)
         self.mistakes.append(document.mistake(path, message, hint))
+
+    def _check_form(self) -> None:
+        """What Chaos Toolkit would refuse the experiment for, only when its fault is due."""
+        for key in ("title", "description"):
+            if not self.data.get(key):
+                self._wrong((key,), f"Chaos Toolkit needs a {key}", f"add a line `{key}: ...`")
+        for section in ("method", "rollbacks"):
+            activities = self.data.get(section)
+            for index, activity in enumerate(activities if isinstance(activities, list) else []):
+                if isinstance(activity, dict) and activity.get("ref"):
+                    continue
+                for place, lacks in _lacking(activity):
+                    self._wrong((section, index, *place), lacks)
 
     def _own_configuration(self) -> dict[str, Any]:
         configuration = self.data.get("configuration") or {}
@@ -181,6 +195,20 @@ class _Reader:
             name = injected[1].get("fault", injected[0].name)
             if name not in [_filled(value, self.values) for value in undone]:
                 self._wrong(("rollbacks",), f"nothing undoes '{name}'", f"func undo, arguments: {{fault: {name}}}")
+
+
+def _lacking(activity: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What an activity lacks for Chaos Toolkit, each with its place in the activity."""
+    if not isinstance(activity, dict):
+        yield (), "an activity must be a mapping"
+        return
+    if activity.get("type") not in ("action", "probe"):
+        yield ("type",), "an activity needs a type: action or probe"
+    if not activity.get("name"):
+        yield ("name",), "an activity needs a name"
+    provider = activity.get("provider")
+    if not isinstance(provider, dict) or provider.get("type") not in ("python", "process", "http"):
+        yield ("provider",), "an activity needs a provider with a type: python, process or http"
 
 
 def _function(activity: Any) -> tuple[str, str]:

@@ -131,7 +131,7 @@ class Shown(Screen):
         super().__init__(io.StringIO())
         self.said: list[str] = []
         self.statuses: list[str] = []
-        self.open_faults: set[tuple[str, ...]] = set()
+        self.open_faults: list[tuple[str, ...]] = []
 
     def say(self, text: str) -> None:
         self.said.append(text)
@@ -139,7 +139,8 @@ class Shown(Screen):
     def update(self, state: LiveState) -> None:
         if not self.statuses or self.statuses[-1] != state.status:
             self.statuses.append(state.status)
-        self.open_faults.add(state.open_faults)
+        if not self.open_faults or self.open_faults[-1] != state.open_faults:
+            self.open_faults.append(state.open_faults)
 
 
 class World:
@@ -152,7 +153,7 @@ class World:
         monkeypatch.setattr(time, "sleep", self._sleep)
         self.run = RunDirectory.create(folder / "run")
         self.run.begin({"load": {"workers": 1}})
-        self.load_lasts_s = 30.0
+        self.load_lasts_s, self.workers = 30.0, 1
         self.then: list[tuple[float, Callable[[], None]]] = []
         self.changes: dict[str, dict[str, Any]] = {}
         self.processes: dict[str, Proc] = {}
@@ -234,7 +235,7 @@ class World:
             profile="full",
             target=self.target,
             injections=list(injections),
-            workers=1,
+            workers=self.workers,
             slo=0.99,
             screen=self.screen,
             interrupts=self.interrupts,

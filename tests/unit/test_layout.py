@@ -22,7 +22,7 @@ FLOORS = (
     {"cli"},
     {"commands"},
     {"run", "opened"},
-    {"chaos", "report"},
+    {"chaos", "report", "imports"},
     {"reference", "faults", "telemetry", "load", "verdict"},
     {"platforms", "record"},
     {"agents", "spec"},

@@ -1,4 +1,4 @@
-"""What a platform gives its network faults: where agents run, how they are told, how they are asked."""
+"""What a platform gives its network faults: where agents run, and how to command and query them."""
 
 from __future__ import annotations
 

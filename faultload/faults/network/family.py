@@ -1,4 +1,4 @@
-"""Network faults by agents, each word once: a platform says where the agents run and how they are spoken to."""
+"""Network faults made by agents, written once: a platform says where agents run and how to reach them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Partition by NetworkPolicies of our own, where the cluster enforces them; the witness looks whether it does."""
+"""Partition by NetworkPolicies of our own, where the cluster enforces them; the witness checks that it does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An instance cut off from all others: every pair of every declared link that it is an end of is silent."""
+"""Cuts an instance off: silences every link that it is part of."""
 
 from __future__ import annotations
 

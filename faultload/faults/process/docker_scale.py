@@ -1,4 +1,4 @@
-"""The fault `scale` on docker: fewer containers of a service, or more that are made like one that runs."""
+"""`scale` on Docker: removes containers of a service, or adds copies of a running one."""
 
 from __future__ import annotations
 

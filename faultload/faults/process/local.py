@@ -165,7 +165,7 @@ class Pause(OnService):
         alive = [instance for instance in instances if process_of(instance).alive()]
 
         ok = all(not stopped(process_of(one)) and answers(service, one) for one in alive)
-        what = "run and answer again" if ok else "do not answer yet"
+        what = "running and answering again" if ok else "not answering yet"
         return WitnessReport(ok, f"{what}: {names(alive)}" if alive else "the processes ended meanwhile")
 
 

@@ -1,4 +1,4 @@
-"""Stressor processes on this machine: started, found again by the fault that they are of, and ended."""
+"""Starts stressor processes, finds those that belong to a fault, and ends them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `ttr`, `mttr` and `ttd` have in common: they speak of the faults of a run, of one or of all of them."""
+"""What `ttr`, `mttr` and `ttd` have in common: they measure one fault of a run, or all of them."""
 
 from __future__ import annotations
 

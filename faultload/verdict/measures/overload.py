@@ -1,4 +1,4 @@
-"""`recovery_after_overload`: how long after a surge of the load users are served as before it."""
+"""`recovery_after_overload`: how long after a load surge service is back to normal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`throughput`: requests that came back ok per second, by their completion."""
+"""`throughput`: successful requests per second, counted when they complete."""
 
 from __future__ import annotations
 

@@ -142,6 +142,14 @@ def test_what_is_written_ahead_survives_a_power_cut(run: RunDirectory, monkeypat
     assert {str(run.faults_path), str(fault.path.parent)} <= synced
 
 
+def test_a_line_of_the_journal_is_on_the_runs_clock(run: RunDirectory) -> None:
+    before = run.clock.now()
+    plan(run).mark("INJECTING", "chaos")
+    after = run.clock.now()
+    planned, injecting = (line.t for line in run.faults())
+    assert before - 1e-6 <= planned <= injecting <= after + 1e-6
+
+
 def test_a_fault_is_overdue_when_its_longest_is_over_since_it_was_injected(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

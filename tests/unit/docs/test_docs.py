@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import click
 import pytest
+import yaml
+from chaoslib.experiment import ensure_experiment_is_valid
 from pydantic import BaseModel
 
 from faultload.cli import cli
@@ -129,6 +131,7 @@ def test_every_example_validates(page: Path, tmp_path: Path, monkeypatch: pytest
                 assert (mistakes, count) == ([], 1)
             case "experiment":
                 read_experiment(file, words())
+                ensure_experiment_is_valid(yaml.safe_load(block.text))
             case "journeys":
                 compile(block.text, block.path, "exec")
                 assert read_journeys(file).classes

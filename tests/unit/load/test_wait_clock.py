@@ -151,14 +151,16 @@ def test_the_readings_of_the_last_half_minute_can_be_asked_for(loop: Loop) -> No
     assert [loop.at(ms) for ms in (0, 7, 15_003, 30_000)] == [0, 7, 15_003, 30_000]
 
 
-def test_no_sleep_of_before_the_clock_began_is_counted() -> None:
+def test_no_sleep_of_before_the_clock_began_is_counted(capfd: pytest.CaptureFixture[str]) -> None:
     """It begins in the middle of a turn of the loop: it sees the loop wake without having seen it fall asleep."""
     gevent.sleep(0)
     clock = WaitClock(0, time.monotonic_ns)
     began = time.monotonic_ns()
+    assert clock.slept_ns == 0
     try:
         gevent.sleep(0.001)
         assert 0 <= clock.slept_ns <= time.monotonic_ns() - began
+        assert capfd.readouterr().err == "", "what a loop calls must not raise"
     finally:
         clock.stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -101,6 +102,18 @@ def test_the_conductor_is_on_record_and_says_what_it_does(world: World) -> None:
     assert any(said.endswith("the load begins") for said in world.screen.said)
 
 
+def test_every_process_is_on_record_so_that_a_warden_or_undo_can_end_it(world: World) -> None:
+    """By its pid and when it began; here all have that of this process."""
+    me = myself()
+    written(world)
+    names = ["warden", "load-0", "chaos-cut-1", "verify"]
+    world.changes = {name: {"pid": me.pid} for name in names}
+    world.conduct([injection(20.0)])
+    started = [event for event in events(world.run, "process") if event["state"] == "started"]
+    assert [one["process"] for one in started] == ["conductor", *names]
+    assert {(one["pid"], one["started"]) for one in started} == {(me.pid, me.started)}
+
+
 def test_the_warden_hears_a_beat_a_second_and_a_goodbye(world: World) -> None:
     world.conduct()
     (warden,) = world.wardens
@@ -123,6 +136,8 @@ def test_a_warden_that_is_lost_is_replaced_and_told_of(world: World) -> None:
     assert world.conduct() == ["warden_lost"]
     first, second = world.wardens
     assert first.listen().count(b".") == SECOND(10, abs=2)
+    assert first.life_fd is not None
+    assert os.read(first.life_fd, 1) == b"", "nobody holds the lost one's pipe"
     assert second.listen().count(b".") == SECOND(info(world)["ended"] - 10, abs=2.1)
     assert any("a new one was started" in said for said in world.screen.said)
 
@@ -240,6 +255,35 @@ def test_an_abort_condition_stops_the_run_and_is_an_event(world: World) -> None:
 def test_a_load_process_that_ended_badly_at_the_very_end_is_lost_too(world: World) -> None:
     world.changes["load-0"] = {"code": 3}
     assert world.conduct() == ["lost_worker", "stopped"]
+
+
+def test_one_lost_load_process_of_several_ends_the_run_at_once(world: World) -> None:
+    world.workers = 2
+    world.at(15.0, lambda: world.processes["load-1"].end(3))
+    assert world.conduct() == ["lost_worker", "stopped"]
+    assert info(world)["stopped"]["why"] == "load-1 ended with 3: see logs/load-1.log"
+    assert info(world)["load_end_s"] == SECOND(15.0, abs=0.3)
+    assert world.processes["load-0"].orders[-1][1] == "stop"
+
+
+@pytest.mark.parametrize(("ready_at_s", "waits_s"), [(20.0, 20.0), (999.0, 180.0)])
+def test_a_target_that_was_there_before_is_waited_for_as_long_as_its_platform_needs(
+    world: World, monkeypatch: pytest.MonkeyPatch, ready_at_s: float, waits_s: float
+) -> None:
+    services = {"web": {"selector": "app=web", "namespace": "shop"}}
+    described = {"id": "shop", "name": "shop", "platform": "kubernetes", "url": "http://127.0.0.1:9"}
+    world.target = Target(declared=TargetFile.model_validate({**described, "services": services}))
+    platform = SimpleNamespace(
+        not_ready=lambda name: [] if world.now_s >= ready_at_s else [f"{name} has 0 of 1 instances ready"]
+    )
+    monkeypatch.setattr("faultload.run.conductor.platform_of", lambda declared: platform)
+    world.conduct()
+    if ready_at_s < 180:
+        assert info(world)["load_start_s"] == SECOND(waits_s + 0.5, abs=0.5)
+    else:
+        assert world.screen.said[-1] == "the target is not ready: web has 0 of 1 instances ready"
+        assert info(world)["ended"] == SECOND(waits_s, abs=1.5)
+        assert "load_start_s" not in info(world)
 
 
 def test_a_failed_target_is_not_a_failed_load(world: World) -> None:
@@ -436,7 +480,7 @@ def test_what_happens_to_a_fault_is_shown_as_it_happens(world: World) -> None:
         "cut#1 begins late",
     ]
     assert not any("a person looked" in line for line in world.screen.said)
-    assert world.screen.open_faults == {(), ("cut#1",)}
+    assert world.screen.open_faults == [(), ("cut#1",), ()]
     begun = info(world)["load_start_s"]
     shown_s = next(float(line.split(" s  ")[0]) for line in world.screen.said if "gate passed" in line)
     assert shown_s == SECOND(10.0 - begun, abs=0.3), "times count from the load's start"

@@ -99,7 +99,7 @@ def test_a_child_is_what_a_fresh_process_would_be(
     assert found["parent"] == os.getpid()
     assert found["env"] == "after the server's start"
     assert found["blas"] == os.environ.get("OPENBLAS_NUM_THREADS")
-    assert found["interrupt"]
+    assert found["interrupt"] == (signal.getsignal(signal.SIGINT) is not signal.SIG_IGN), "as this process has it"
     assert found["terminate"]
     assert found["blocked"] == 0
     log = str(tmp_path / "log")

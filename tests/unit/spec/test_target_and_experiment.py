@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from small_workspace import SmallWorkspace, experiment
 
 from faultload.errors import InvalidInput
@@ -220,3 +222,38 @@ def test_what_a_journey_file_names_without_being_imported(tmp_path: Path) -> Non
     file.write_text(file.read_text() + "        observe(name, 3)\n        acknowledge(key)\n")
     assert read_journeys(file).observations is None, "any name may be observed"
     assert read_journeys(file).acknowledges
+
+
+LACKS: list[tuple[Callable[[dict[str, Any]], Any], str, str]] = [
+    (lambda whole: whole.pop("title"), "title", "Chaos Toolkit needs a title"),
+    (lambda whole: whole.pop("description"), "description", "Chaos Toolkit needs a description"),
+    (lambda whole: whole.update(description=""), "description", "Chaos Toolkit needs a description"),
+    (lambda whole: whole["method"][0].pop("type"), "method[0].type", "needs a type: action or probe"),
+    (lambda whole: whole["method"][0].pop("name"), "method[0].name", "needs a name"),
+    (
+        lambda whole: whole["rollbacks"][0]["provider"].pop("type"),
+        "rollbacks[0].provider",
+        "python, process or http",
+    ),
+    (lambda whole: whole["method"].append("wait"), "method[2]", "an activity must be a mapping"),
+]
+
+
+@pytest.mark.parametrize(("change", "key", "says"), LACKS, ids=[f"{key}: {says}" for _, key, says in LACKS])
+def test_what_chaos_toolkit_refuses_is_refused_before_anything_starts(
+    change: Callable[[dict[str, Any]], Any], key: str, says: str, tmp_path: Path
+) -> None:
+    """chaoslib's own check sees the same mistake, which it would tell only when the fault is due."""
+    from chaoslib.exceptions import ChaosException
+    from chaoslib.experiment import ensure_experiment_is_valid
+
+    whole = yaml.safe_load(experiment("pause", "{service: web}"))
+    ensure_experiment_is_valid(whole)
+    change(whole)
+    with pytest.raises((ChaosException, AttributeError)):
+        ensure_experiment_is_valid(whole)
+    file = tmp_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump(whole))
+    with pytest.raises(InvalidInput) as refused:
+        read_experiment(file, words())
+    assert [(one.key, says in one.message) for one in refused.value.mistakes] == [(key, True)]

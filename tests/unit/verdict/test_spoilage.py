@@ -170,3 +170,24 @@ def test_the_reasons_are_those_of_the_strictest_bound(tmp_path: Path) -> None:
         draw(tmp_path / "run", "p99(latency) <= 20ms during fault", strikes=[Strike(30, 33)], ill={32.0: LAG})
     )
     assert judgement.verdict["generator"]["reasons"] == ["loop lag over 10 ms in 1 s"]
+
+
+def test_the_first_and_the_last_second_are_judged_as_any_other(tmp_path: Path) -> None:
+    assert judged(tmp_path, "p99(latency) <= 20ms", ill={3.0: LAG, 62.0: LAG}) == [2, 61]
+
+
+@pytest.mark.parametrize(
+    ("health", "expected"),
+    [
+        ({"loop_lag_p99_ms": 25.0}, []),
+        ({"loop_lag_p99_ms": 25.01}, [19]),
+        ({"loop_lag_p99_ms": 99.95, "p50_ms": 1000.0}, []),
+        ({"loop_lag_p99_ms": 100.05, "p50_ms": 1000.0}, [19]),
+    ],
+)
+def test_a_lag_is_one_from_its_limit_on_to_a_hundredth_of_a_millisecond(
+    tmp_path: Path, health: dict[str, Any], expected: list[float]
+) -> None:
+    """5 % of a bound of half a second; a tenth of what requests take, where that is more."""
+    found = judged(tmp_path, "p99(latency) <= 500ms", ill={20.0: health})
+    assert [one for one in found if one <= 19] == expected

@@ -380,3 +380,9 @@ def test_a_fault_that_never_came_has_no_figures(tmp_path: Path) -> None:
     figures = ("impact_s", "detect_s", "recover_s", "recover_between_s", "censored_s", "rpo_s", "worst_bad_share")
     assert [fault[name] for name in figures] == [None] * 7
     assert (fault["absorbed"], fault["recovered"], fault["why"]) == (False, False, "")
+
+
+def test_without_a_read_back_nothing_is_said_of_lost_writes(tmp_path: Path) -> None:
+    found = verdict(tmp_path)["writes"]
+    assert found == {"acknowledged": 0, "lost": None, "indeterminate": 0, "verified": False}
+    assert found["verified"] is False
