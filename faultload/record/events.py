@@ -98,11 +98,11 @@ class LocustTable(Note):
 
     requests: int | None = None
     failures: int | None = None
-    p50: float | None = None
+    p50: Gauge = None
     """Milliseconds, as the others."""
-    p90: float | None = None
-    p95: float | None = None
-    p99: float | None = None
+    p90: Gauge = None
+    p95: Gauge = None
+    p99: Gauge = None
 
 
 class Abort(Event):
