@@ -23,6 +23,7 @@ from faultload.record.info import RunInfo
 from faultload.record.lines import append_line
 from faultload.record.measured import FaultTimes, Measured, fault_times, read_measured
 from faultload.record.rows import InMemory, Labels, Samples, joined
+from faultload.record.writes import WriteChecks
 from faultload.spec.baseline import declared_limits, declared_slo
 from faultload.spec.objective import parse_objective
 from faultload.spec.scenario import Scenario
@@ -390,7 +391,7 @@ def test_what_a_plain_run_cannot_know_is_open(evidence: Evidence, text: str) -> 
 def test_lost_writes_are_the_most_that_one_verifier_missed(evidence: Evidence) -> None:
     def counted(*checks: dict[str, Any], acknowledged: int = 100) -> Evidence:
         writes = {"acknowledged": acknowledged, "indeterminate": 4, "checks": list(checks)}
-        return replace(evidence, measured=replace(evidence.measured, write_checks=writes))
+        return replace(evidence, measured=replace(evidence.measured, write_checks=WriteChecks.from_json(writes)))
 
     fine = {"name": "api", "missing_count": 0, "missing": []}
     lossy = {"name": "disk", "missing_count": 3, "missing": ["a", "b", "c"]}
