@@ -191,7 +191,9 @@ def _checked(theirs: Iterable[object]) -> list[Measure]:
     for one in theirs:
         if not isinstance(one, Measure):
             raise TypeError(f"MEASURES holds {one!r}, not an instance of a Measure")
-        missing = [name for name in ("names", "examples", "dimension") if not hasattr(one, name)]
+        own_dimension = type(one).dimension_of is not Measure.dimension_of
+        needed = ("names", "examples") if own_dimension else ("names", "examples", "dimension")
+        missing = [name for name in needed if not hasattr(one, name)]
         if missing or not isinstance(one.names, tuple):
             raise TypeError(f"{type(one).__name__} has no {missing[0] if missing else 'tuple of names'}")
         found.append(one)

@@ -15,6 +15,7 @@ from faultload.spec import measures as found
 from faultload.spec.measures import Measure, measure_of, measures
 from faultload.spec.objective import parse_abort, parse_objective
 from faultload.spec.term import ObjectiveError, Term
+from faultload.verdict.measures.statistic import OfValues
 
 
 class Stalls(Measure):
@@ -85,6 +86,15 @@ def test_another_package_brings_a_measure(installed: list[Entry]) -> None:
     assert isinstance(measure_of(parse_objective("stalls == 0").term), Stalls)
 
 
+def test_another_package_brings_a_measure_whose_dimension_depends_on_its_term(installed: list[Entry]) -> None:
+    class Spread(OfValues):
+        names = ("spread",)
+        examples = (("spread(latency) <= 9ms", "spread"),)
+
+    installed.append(Entry("team.spread", (Spread(),)))
+    assert isinstance(measure_of(parse_objective("spread(latency) <= 9ms").term), Spread)
+
+
 def test_a_package_that_cannot_be_imported_is_named_where_a_measure_is_missed(installed: list[Entry]) -> None:
     installed.append(Entry("team.stalls", ImportError("no module named zebra")))
     assert measure_of(Term("availability"))
@@ -97,6 +107,10 @@ class Nameless(Measure):
     examples = ()
 
 
+class OfNoDimension(Measure):
+    names, examples = ("stalls",), ()
+
+
 class OneWord(Stalls):
     names = "stalls"  # type: ignore[assignment]
 
@@ -107,9 +121,10 @@ class OneWord(Stalls):
         (None, "'NoneType' object is not iterable"),
         ((Stalls,), "not an instance of a Measure"),
         ((Nameless(),), "Nameless has no names"),
+        ((OfNoDimension(),), "OfNoDimension has no dimension"),
         ((OneWord(),), "OneWord has no tuple of names"),
     ],
-    ids=["nothing", "a class", "nameless", "a word for names"],
+    ids=["nothing", "a class", "nameless", "no dimension", "a word for names"],
 )
 def test_a_package_whose_measures_are_none_is_named_and_harms_nobody(
     installed: list[Entry], holds: Any, why: str
