@@ -59,7 +59,7 @@ def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @_target_options
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Make the same random choices as this seed.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, metavar="N", help="How many load processes.")
-@click.option("--approve", multiple=True, metavar="TARGET_ID", help="Confirm faults on a target elsewhere.")
+@click.option("--approve", multiple=True, metavar="TARGET_ID", help="Confirm a target on another machine.")
 @click.option("--out", type=_PATH, metavar="DIR", help="The run directory, which must be new or empty.")
 def run(scenarios: tuple[str, ...], **options: Any) -> None:
     """Run scenarios: load the target, inject faults, judge the result."""

@@ -120,7 +120,7 @@ class Run:
         try:
             import pandas  # noqa: F401 - pyarrow needs it
         except ImportError:
-            hint = "pip install pandas, or use table() for Arrow"
+            hint = "pip install 'faultload[pandas]', or use table() for Arrow"
             raise InvalidInput(Mistake("pandas is not installed", hint=hint)) from None
         return self.table(name).to_pandas()
 

@@ -129,7 +129,7 @@ class OpenFault:
         """`mark`, for undo: no full disk, no lost run directory, no odd entry keeps a fault in place."""
         try:
             return self.mark(state, by, **fields)
-        except (OSError, ValidationError):
+        except (OSError, KeyError, TypeError, ValueError):
             entry = {**self.entry, "state": state, **fields}
             with suppress(OSError):
                 if state == "UNDONE":

@@ -12,15 +12,18 @@ import select
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from faultload.chaos.journal import OpenFault, readable_faults
 from faultload.chaos.undo import undo, undo_all
+from faultload.errors import InvalidInput
 from faultload.host.processes import Process, ProcessId, Spawn, end, myself, spawn
 from faultload.host.state import write_json
 from faultload.record.directory import RunDirectory
 from faultload.record.events import ProcessEvent
+from faultload.record.lines import numbered_lines
 
 BEAT = b"."
 GOODBYE = b"q"
@@ -99,15 +102,14 @@ class Warden:
         if not self.standalone and silent_s > HUNG_AFTER_S and not self._hung:
             self._hung = True
             text = f"no heartbeat from the conductor for {silent_s:.0f} s: undoing every open fault"
-            self.run.event("note", what="conductor_hung", text=text)
+            self._note("conductor_hung", text)
             undo_all(self._open(), "warden")
         for fault in self._open():
             if fault.overdue_s > OVERDUE_S.get(fault.state, math.inf):
-                self.run.event("note", what="overdue", text=f"{fault.label} is past its maximum duration")
+                self._note("overdue", f"{fault.label} is past its maximum duration")
                 undo(fault, "warden")
             elif _abandoned(fault):
-                text = f"the process that injected {fault.label} died: undoing the fault now"
-                self.run.event("note", what="injector_died", text=text)
+                self._note("injector_died", f"the process that injected {fault.label} died: undoing the fault now")
                 undo(fault, "warden")
 
     def _open(self) -> list[OpenFault]:
@@ -117,18 +119,19 @@ class Warden:
     def conductor_died(self) -> None:
         """Undo at once, then end what is left of the run, and the target if this run started it."""
         if not self.standalone:
-            self.run.event(
-                "note",
-                what="conductor_died",
-                text="the conductor died: the warden undoes its faults and ends the run",
-            )
+            self._note("conductor_died", "the conductor died: the warden undoes its faults and ends the run")
             stop_injecting(self.run)
         left = undo_all(self._open(), "warden")
         if not self.standalone:
             end_processes(self.run)
         stop_own_target(self.run)
         text = f"could not undo {', '.join(fault.label for fault in left)}" if left else "all is undone"
-        self.run.event("note", what="warden_ended", text=text)
+        self._note("warden_ended", text)
+
+    def _note(self, what: str, text: str) -> None:
+        """Note something in the record; a full disk or a damaged record keeps no fault in place."""
+        with suppress(OSError, InvalidInput):
+            self.run.event("note", what=what, text=text)
 
 
 def _abandoned(fault: OpenFault) -> bool:
@@ -143,11 +146,14 @@ def _abandoned(fault: OpenFault) -> bool:
 
 
 def processes_of(run: RunDirectory) -> dict[str, ProcessId]:
-    """The processes that a run started, by name, from its record."""
+    """The processes that a run started, by name, from its record; a damaged line hides no other."""
     found = {}
-    for event in run.events_of(ProcessEvent):
-        if event.state == "started" and event.pid is not None and event.started is not None:
-            found[event.process] = ProcessId(event.pid, event.started)
+    for _, value in numbered_lines(run.events_path):
+        if ProcessEvent.is_kind_of(value):
+            with suppress(InvalidInput):
+                event = ProcessEvent.from_json(value)
+                if event.state == "started" and event.pid is not None and event.started is not None:
+                    found[event.process] = ProcessId(event.pid, event.started)
     return found
 
 
@@ -171,9 +177,16 @@ def end_processes(run: RunDirectory) -> list[ProcessId]:
     return end([process for name, process in found if process != me and name != "conductor"])
 
 
+def started_target(run: RunDirectory) -> str | None:
+    """The id of the reference system that a run started for itself; None also where run.json is damaged."""
+    with suppress(InvalidInput):
+        return run.info().started_target
+    return None
+
+
 def stop_own_target(run: RunDirectory) -> None:
     """Stop the reference system that a run started for itself."""
-    started = run.info().started_target
+    started = started_target(run)
     if started:
         from faultload import reference
 

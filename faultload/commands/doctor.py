@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 import click
 
+from faultload import faults
 from faultload.chaos.guard import kill_switch
 from faultload.chaos.journal import open_faults
 from faultload.errors import ExitCode, FaultloadError
-from faultload.faults import broken
 from faultload.host.state import state_home
 from faultload.reference.host.local import NEEDED
+from faultload.spec import measures
 from faultload.spec.target import TargetFile
 
 _SOCKETS = 4096
@@ -63,16 +64,20 @@ def findings() -> Iterator[Finding]:
         yield Finding("unshare", found is not None, found or "not found", mend)
     yield from _docker()
     yield _kubernetes()
-    for name, why in broken().items():
-        yield Finding(
-            "fault package", False, f"{name}: {why}", "fix or uninstall it; until then its faults are unavailable"
-        )
+    for name, why in faults.broken().items():
+        yield _broken("fault", f"{name}: {why}")
+    for why in measures.broken():
+        yield _broken("measure", why)
     switch = kill_switch()
     says = f"on: {switch}" if switch else "off"
     yield Finding("kill switch", switch is None, says, f"rm {switch}; nothing is injected while it exists")
     left = open_faults()
     says = f"{len(left)} open: {', '.join(fault.label for fault in left)}" if left else "none open"
     yield Finding("open faults", not left, says, "faultload undo --all")
+
+
+def _broken(of: str, why: str) -> Finding:
+    return Finding(f"{of} package", False, why, f"fix or uninstall it; until then its {of}s are unavailable")
 
 
 def _state_folder() -> Finding:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -13,7 +12,7 @@ import click
 from faultload import reference
 from faultload.chaos.journal import OpenFault, readable_faults
 from faultload.chaos.undo import undo_all
-from faultload.chaos.warden import conductor_lives, end_processes, stop_injecting
+from faultload.chaos.warden import conductor_lives, end_processes, started_target, stop_injecting
 from faultload.errors import ExitCode, FaultloadError, InvalidInput, Mistake
 from faultload.host.state import read_json
 from faultload.platforms.base import names
@@ -86,16 +85,14 @@ def _orphans(what: str | None) -> list[str]:
         if state is None or (state.running and state.owner_alive is not False):
             continue
         path = Path(what) if what is not None else None
-        of_run = path is not None and (path / "run.json").is_file() and _started(path) == state.target_id
+        of_run = (
+            path is not None
+            and (path / "run.json").is_file()
+            and started_target(RunDirectory(path)) == state.target_id
+        )
         if what is None or what == state.target_id or of_run:
             found.append(state.target_id)
     return found
-
-
-def _started(path: Path) -> str | None:
-    with suppress(InvalidInput):  # a damaged run.json keeps no fault from being undone
-        return RunDirectory(path).info().started_target
-    return None
 
 
 def _dead_runs(what: str | None) -> list[RunDirectory]:

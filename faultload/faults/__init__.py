@@ -67,11 +67,21 @@ def _discover() -> None:
     """Import every module that may hold words and classes, once."""
     for module in pkgutil.walk_packages(__path__, f"{__name__}."):
         importlib.import_module(module.name)
+    _check_words()
     for entry in entry_points(group=GROUP):
+        words_before, classes_before = set(_words), set(_classes)
         try:
             entry.load()
+            _check_words()
         except Exception as error:  # noqa: BLE001 - a broken package must not keep other faults from being undone
-            _broken[entry.name] = f"{entry.value} cannot be imported: {type(error).__name__}: {error}"
+            _broken[entry.name] = f"{entry.value} cannot be used: {type(error).__name__}: {error}"
+            for name in _words.keys() - words_before:
+                del _words[name]
+            for made in _classes.keys() - classes_before:
+                del _classes[made]
+
+
+def _check_words() -> None:
     for made in _classes:
         if made.word not in _words:
             raise ValueError(f"a class makes '{made.word}' on {made.platform}, but no word is declared")

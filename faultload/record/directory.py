@@ -22,6 +22,7 @@ from faultload.record.faults import FaultLine
 from faultload.record.info import RunInfo
 from faultload.record.lines import append_line, numbered_lines
 from faultload.record.redactor import Redactor, plain
+from faultload.record.writes import WriteChecks
 
 E = TypeVar("E", bound=Event)
 RUN_ENV = "FAULTLOAD_RUN"
@@ -101,13 +102,7 @@ class RunDirectory:
         return RunInfo.from_json(self._raw_info(), self.info_path)
 
     def _raw_info(self) -> dict[str, Any]:
-        try:
-            value = read_json(self.info_path)
-        except ValueError as error:
-            raise InvalidInput(Mistake(f"this is no JSON: {error}", file=self.info_path, hint=DAMAGED)) from None
-        if not isinstance(value, dict | None):
-            raise InvalidInput(Mistake("this is no JSON object", file=self.info_path, hint=DAMAGED))
-        return value or {}
+        return _json_object(self.info_path) or {}
 
     def begin(self, fields: Mapping[str, Any]) -> Clock:
         """Write run.json before anything starts, with the run's zero."""
@@ -199,6 +194,11 @@ class RunDirectory:
         """writes.json: what each verifier found of the acknowledged keys."""
         return self.path / "writes.json"
 
+    def write_checks(self) -> WriteChecks | None:
+        """What writes.json says; None where nothing was read back. Raises InvalidInput where it cannot be read."""
+        value = _json_object(self.write_checks_path)
+        return None if value is None else WriteChecks.from_json(value, self.write_checks_path)
+
     def redact_foreign_files(self) -> None:
         """Replace secrets in what other programs wrote: logs, Chaos Toolkit journals, what verifiers found."""
         redactor = Redactor.from_environment()
@@ -217,6 +217,17 @@ class RunDirectory:
                     file.seek(0)
                     file.write(tail)
                     file.truncate()
+
+
+def _json_object(path: Path) -> dict[str, Any] | None:
+    """A JSON object of the record; None where there is no such file. Raises InvalidInput for anything else."""
+    try:
+        value = read_json(path)
+    except ValueError as error:
+        raise InvalidInput(Mistake(f"this is no JSON: {error}", file=path, hint=DAMAGED)) from None
+    if not isinstance(value, dict | None):
+        raise InvalidInput(Mistake("this is no JSON object", file=path, hint=DAMAGED))
+    return value
 
 
 def wall_time() -> str:

@@ -17,7 +17,7 @@ DAMAGED = "the record is damaged, or of a newer faultload: put back a copy, or r
 class Entry(BaseModel):
     """One entry. What a newer version added to it is kept, and disturbs nobody who does not ask for it."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], file: Path | None = None, line: int | None = None) -> Self:
@@ -28,7 +28,3 @@ class Entry(BaseModel):
     def to_json(self) -> dict[str, Any]:
         """What was given or read, with what a newer version added; no defaults."""
         return self.model_dump(exclude_unset=True)
-
-    def more(self, name: str) -> Any:
-        """A value that this version has no name for, or None."""
-        return (self.model_extra or {}).get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -10,7 +11,12 @@ from pydantic import BeforeValidator
 
 from faultload.record.entry import Entry
 
-Gauge = Annotated[float | None, BeforeValidator(lambda value: value if isinstance(value, int | float) else None)]
+
+def _measured(value: object) -> float | None:
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+Gauge = Annotated[float | None, BeforeValidator(_measured)]
 """A measured number; what is none was not measured, which spoils its second and not the run."""
 
 
@@ -92,11 +98,11 @@ class LocustTable(Note):
 
     requests: int | None = None
     failures: int | None = None
-    p50: float | None = None
+    p50: Gauge = None
     """Milliseconds, as the others."""
-    p90: float | None = None
-    p95: float | None = None
-    p99: float | None = None
+    p90: Gauge = None
+    p95: Gauge = None
+    p99: Gauge = None
 
 
 class Abort(Event):

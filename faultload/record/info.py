@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from faultload.errors import InvalidInput, Mistake
 from faultload.record.entry import DAMAGED, Entry
@@ -38,7 +38,7 @@ class LoadInfo(Entry):
     drop_after_s: float = 10.0
     drain_s: float = 10.0
     seed: int | None = None
-    workers: int = 1
+    workers: Annotated[int, Field(ge=1, le=1000)] = 1
 
     @property
     def closed(self) -> bool:
@@ -92,7 +92,7 @@ class RunInfo(Entry):
     target: Mapping[str, Any] | str | None = None
     started_target: str | None = None
     """The id of the reference system that this run started and has not stopped yet."""
-    load_start_s: float | None = None
+    load_start_s: Annotated[float, Field(ge=-1e9, le=1e9)] | None = None
     """On the run's clock, as `load_end_s` and `ended`."""
     load_end_s: float | None = None
     """Where the load was cut short."""

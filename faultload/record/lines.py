@@ -36,11 +36,6 @@ def _ends_torn(path: Path) -> bool:
         return file.read(1) != b"\n"
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON lines of a file; a torn line is left out."""
-    return (value for _, value in numbered_lines(path))
-
-
 def numbered_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The JSON lines of a file with their numbers, from 1 on; a torn line is left out."""
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +12,7 @@ from faultload.record.events import Event, Gate, Health, Note, Witness
 from faultload.record.faults import OPEN_STATES, FaultLine
 from faultload.record.info import PlannedInjection, RunInfo
 from faultload.record.rows import Record, Recorded, Series
+from faultload.record.writes import WriteChecks
 from faultload.spec.stages import Stage, cooldown_start, end_of, warmup_end
 
 
@@ -61,7 +61,7 @@ class Measured:
     record: Record
     metrics: Series
     faults: Sequence[FaultTimes]
-    write_checks: Mapping[str, Any] | None
+    write_checks: WriteChecks | None
 
     @property
     def promises(self) -> int:
@@ -150,14 +150,13 @@ def read_measured(run: RunDirectory) -> Measured:
     info = run.info()
     events = run.events()
     record = Recorded(run)
-    checks = json.loads(run.write_checks_path.read_text()) if run.write_checks_path.exists() else None
     return Measured(
         info=info,
         events=events,
         record=record,
         metrics=record.metrics(),
         faults=fault_times(run.faults(), events),
-        write_checks=checks,
+        write_checks=run.write_checks(),
     )
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from faultload.record.directory import RunDirectory
 from faultload.record.redactor import Redactor
+from faultload.record.writes import WriteChecks
 from faultload.report import aside, values, wording
 from faultload.report.drawings import drawings
 from faultload.verdict.judge import Judgement
@@ -55,16 +53,13 @@ def _environment() -> Environment:
     )
 
 
-def _write_checks(found: Mapping[str, Any] | None) -> list[dict[str, str]]:
+def _write_checks(found: WriteChecks | None) -> list[dict[str, str]]:
     """What each verifier found of the acknowledged keys."""
-    rows = []
-    for check in (found or {}).get("checks", []):
-        missing = ", ".join(str(key) for key in (check.get("missing") or [])[:5])
-        rows.append(
-            {
-                "name": str(check.get("name", "")),
-                "missing": values.count(check.get("missing_count")),
-                "such_as": str(check.get("error") or missing or values.MISSING),
-            }
-        )
-    return rows
+    return [
+        {
+            "name": check.name,
+            "missing": values.count(check.missing_count),
+            "such_as": check.error or ", ".join(check.missing[:5]) or values.MISSING,
+        }
+        for check in (() if found is None else found.checks)
+    ]

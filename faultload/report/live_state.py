@@ -11,8 +11,8 @@ from faultload.report import values
 class LiveState:
     """A run at one moment. Rates, latencies and `error_share` are over the last seconds.
 
-    `status` is what the run is doing ("load", "judging"). `budget_left` is the share of the error budget
-    that is still left, negative when it is overspent. None: not known, or not defined for this run.
+    `status` is what the run is doing ("load", "reading writes back"). `budget_left` is the share of the error
+    budget that is still left, negative when it is overspent. None: not known, or not defined for this run.
     """
 
     scenario: str

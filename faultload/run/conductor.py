@@ -20,7 +20,7 @@ from faultload.host.state import write_json
 from faultload.platforms import platform_of
 from faultload.record.directory import RunDirectory
 from faultload.report.live import Screen
-from faultload.run.children import LEAD_S, Child, Children
+from faultload.run.children import LEAD_S, Children
 from faultload.run.injections import Injection
 from faultload.run.interrupts import Interrupts
 from faultload.run.kept_warden import KeptWarden
@@ -357,7 +357,7 @@ class Conductor:
         if self._hurried or self.watch.load_start_s is None or not self._has_writes():
             return
         self.watch.status = "reading writes back"
-        child: Child = children.verify_writes()
+        child = children.verify_writes()
         if not self._patiently(lambda: not child.running, 120.0):
             child.kill()
             self.run.event("note", what="writes_not_read", text="the writes were not read back in time")

@@ -5,7 +5,7 @@ Those of other packages come from modules that they name as entry points of the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -172,22 +172,42 @@ def _discover() -> _Found:
     broken = []
     for entry in entry_points(group=GROUP):
         try:
-            theirs = entry.load().MEASURES
+            theirs = _checked(entry.load().MEASURES)
         except Exception as error:  # noqa: BLE001 - a broken package must not keep runs from being judged
-            broken.append(f"{entry.value} cannot be imported: {type(error).__name__}: {error}")
+            broken.append(f"{entry.value} cannot be used: {type(error).__name__}: {error}")
             continue
-        taken = {name for one in found for name in one.names}
-        twice = sorted(taken & {name for one in theirs for name in one.names})
-        if twice:
-            broken.append(f"{entry.value} has a measure '{twice[0]}', which already exists")
+        names = [name for one in theirs for name in one.names]
+        twice = next((name for name in names if any(one.matches(name) for one in found)), None)
+        if twice is not None:
+            broken.append(f"{entry.value} has a measure '{twice}', which already exists")
         else:
             found += theirs
     return _Found(tuple(found), tuple(broken))
 
 
+def _checked(theirs: Iterable[object]) -> list[Measure]:
+    """The measures of another package. Raises TypeError where one is none, or lacks what every measure has."""
+    found = []
+    for one in theirs:
+        if not isinstance(one, Measure):
+            raise TypeError(f"MEASURES holds {one!r}, not an instance of a Measure")
+        own_dimension = type(one).dimension_of is not Measure.dimension_of
+        needed = ("names", "examples") if own_dimension else ("names", "examples", "dimension")
+        missing = [name for name in needed if not hasattr(one, name)]
+        if missing or not isinstance(one.names, tuple):
+            raise TypeError(f"{type(one).__name__} has no {missing[0] if missing else 'tuple of names'}")
+        found.append(one)
+    return found
+
+
 def measures() -> tuple[Measure, ...]:
     """Every measure there is."""
     return _discover().measures
+
+
+def broken() -> Sequence[str]:
+    """The entry points of other packages that cannot be used, each with why."""
+    return _discover().broken
 
 
 def measure_of(term: Term) -> Measure:
@@ -196,7 +216,7 @@ def measure_of(term: Term) -> Measure:
         if one.matches(term.name):
             return one
     hint = nearest(term.name, [name for one in measures() for name in one.names])
-    raise ObjectiveError("; ".join([f"unknown measure '{term.name}'", hint or "", *_discover().broken]))
+    raise ObjectiveError("; ".join([f"unknown measure '{term.name}'", hint or "", *broken()]))
 
 
 def known_filters() -> tuple[str, ...]:

@@ -49,10 +49,8 @@ def _mistake(model: type[BaseModel], document: Document, item: Any) -> Mistake:
     message = message[:1].lower() + message[1:]
     hint = None
     if item["type"] == "extra_forbidden":
-        known = _fields_at(model, item["loc"][:-1])
-        close = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
         message = "unknown key"
-        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}" if known else None
+        hint = nearest(str(item["loc"][-1]), _fields_at(model, item["loc"][:-1]))
     elif item["type"] == "missing":
         message = "this key is missing"
         path = (*path, str(item["loc"][-1])) if path[-1:] != (item["loc"][-1],) else path

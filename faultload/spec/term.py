@@ -51,7 +51,7 @@ class Term:
         return value
 
     def __str__(self) -> str:
-        parts = [str(arg) for arg in self.args]
+        parts = [_quoted(arg) if isinstance(arg, str) else str(arg) for arg in self.args]
         parts += [f"{key}={_quoted(value)}" for key, value in self.filters.items()]
         return f"{self.name}({', '.join(parts)})" if parts else self.name
 

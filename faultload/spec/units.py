@@ -77,10 +77,10 @@ def parse(text: str) -> Quantity:
         raise UnitError(f"'{text}' is not a number with a unit")
     number, symbol, per = match.groups()
     dimension, scale = _unit(symbol, per)
-    value = float(number.replace("_", ""))
+    value = _exact(float(number.replace("_", "")), scale)
     if not math.isfinite(value):
         raise UnitError(f"'{text}' is not a finite number")
-    return Quantity(_exact(value, scale), dimension, symbol + (f"/{per}" if per else ""), scale)
+    return Quantity(value, dimension, symbol + (f"/{per}" if per else ""), scale)
 
 
 def _exact(value: float, scale: float) -> float:

@@ -201,7 +201,7 @@ def _cut_short(measured: Measured) -> str | None:
 
 
 def _exit_code(measured: Measured, verdict: Verdict) -> ExitCode:
-    """2, 6, 130, 5, then the verdict's."""
+    """6, 130, 5, then the verdict's."""
     if any(fault.still_open for fault in measured.faults):
         return ExitCode.NOT_UNDONE
     stopped_by = "" if measured.info.stopped is None else measured.info.stopped.by

@@ -76,7 +76,7 @@ def _missed(
         faults=[],
         write_checks=None,
     )
-    evidence = Evidence(measured, Phases([], start_s, end_s, frozenset()), {}, None, CONFIDENCE)
+    evidence = Evidence(measured, Phases([], start_s, end_s), {}, None, CONFIDENCE)
     found = []
     for spec in objectives:
         objective = spec.parsed

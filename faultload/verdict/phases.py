@@ -35,7 +35,6 @@ class Phases:
     spans: Sequence[Span]
     start_s: float
     end_s: float
-    stage_names: frozenset[str]
     steps: Sequence[Span] = ()
 
     def spans_of(self, phase: str | None) -> list[Span]:
@@ -101,12 +100,10 @@ def phases_of(measured: Measured, recoveries: Mapping[str, Recovery]) -> Phases:
     injected = [fault for fault in measured.faults if fault.injected_at is not None]
     for fault in injected:
         spans += _fault_spans(fault, recoveries.get(fault.label), _next_start(fault, injected, cooldown), cooldown)
-    names = set()
     for stage in measured.stages:
         if stage.phase is not None:
-            names.add(stage.phase)
             spans.append(Span(stage.phase, start + stage.start_s, start + stage.end_s))
-    return Phases(spans, start, end, frozenset(names))
+    return Phases(spans, start, end)
 
 
 def _next_start(fault: FaultTimes, injected: Sequence[FaultTimes], end: float) -> float:

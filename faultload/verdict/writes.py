@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from faultload.record import tables
 from faultload.record.directory import RunDirectory
 from faultload.record.measured import FaultTimes, Measured
+from faultload.record.writes import WriteChecks
 from faultload_analysis.recovery.durability import WriteFates, recovery_point, write_fates
 
 
@@ -31,19 +31,18 @@ def write_counts(measured: Measured) -> WriteCounts | None:
     checks = measured.write_checks
     if checks is None:
         return None
-    parts = list(checks.get("checks", []))
-    broken = [f"{one['name']} could not read the writes back: {one['error']}" for one in parts if one.get("error")]
-    missing = [int(one.get("missing_count", 0)) for one in parts]
+    parts = checks.checks
+    broken = [f"{one.name} could not read the writes back: {one.error}" for one in parts if one.error]
     named = [
-        f"{one['name']} misses {one['missing_count']}, such as {', '.join(one.get('missing', [])[:3])}"
+        f"{one.name} misses {one.missing_count}, such as {', '.join(one.missing[:3])}"
         for one in parts
-        if one.get("missing_count")
+        if one.missing_count
     ]
-    lost = max(missing, default=0)
+    lost = max((one.missing_count for one in parts), default=0)
     return WriteCounts(
-        acknowledged=int(checks.get("acknowledged", 0)),
+        acknowledged=checks.acknowledged,
         lost=lost,
-        indeterminate=int(checks.get("indeterminate", 0)),
+        indeterminate=checks.indeterminate,
         verified=bool(parts) and (not broken or lost > 0),
         problem="; ".join([*named, *broken]),
     )
@@ -55,7 +54,7 @@ def recovery_points(run: RunDirectory, measured: Measured) -> Mapping[str, float
     A lost write counts for the fault that came next after its acknowledgement, and for none when it was
     acknowledged after the last fault.
     """
-    fates = _fates(run, measured.write_checks or {})
+    fates = None if measured.write_checks is None else _fates(run, measured.write_checks)
     if fates is None:
         return {}
     found: dict[str, float] = {}
@@ -83,19 +82,20 @@ def _injected_s(fault: FaultTimes) -> float:
     return fault.injected_at
 
 
-def _fates(run: RunDirectory, checks: Mapping[str, Any]) -> WriteFates | None:
+def _fates(run: RunDirectory, checks: WriteChecks) -> WriteFates | None:
     """The fate of every acknowledged write by the verifier that missed most; None when none could read."""
-    parts = [one for one in checks.get("checks", []) if not one.get("error") and "began_s" in one]
+    parts = [one for one in checks.checks if not one.error and one.began_s is not None]
     if not parts:
         return None
-    worst = max(parts, key=lambda one: int(one["missing_count"]))
+    worst = max(parts, key=lambda one: one.missing_count)
+    assert worst.began_s is not None
     table = tables.read(run.path, "writes")
     states = np.array(table["state"].to_pylist())
     acknowledged = np.sort(tables.numbers(table["t_ns"])[states == "acknowledged"] / 1e9)
-    lost = Counter(worst["missing_acknowledged_s"])
+    lost = Counter(worst.missing_acknowledged_s)
     present = np.ones(acknowledged.size, dtype=np.bool_)
     for row, moment in enumerate(acknowledged.tolist()):
         if lost[moment]:
             lost[moment] -= 1
             present[row] = False
-    return write_fates(acknowledged, present, read_s=float(worst["began_s"]))
+    return write_fates(acknowledged, present, read_s=worst.began_s)

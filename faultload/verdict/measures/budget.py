@@ -75,7 +75,7 @@ def consumed(evidence: Evidence, objective: Objective) -> Consumed:
     """What the requests of a phase consumed of the error budget that a `budget` objective names."""
     term = objective.term
     share, window = term.quantity(0).value, term.quantity(1).value
-    events = float(term.filters["events"].replace("_", "")) if "events" in term.filters else None
+    events = parse(term.filters["events"]).value if "events" in term.filters else None
     lasted = evidence.phases.duration_s(objective.phase)
     return slo.error_budget(evidence.requests_of(term, objective.phase), share, window, max(lasted, 0.1), events)
 

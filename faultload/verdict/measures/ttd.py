@@ -19,10 +19,14 @@ class Ttd(OfFaults):
 
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
         """The longest time from impact to the first replayed burn-rate alert."""
-        found = [(label, one) for label, one in evidence.recoveries_of(objective.term.subject) if one.measurable]
-        hurt = [(label, one) for label, one in found if not one.absorbed]
+        fault = objective.term.subject
+        found = evidence.recoveries_of(fault)
+        if not found:
+            return no_data(evidence.why_not_injected(fault))
+        hurt = [(label, one) for label, one in found if one.measurable and not one.absorbed]
         if not hurt:
-            return no_data("no fault had an impact to detect" if found else evidence.why_not_injected(""))
+            unknown = [f"{label}: {one.why}" for label, one in found if not one.measurable]
+            return no_data("; ".join(unknown) or "no fault had an impact to detect")
         missed = ", ".join(label for label, one in hurt if one.detect_s is None)
         if missed:
             return Estimate(math.inf, math.inf, None, len(hurt), None, "alerts replayed", f"no alert for {missed}")

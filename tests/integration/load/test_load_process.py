@@ -50,7 +50,7 @@ def test_it_ends_by_itself_when_all_slots_are_done(server: Server, load: Callabl
     users = run.outcomes("/login").total()
     assert 1 <= users <= 20
     health = run.run.events_of(Health)
-    assert sum(event.more("offered") for event in health) == 100
+    assert sum(event.to_json()["offered"] for event in health) == 100
     assert sum(event.started for event in health) == 100
     assert {"loop_lag_p99_ms", "cpu_percent", "users", "busy_users", "queued", "ok", "failed", "p99_ms"} <= set(
         health[0].to_json()

@@ -27,7 +27,6 @@ from faultload.host.state import file_name
 from faultload.platforms.base import Instance
 from faultload.record.directory import RunDirectory
 from faultload.record.events import Note, Witness
-from faultload.record.lines import read_lines
 from faultload.spec.target import TargetFile
 
 SERVICES = {"web": {"port": 80, "count": 3}, "prod-db": {"port": 90}}
@@ -295,7 +294,7 @@ def test_open_faults_of_a_target_or_a_run(world: World, run: RunDirectory, tmp_p
     assert {fault.label for fault in open_faults("shop")} == {"cut#1", "freeze#1"}
     assert open_faults("shop:2") == []
     assert [fault.label for fault in open_faults(run=other.path)] == ["freeze#1"]
-    assert [line["fault"] for line in read_lines(other.faults_path)] == ["freeze"]
+    assert [line.fault for line in other.faults()] == ["freeze"]
 
 
 @pytest.mark.parametrize("named", ["run", "latest", "shop"])
@@ -396,6 +395,22 @@ def test_it_is_undone_when_its_run_directory_was_removed(world: World, run: RunD
     shutil.rmtree(run.path)
     assert undo_all_here() is ExitCode.PASS
     assert world.undone == ["cut"]
+    assert open_faults() == []
+
+
+@pytest.mark.parametrize(("key", "value"), [("t0_ns", None), ("t0_ns", "soon"), ("one_shot", "perhaps")])
+def test_an_odd_entry_never_keeps_a_fault_in_place(
+    world: World, run: RunDirectory, key: str, value: object
+) -> None:
+    """One that cannot be noted in the record: of another version, or damaged."""
+    fault = inject(world, run, max_duration_s=0.1)
+    entry = {**fault.entry, key: value}
+    if value is None:
+        del entry[key]
+    fault.path.write_text(json.dumps(entry))
+    (odd,) = open_faults()
+    assert undo(odd, "undo")
+    assert world.there == set()
     assert open_faults() == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from faultload.chaos import warden as module
 from faultload.chaos.warden import Warden, WardenProcess, conductor_lives, start_warden
 from faultload.host.processes import Process, ProcessId, identify, myself
 from faultload.host.state import read_json
-from faultload.record.directory import RunDirectory
+from faultload.record.directory import RunDirectory, append_line
 from faultload.verdict.judge import judge
 
 BEAT, BYE, END = b".", b"q", b""
@@ -217,6 +218,24 @@ def test_a_dead_conductors_chaos_is_killed_before_its_faults_are_undone_and_the_
     children.all["target"].wait(10)
     assert children.alive() == {"conductor"}
     assert events(world.run, "note")[-1]["text"] == "all is undone"
+
+
+def test_a_full_disk_keeps_no_fault_in_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(kind: str, **fields: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(world.run, "event", full)
+    world.faults = [Fault(overdue_s=5.5)]
+    assert world.watch((16.0, None), (1.0, END)) == []
+    assert world.undone == ["all 1", "cut#1", "all 1"]
+
+
+def test_a_damaged_record_keeps_no_fault_in_place_and_no_process_alive(world: World, children: Children) -> None:
+    append_line(world.run.events_path, {"t": 1.0, "kind": "process", "process": "x", "state": "started", "pid": []})
+    world.run.info_path.write_text("{")
+    assert world.watch((1.0, END)) == ["conductor_died", "warden_ended"]
+    assert world.undone == ["all 1"]
+    assert {"load-0", "chaos-cut-1"}.isdisjoint(children.alive())
 
 
 def test_what_could_not_be_undone_is_named(world: World) -> None:

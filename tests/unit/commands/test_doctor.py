@@ -49,6 +49,15 @@ def test_a_missing_package_is_named_with_what_installs_it(
     assert mend in found(what).mend
 
 
+@pytest.mark.parametrize("of", ["fault", "measure"])
+def test_a_package_that_cannot_be_used_is_named_with_why(monkeypatch: pytest.MonkeyPatch, of: str) -> None:
+    monkeypatch.setattr(doctor.faults, "broken", lambda: {"team": "no module named zebra"})
+    monkeypatch.setattr(doctor.measures, "broken", lambda: ("team.stalls: no module named zebra",))
+    finding = found(f"{of} package")
+    assert not finding.ok and "no module named zebra" in finding.says
+    assert f"its {of}s are unavailable" in finding.mend
+
+
 def test_the_kill_switch_and_what_is_done_about_it(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state.mkdir(parents=True)
     assert found("kill switch").ok

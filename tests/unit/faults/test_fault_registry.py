@@ -13,20 +13,43 @@ from faultload.faults import declare, faults_of, makes, words
 from faultload.faults.base import PlatformFault
 from faultload.spec.vocabulary import FaultWord
 
+MADE = """
+from faultload.faults import declare, makes
+from faultload.faults.base import PlatformFault
+from faultload.spec.vocabulary import FaultWord
 
-def test_a_package_that_cannot_be_imported_is_named_and_harms_no_other_fault(tmp_path: Path) -> None:
-    (tmp_path / "broken_faults.py").write_text("raise RuntimeError('half installed')\n")
+@makes("zebra", "local")
+class Zebra(PlatformFault):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "why"),
+    [
+        ("raise RuntimeError('half installed')", "half installed"),
+        (MADE, "a class makes 'zebra' on local, but no word is declared"),
+        (f"{MADE}\ndeclare(FaultWord('zebra', 'stripes'))\nraise RuntimeError('half')", "half"),
+    ],
+    ids=["not imported", "no word", "half imported"],
+)
+def test_a_broken_package_is_named_and_harms_no_other_fault(tmp_path: Path, module: str, why: str) -> None:
+    (tmp_path / "broken_faults.py").write_text(f"{module}\n")
     info = tmp_path / "broken_faults-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-faults\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[faultload.faults]\nbroken = broken_faults\n")
     env = {**os.environ, "PYTHONPATH": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
     code = (
-        "from faultload.faults import broken, faults_of; print(dict(broken())); print('kill' in faults_of('local'))"
+        "from faultload.faults import broken, faults_of, words\n"
+        "print(dict(broken()))\n"
+        "print('kill' in faults_of('local'), 'zebra' in words(), 'zebra' in faults_of('local'))"
     )
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
-    assert "half installed" in done.stdout.splitlines()[0]
-    assert done.stdout.splitlines()[1] == "True"
+    named, there = done.stdout.splitlines()
+    assert "broken_faults cannot be used" in named
+    assert why in named
+    assert there == "True False False"
 
 
 def test_a_word_and_a_class_are_declared_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def test_events_of_a_class_are_found_among_others(run: RunDirectory) -> None:
         ({"kind": "note", "what": "slots"}, "offered"),
         ({"kind": "process", "process": "load-0", "state": "started", "pid": []}, "pid"),
         ({"kind": "health", "t": "soon"}, "t"),
+        ({"kind": "health", "t": "inf"}, "t"),
         ({"kind": 5}, "kind"),
         ({}, "kind"),
     ],
@@ -96,7 +98,7 @@ def test_who_asks_for_one_class_is_not_kept_by_a_mistake_in_another(run: RunDire
     assert [one.process for one in run.events_of(ProcessEvent)] == ["load-0"]
 
 
-@pytest.mark.parametrize("value", ["high", "inf", None, []])
+@pytest.mark.parametrize("value", ["high", "inf", None, [], math.nan, math.inf])
 def test_a_gauge_that_is_no_number_was_not_measured(value: object) -> None:
     health = event_of({"t": 1.0, "kind": "health", "cpu_percent": value, "p50_ms": 3})
     assert isinstance(health, Health)

@@ -15,7 +15,7 @@ from faultload.record import directory as record
 from faultload.record import tables
 from faultload.record.directory import RunDirectory
 from faultload.record.events import Gate, Note
-from faultload.record.lines import LineTail, append_line, read_lines
+from faultload.record.lines import LineTail, append_line, numbered_lines
 from faultload.record.redactor import SECRETS_ENV, Redactor
 from faultload.record.sealed import seal
 
@@ -83,13 +83,13 @@ def test_a_torn_line_is_left_out_and_the_next_one_is_whole(tmp_path: Path) -> No
     append_line(path, {"n": 1}, sync=True)
     with open(path, "ab") as file:
         file.write(b'{"n": 2, "text": "cut o')
-    assert [line["n"] for line in read_lines(path)] == [1]
+    assert list(numbered_lines(path)) == [(1, {"n": 1})]
     append_line(path, {"n": 3})
-    assert [line["n"] for line in read_lines(path)] == [1, 3]
+    assert list(numbered_lines(path)) == [(1, {"n": 1}), (3, {"n": 3})]
     with open(path, "ab") as file:
         file.write(b"5\n[6]\nnull\n\xff\xfe\n")
-    assert [line["n"] for line in read_lines(path)] == [1, 3]
-    assert list(read_lines(tmp_path / "none.jsonl")) == []
+    assert [number for number, _ in numbered_lines(path)] == [1, 3]
+    assert list(numbered_lines(tmp_path / "none.jsonl")) == []
 
 
 def append_many(path: Path, writer: int) -> None:
@@ -107,7 +107,7 @@ def test_lines_of_several_processes_never_mix(tmp_path: Path) -> None:
         one.join(20)
         assert one.exitcode == 0
     for writer in range(3):
-        assert [line["n"] for line in read_lines(path) if line["writer"] == writer] == list(range(100))
+        assert [line["n"] for _, line in numbered_lines(path) if line["writer"] == writer] == list(range(100))
 
 
 def test_a_tail_gives_each_line_once_and_waits_for_one_under_way(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_no_secret_in_anything_that_is_written(tmp_path: Path, secret: str) -> N
     run.redact_foreign_files()
     assert found_in(run.path, secret) == []
     assert run.events_of(Note)[0].text == "<***TOKEN***>"
-    assert run.events()[0].more("fields") == {"***TOKEN***": ["***TOKEN***", {"deep": "***TOKEN***"}]}
+    assert run.events()[0].to_json()["fields"] == {"***TOKEN***": ["***TOKEN***", {"deep": "***TOKEN***"}]}
     assert run.info().scenario == {"load": {"token": "***TOKEN***"}, "***TOKEN***": 1}
     assert (run.verdict() or {})["reasons"] == ["***TOKEN***"]
     assert run.log("load-0").read_text().count("***TOKEN***") == 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -647,4 +646,3 @@ def test_an_open_fault_or_a_reference_system_of_a_dead_run_forbids_a_new_one(
         found.running, found.owner_alive = running, owner_alive
         assert len(leftover("memory:local")) == left
     assert leftover("shop") == []
-    assert math.isfinite(world.now_s)

@@ -15,6 +15,7 @@ from faultload.spec import measures as found
 from faultload.spec.measures import Measure, measure_of, measures
 from faultload.spec.objective import parse_abort, parse_objective
 from faultload.spec.term import ObjectiveError, Term
+from faultload.verdict.measures.statistic import OfValues
 
 
 class Stalls(Measure):
@@ -33,7 +34,7 @@ class Entry:
     def load(self) -> Any:
         if isinstance(self.holds, Exception):
             raise self.holds
-        return SimpleNamespace(MEASURES=(self.holds,))
+        return SimpleNamespace(MEASURES=self.holds)
 
 
 @pytest.fixture
@@ -81,22 +82,65 @@ def test_all_measures_are_found_without_loading_numpy() -> None:
 
 
 def test_another_package_brings_a_measure(installed: list[Entry]) -> None:
-    installed.append(Entry("team.stalls", Stalls()))
+    installed.append(Entry("team.stalls", (Stalls(),)))
     assert isinstance(measure_of(parse_objective("stalls == 0").term), Stalls)
+
+
+def test_another_package_brings_a_measure_whose_dimension_depends_on_its_term(installed: list[Entry]) -> None:
+    class Spread(OfValues):
+        names = ("spread",)
+        examples = (("spread(latency) <= 9ms", "spread"),)
+
+    installed.append(Entry("team.spread", (Spread(),)))
+    assert isinstance(measure_of(parse_objective("spread(latency) <= 9ms").term), Spread)
 
 
 def test_a_package_that_cannot_be_imported_is_named_where_a_measure_is_missed(installed: list[Entry]) -> None:
     installed.append(Entry("team.stalls", ImportError("no module named zebra")))
     assert measure_of(Term("availability"))
-    with pytest.raises(ObjectiveError, match=r"unknown measure 'stalls'; .*team\.stalls cannot be imported.*zebra"):
+    with pytest.raises(ObjectiveError, match=r"unknown measure 'stalls'; .*team\.stalls cannot be used.*zebra"):
         parse_objective("stalls == 0")
 
 
-def test_a_package_does_not_take_the_name_of_a_measure_that_is_there(installed: list[Entry]) -> None:
-    class Mine(Stalls):
-        names = ("stalls", "availability")
+class Nameless(Measure):
+    dimension = "number"
+    examples = ()
 
-    installed.append(Entry("team.stalls", Mine()))
-    assert not isinstance(measure_of(Term("availability")), Stalls)
-    with pytest.raises(ObjectiveError, match="a measure 'availability', which already exists"):
+
+class OfNoDimension(Measure):
+    names, examples = ("stalls",), ()
+
+
+class OneWord(Stalls):
+    names = "stalls"  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("holds", "why"),
+    [
+        (None, "'NoneType' object is not iterable"),
+        ((Stalls,), "not an instance of a Measure"),
+        ((Nameless(),), "Nameless has no names"),
+        ((OfNoDimension(),), "OfNoDimension has no dimension"),
+        ((OneWord(),), "OneWord has no tuple of names"),
+    ],
+    ids=["nothing", "a class", "nameless", "no dimension", "a word for names"],
+)
+def test_a_package_whose_measures_are_none_is_named_and_harms_nobody(
+    installed: list[Entry], holds: Any, why: str
+) -> None:
+    installed.append(Entry("team.stalls", holds))
+    assert measure_of(Term("availability"))
+    with pytest.raises(ObjectiveError, match=rf"team\.stalls cannot be used: TypeError: .*{why}"):
+        parse_objective("stalls == 0")
+
+
+@pytest.mark.parametrize("taken", ["availability", "p97"])
+def test_a_package_does_not_take_the_name_of_a_measure_that_is_there(installed: list[Entry], taken: str) -> None:
+    class Mine(Stalls):
+        names = ("stalls", taken)
+
+    installed.append(Entry("team.stalls", (Mine(),)))
+    assert not isinstance(measure_of(Term(taken)), Stalls)
+    with pytest.raises(ObjectiveError, match=f"a measure '{taken}', which already exists"):
         parse_objective("stalls == 0")

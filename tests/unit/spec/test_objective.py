@@ -25,6 +25,7 @@ MUST_PARSE = [
     "budget(99.9%, 30d, events=1000000) <= 5%",
     "burn_rate(99.9%) <= 1",
     "mean(cache_hit) >= 0.9",
+    'mean("cache hit") >= 0.9',
     "p99(mapek_cycle) <= 100ms",
     "slope(rss, service=api) <= 100MB/h",
     "max(cpu, service=db) <= 80%",

@@ -65,6 +65,7 @@ def test_a_percentage_is_its_decimal_to_the_last_bit(text: str) -> None:
         ("5s/s", "unknown unit 's/s'"),
         ("3x/s", "unknown unit 'x/s'"),
         ("1e999s", "is not a finite number"),
+        ("1e308w", "is not a finite number"),
         ("nan", "is not a number with a unit"),
         ("infs", "is not a number with a unit"),
     ],

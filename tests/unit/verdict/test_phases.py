@@ -103,7 +103,6 @@ PHASES = Phases(
     ],
     0.0,
     100.0,
-    frozenset(),
     [Span("step:2", 40, 50)],
 )
 
@@ -134,18 +133,18 @@ def test_the_longest_stretch_is_the_first_of_those_that_last_as_long() -> None:
     assert PHASES.longest_stretch("baseline") == (30, 60)
     assert PHASES.longest_stretch("fault") == (20, 25)
     assert PHASES.longest_stretch("rush") is None
-    even = Phases([Span("a", 0, 5), Span("a", 7, 12)], 0.0, 20.0, frozenset())
+    even = Phases([Span("a", 0, 5), Span("a", 7, 12)], 0.0, 20.0)
     assert even.longest_stretch("a") == (0, 5)
 
 
 def test_one_second_of_another_phase_breaks_a_stretch() -> None:
-    cut = Phases([Span("fault:cut#1", 5, 6)], 0.0, 10.0, frozenset())
+    cut = Phases([Span("fault:cut#1", 5, 6)], 0.0, 10.0)
     assert cut.stretches("baseline") == [(0, 5), (6, 10)]
     assert cut.stretches("fault") == [(5, 6)]
 
 
 def test_a_second_belongs_to_the_phase_of_its_middle_and_seconds_are_whole() -> None:
-    found = Phases([Span("fault:cut#1", 5.4, 8.6)], 1.3, 10.2, frozenset())
+    found = Phases([Span("fault:cut#1", 5.4, 8.6)], 1.3, 10.2)
     assert found.seconds("fault").tolist() == [5.5, 6.5, 7.5, 8.5]
     assert found.seconds("all").tolist() == [at + 0.5 for at in range(1, 11)]
     assert found.stretches("fault") == [(5, 9)]

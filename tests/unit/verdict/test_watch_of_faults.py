@@ -331,4 +331,3 @@ def test_a_load_without_surges_has_no_overloads(tmp_path: Path) -> None:
 def test_a_load_without_faults_has_no_recoveries(tmp_path: Path) -> None:
     measured = read_measured(draw(tmp_path / "run", LIMIT))
     assert recoveries_of(measured, measured.info.as_run(), "full") == {}
-    assert not math.isnan(measured.load_end_s)
