@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml
 	  command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -q && \
 	  apt-get install -y -q --no-install-recommends python3-venv && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv
-	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[reference,dev]' || \
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -e '.[reference,dev]' || \
 	  $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[reference,dev]'
 	touch $@
 
