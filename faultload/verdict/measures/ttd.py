@@ -18,20 +18,22 @@ class Ttd(OfFaults):
     examples = (("ttd <= 60s", "time until a burn-rate alert would have fired"),)
 
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
-        """The longest time from impact to the first replayed burn-rate alert."""
+        """The longest time from impact to the first replayed alert; an unmeasurable one leaves it open."""
         fault = objective.term.subject
         found = evidence.recoveries_of(fault)
         if not found:
             return no_data(evidence.why_not_injected(fault))
+        unknown = "; ".join(f"{label}: {one.why}" for label, one in found if not one.measurable)
         hurt = [(label, one) for label, one in found if one.measurable and not one.absorbed]
         if not hurt:
-            unknown = [f"{label}: {one.why}" for label, one in found if not one.measurable]
-            return no_data("; ".join(unknown) or "no fault had an impact to detect")
+            return no_data(unknown or "no fault had an impact to detect")
         missed = ", ".join(label for label, one in hurt if one.detect_s is None)
         if missed:
             return Estimate(math.inf, math.inf, None, len(hurt), None, "alerts replayed", f"no alert for {missed}")
-        worst = max(one.detect_s for _, one in hurt if one.detect_s is not None)
-        return exact(worst, len(hurt), why="burn-rate alerts replayed over the run, on a clean history before it")
+        longest = max(one.detect_s for _, one in hurt if one.detect_s is not None)
+        if unknown and longest <= objective.target.value:
+            return no_data(unknown)
+        return exact(longest, len(hurt), why="burn-rate alerts replayed over the run, on a clean history before it")
 
 
 MEASURES = (Ttd(),)

@@ -382,6 +382,14 @@ def test_recovery_objectives(evidence: Evidence) -> None:
     assert found(nothing, "ttd <= 60s").why == "db-failover#1: bad baseline"
 
 
+def test_a_detection_that_cannot_be_told_leaves_ttd_open_unless_another_took_too_long(evidence: Evidence) -> None:
+    (seen,) = evidence.recoveries.values()
+    unknown = Recovery(None, None, None, None, False, False, None, None, False, "bad baseline")
+    partly = replace(evidence, recoveries={"cut#1": replace(seen, detect_s=5.0), "cut#2": unknown})
+    assert (found(partly, "ttd <= 60s").value, found(partly, "ttd <= 60s").why) == (None, "cut#2: bad baseline")
+    assert found(partly, "ttd <= 4s").value == 5.0
+
+
 @pytest.mark.parametrize("text", ["capacity >= 1/s", "recovery_after_overload <= 9s", "mtbf >= 1h"])
 def test_what_a_plain_run_cannot_know_is_open(evidence: Evidence, text: str) -> None:
     assert found(evidence, text).value is None
