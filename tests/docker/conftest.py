@@ -49,7 +49,6 @@ ONE_OF_EACH_KIND = {
     ),
     "test_compose_profiles.py": ("every_profile_is",),
     "test_observability.py": ("the_compose_file", "the_dashboard_is_one", "panels_lie"),
-    "test_runs_on_docker.py": ("the_database_failover",),
 }
 """What CI plays in containers with every commit; all other tests here are `long`, so it plays a part of them."""
 
