@@ -12,7 +12,7 @@ PART ?= turn/16
 # Files run on four workers, because most tests wait; the longest come first, see tests/conftest.py.
 BY_FILE := -n 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-part test-docker test-all test-oldest-locust bench mutants docs lint types check clean
+.PHONY: help demo test test-unit test-part test-docker test-all test-oldest-locust bench mutants docs lint types check clean
 
 help:
 	@echo "make demo   see it work: load, an API kill and a database failover on the reference system"
@@ -41,10 +41,13 @@ demo: $(STAMP)
 	$(BIN)/faultload run scenarios/memory/database_failover.yaml --profile smoke $(if $(DEMO_OUT),--out $(DEMO_OUT))
 
 # Tests that load the reference system run alone, because others stress the disk too. The rest run three at a time.
-test: $(STAMP) check
-	$(BIN)/python -m pytest -m $(SHORT) -n 3 --ignore tests/integration --ignore tests/browser --ignore tests/system
+test: $(STAMP)
+	$(MAKE) --no-print-directory -j2 check test-unit
 	$(BIN)/python -m pytest -m $(SHORT) $(BY_FILE) tests/integration tests/browser
 	$(BIN)/python -m pytest -m $(SHORT) tests/system
+
+test-unit: $(STAMP)
+	$(BIN)/python -m pytest -m $(SHORT) -n 3 --ignore tests/integration --ignore tests/browser --ignore tests/system
 
 # A part of the long tests; PART=1/1 is all of them.
 test-part: $(STAMP)

@@ -21,6 +21,8 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
+from parts import round_number
+from repeats import WHOLE
 
 from faultload.record.directory import RunDirectory
 from faultload.verdict.judge import judge
@@ -108,7 +110,7 @@ def test_a_notebook_names_no_path_of_a_machine(name: str) -> None:
     assert not ABSOLUTE_PATH.search((FOLDER / f"{name}.ipynb").read_text())
 
 
-@by_notebook
+@pytest.mark.parametrize("name", FIGURES if WHOLE else [sorted(FIGURES)[round_number() % len(FIGURES)]])
 def test_a_notebook_runs_from_the_top_and_shows_its_figures(name: str, kernel: AsyncKernelManager) -> None:
     notebook = read(name)
     run(notebook, kernel)
