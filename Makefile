@@ -9,8 +9,8 @@ SHORT := "not long and not docker and not kubernetes"
 LONG := "long and not docker and not kubernetes"
 # Which part of the long tests `make test-part` plays: K/M, or turn/M to take turns from commit to commit.
 PART ?= turn/16
-# Files run on four workers, because most tests wait; the longest come first, see tests/conftest.py.
-BY_FILE := -n 4 --dist loadfile --no-loadscope-reorder
+# Files run on three workers, because most tests wait; the longest come first, see tests/conftest.py.
+BY_FILE := -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test test-unit test-part test-docker test-all test-oldest-locust bench mutants docs lint types check clean
 

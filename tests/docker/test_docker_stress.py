@@ -77,7 +77,14 @@ def test_cpu_stress_is_in_the_containers_own_limit_and_gone_after_undo(project: 
     sight = fault.witness()
     assert sight.seen, sight.what
     assert set(processes_in(api)) > pids
-    assert idle + 0.1 < cpu_share(api) < 0.75, "busy, and held by the container's own limit of half a processor"
+    shares: list[float] = []
+
+    def busy() -> bool:
+        shares.append(cpu_share(api))
+        return shares[-1] > idle + 0.1
+
+    wait_until(busy, 15.0)  # a crowded machine may leave it little for a while
+    assert max(shares) < 0.75, "held by the container's own limit of half a processor"
     assert len(processes_in(other)) == len(set(processes_in(other)) - pids)
     assert not fault.gone().seen
     undone_twice(fault, [api, other])

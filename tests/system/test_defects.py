@@ -27,6 +27,7 @@ FIRST_TIER = "{name: first-tier, experiment: experiments/memory/pause_cloud.yaml
 SEARCH = 'p50(latency, request="GET /memories/search") <= 50ms'
 CACHE = "mean(cache_hit) >= 0.9"
 UP = "availability >= 99.9%"
+LATE = "the load generator was the limit"
 
 
 def steady(objective: str, hold_s: int = 24) -> list[str]:
@@ -46,8 +47,19 @@ class Runner(Folder):
     """Runs scenarios with a defect switched on."""
 
     def run(self, scenario: str, defects: str | Sequence[str], *sets: str) -> tuple[int, dict[str, Any], str]:
-        """Exit code, verdict.json and output of a smoke run with one or several defects switched on."""
-        out = self.path / "out"
+        """Exit code, verdict.json and output of a smoke run with one or several defects switched on.
+
+        A run that a crowded machine made INVALID says nothing of the system: it is repeated, twice at most.
+        """
+        for k in range(3):
+            found = self._once(self.path / f"out-{k}", scenario, defects, sets)
+            if LATE not in found[2]:
+                break
+        return found
+
+    def _once(
+        self, out: Path, scenario: str, defects: str | Sequence[str], sets: Sequence[str]
+    ) -> tuple[int, dict[str, Any], str]:
         switched = [
             part for one in ([defects] if isinstance(defects, str) else defects) for part in ("--defect", one)
         ]
@@ -160,6 +172,6 @@ def test_the_gate_keeps_a_sick_system_from_losing_its_database(runner: Runner) -
     assert fault["gate"]["passed"] is False
     assert "availability" in fault["gate"]["why"]
     assert fault["injected_at"] is None
-    assert not (runner.path / "out" / "faults.jsonl").exists(), "something was injected"
+    assert list(runner.path.glob("out-*/faults.jsonl")) == [], "something was injected"
     assert verdict["verdict"] == "FAIL"
     assert code == 5  # a gate that holds comes before the verdict's own code
