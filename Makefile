@@ -9,6 +9,8 @@ SHORT := "not long and not docker and not kubernetes"
 LONG := "long and not docker and not kubernetes"
 # Which part of the long tests `make test-part` plays: K/M, or turn/M to take turns from commit to commit.
 PART ?= turn/16
+# Compiled modules are kept, whatever the shell says: otherwise every process that a test starts compiles them again.
+unexport PYTHONDONTWRITEBYTECODE
 # Files run on three workers, because most tests wait; the longest come first, see tests/conftest.py.
 BY_FILE := -n 3 --dist loadfile --no-loadscope-reorder
 
