@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from faultload import __version__
 from faultload.errors import ExitCode, FaultloadError
 
 _PATH = click.Path(path_type=Path)
+_NEW_OBJECTS = 50_000
+"""So many between two searches for garbage: imports make far more than Python's 700, and they stay."""
 _PLATFORM = click.option(
     "--platform",
     default="local",
@@ -200,6 +203,7 @@ def schema(of_target: bool) -> None:
 
 def main() -> None:
     """Entry of the `faultload` command: every expected error is a message and an exit code."""
+    gc.set_threshold(_NEW_OBJECTS)
     try:
         cli.main(prog_name="faultload", standalone_mode=False)
     except click.exceptions.Exit as leave:

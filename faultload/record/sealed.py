@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from faultload.errors import InvalidInput, Mistake
-from faultload.record.tables import SCHEMAS, TableTail, files, numbers, texts
+from faultload.record.tables import SCHEMAS, TableTail, column_of, files, numbers, texts
 
 CHUNK_ROWS = 1_000_000
 _NEVER = np.iinfo(np.int64).max
@@ -175,7 +175,8 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _inside(batch: pa.RecordBatch, columns: Sequence[str], span: tuple[int, int]) -> pa.RecordBatch:
     times = batch.column(columns[0])
-    wanted = pc.and_(pc.greater_equal(times, span[0]), pc.less(times, span[1]))
+    first, end = column_of(span, times.type)
+    wanted = pc.and_(pc.greater_equal(times, first), pc.less(times, end))
     return batch.select(list(columns)).filter(wanted)
 
 

@@ -82,8 +82,8 @@ class TableWriter:
     def _array(self, values: Any, kind: pa.DataType) -> pa.Array:
         if isinstance(values, tuple):
             codes, names = values
-            return pa.array(self._clean(names), kind).take(pa.array(codes, pa.int32()))
-        return pa.array(self._clean(values) if kind == _TEXT else values, kind)
+            return _texts(self._clean(names)).take(column_of(codes, pa.int32()))
+        return _texts(self._clean(values)) if kind == _TEXT else column_of(values, kind)
 
     def _clean(self, texts: Sequence[str | None]) -> Sequence[str | None]:
         if not self._redactor.knows_secrets:
@@ -103,6 +103,31 @@ class TableWriter:
             self._writer.close()
             self._flush()
             self._file.close()
+
+
+# pa.array, pa.scalar and to_numpy would import pandas where that is installed: half a second in every process.
+
+
+def column_of(values: Any, kind: pa.DataType) -> pa.Array:
+    """Numbers as an Arrow column. Raises ValueError for one that its type does not hold."""
+    given = np.asarray(values)
+    array = np.ascontiguousarray(given, kind.to_pandas_dtype())
+    if array.dtype != given.dtype and not np.array_equal(array, given):
+        raise ValueError(f"values out of range for {kind}")
+    return pa.Array.from_buffers(kind, len(array), [None, pa.py_buffer(array)])
+
+
+def _texts(values: Sequence[str | None]) -> pa.Array:
+    """Texts as a column; None is null."""
+    encoded = [b"" if text is None else text.encode() for text in values]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    there = np.packbits(np.array([text is not None for text in values], bool), bitorder="little")
+    return pa.Array.from_buffers(
+        _TEXT, len(encoded), [*map(pa.py_buffer, (there, ends)), pa.py_buffer(b"".join(encoded))]
+    )
+
+
+_MISSING = column_of([-1], pa.int32())[0]
 
 
 class TableTail:
@@ -160,6 +185,11 @@ def _live(path: Path) -> pa.Table | None:
     return TableTail(path).read()
 
 
+def _sealed(path: Path, columns: Sequence[str]) -> pa.Table:
+    with pq.ParquetFile(path) as file:  # read_table would import pandas
+        return file.read(list(columns))
+
+
 def files(folder: Path, table: str) -> list[Path]:
     """The files of a table, sealed and live, in order of worker."""
     found = [folder / f"{table}.parquet", folder / f"{table}.arrows"]
@@ -178,7 +208,7 @@ def read(folder: Path, table: str, columns: Sequence[str] | None = None) -> pa.T
         schema = pa.schema([schema.field(name) for name in columns])
     parts = []
     for path in files(folder, table):
-        part = pq.read_table(path) if path.suffix == ".parquet" else _live(path)
+        part = _sealed(path, schema.names) if path.suffix == ".parquet" else _live(path)
         if part is not None:
             parts.append(part.select(schema.names).cast(schema))
     return pa.concat_tables(parts) if parts else schema.empty_table()
@@ -187,10 +217,15 @@ def read(folder: Path, table: str, columns: Sequence[str] | None = None) -> pa.T
 def texts(column: pa.ChunkedArray) -> tuple[np.ndarray[Any, np.dtype[np.int32]], list[str | None]]:
     """A text column as codes and names; a missing text has code -1."""
     encoded = column.unify_dictionaries().combine_chunks().dictionary_encode()
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+    codes = _numpy(encoded.indices.fill_null(_MISSING)).astype(np.int32)
     return codes, encoded.dictionary.to_pylist()
 
 
 def numbers(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
     """A numeric column as one array."""
-    return np.asarray(column.combine_chunks().to_numpy(zero_copy_only=False))
+    return _numpy(column.combine_chunks())
+
+
+def _numpy(array: pa.Array) -> np.ndarray[Any, Any]:
+    """What `to_numpy` gives, which would import pandas; a null is nan."""
+    return np.asarray(array.to_numpy(zero_copy_only=False) if array.null_count else np.from_dlpack(array))

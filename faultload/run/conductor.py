@@ -26,7 +26,7 @@ from faultload.run.interrupts import Interrupts
 from faultload.run.kept_warden import KeptWarden
 from faultload.run.narration import Narration
 from faultload.run.target import Target
-from faultload.run.warm import ForkServer, Servers, spawn_from
+from faultload.run.warm import ForkServer, Servers, one_thread, spawn_from
 from faultload.run.watch import Watch
 from faultload.spec.scenario import Scenario
 from faultload.spec.target import TargetFile, read_target
@@ -175,11 +175,12 @@ class Conductor:
     def _load_and_faults(self) -> None:
         assert self._children is not None
         assert self._declared is not None
-        from faultload.telemetry import sampler_of
-
         waiting = sorted(self.injections, key=lambda injection: injection.at_s)
         self._start_processes(self._children, waiting)
-        self._sampler = sampler_of(self.run, self._declared)
+        with one_thread():
+            from faultload.telemetry import sampler_of
+
+            self._sampler = sampler_of(self.run, self._declared)
         if self._sampler is not None:
             self._sampler.start()
         start = self.run.clock.now() + 0.5

@@ -9,6 +9,7 @@ ROOM is only there to be written over: a child's command line is what `ps` would
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -100,6 +101,7 @@ def serve(client: socket, modules: list[str]) -> Job | None:
         if left and not select([client], [], [], 0)[0]:
             importlib.import_module(left.pop(0))
             if not left:
+                gc.freeze()
                 client.send(json.dumps({"ready": True}).encode())
             continue
         data, received, _, _ = recv_fds(client, LONGEST, MOST_DESCRIPTORS)
@@ -109,6 +111,7 @@ def serve(client: socket, modules: list[str]) -> Job | None:
         importlib.import_module(job.entry.partition(":")[0])
         pid = _handed_on()
         if pid is None:
+            gc.enable()
             client.close()
             job.settle_in(received)
             return job
@@ -150,6 +153,7 @@ def _handed_on() -> int | None:
 def main() -> object:
     """Entry of the server; in a child, entry of its program."""
     die_with_parent()
+    gc.disable()  # what is imported stays: looking for garbage in it takes a tenth of the time
     client = socket(AF_UNIX, SOCK_SEQPACKET, fileno=int(sys.argv[1]))
     modules = sys.argv[2].split(",")
     show_as([sys.executable, "-m", "faultload.run.forkserver", sys.argv[2]])

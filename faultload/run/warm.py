@@ -46,6 +46,20 @@ _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_
 _ROOM = "-" * 4000
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Import numerical libraries in it: they start no threads, which would take more time than they save."""
+    before = os.environ.get("OPENBLAS_NUM_THREADS")
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OPENBLAS_NUM_THREADS"]
+        else:
+            os.environ["OPENBLAS_NUM_THREADS"] = before
+
+
 class WarmProcess:
     """A forked process, this one's own child; what `Popen` says of one, in the same words."""
 

@@ -5,18 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 
-from faultload.host.processes import Usage, open_files, usages
+from faultload.host.processes import ProcessId, Usage, open_files, usages
 from faultload.platforms.base import Instance
 from faultload.platforms.local.processes import instances_of
+from faultload.record.directory import RunDirectory
+from faultload.spec.target import TargetFile
 from faultload.telemetry.sampler import Row, Sampler
+
+_TRUSTED = 10
+"""For so many looks without a process that came or went, instances are not looked for again."""
 
 
 class ProcessSampler(Sampler):
     """Samples processes with their children, because PostgreSQL works in them; `fds` are open descriptors."""
 
-    _usages: Mapping[int, Usage] = {}
-    _children: Mapping[int, list[int]] = {}
-    _looked_s: float | None = None
+    def __init__(self, run: RunDirectory, target: TargetFile, every_s: float = 1.0) -> None:
+        super().__init__(run, target, every_s)
+        self._usages: Mapping[int, Usage] = {}
+        self._children: Mapping[int, list[int]] = {}
+        self._looked_s: float | None = None
+        self._running: set[ProcessId] = set()
+        self._as_before = 0
+        self._found: dict[str, list[Instance]] = {}
 
     def look(self) -> None:
         self._looked_s, self._usages = time.monotonic(), usages()
@@ -24,9 +34,21 @@ class ProcessSampler(Sampler):
         for pid, usage in self._usages.items():
             children.setdefault(usage.parent, []).append(pid)
         self._children = children
+        running = {ProcessId(pid, usage.started) for pid, usage in self._usages.items()}
+        self._as_before = self._as_before + 1 if running == self._running else 0
+        self._running = running
+        if self._as_before < 2 or self._as_before % _TRUSTED == 0:  # a new process may soon run another program
+            self._found.clear()
+
+    def _instances(self, service: str) -> list[Instance]:
+        """The instances of a service, found anew only where processes came or went since they were found."""
+        found = self._found.get(service, [])
+        if len(found) < self._target.services[service].declared:
+            found = self._found[service] = instances_of(self._target, service)
+        return found
 
     def sample(self, service: str) -> Iterator[Row]:
-        for instance in instances_of(self._target, service):
+        for instance in self._instances(service):
             own = self._usages.get(int(instance.id))
             if own is not None and own.started == instance.started:
                 yield from self._of(instance)

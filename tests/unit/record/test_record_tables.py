@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -269,3 +271,36 @@ def test_a_text_has_the_same_code_in_every_chunk_and_file(tmp_path: Path) -> Non
     texts = [vocabulary.names("journey")[code] for part in parts for code in part["journey"]]
     assert {name: texts.count(name) for name in "abc"} == {"a": 30, "b": 30, "c": 30}
     assert all((part["variant"] == -1).all() for part in parts)
+
+
+def test_texts_of_every_kind_come_back(tmp_path: Path) -> None:
+    texts = ["", None, "é", "\0", "漢字" * 100, None]
+    writer = TableWriter(tmp_path, "observations")
+    plain = {"t_ns": range(6), "value": [0.5] * 6, "journey": texts, "variant": [None] * 6}
+    writer.write({**plain, "name": (np.array([5, 4, 3, 2, 1, 0], np.int32), texts)})
+    writer.close()
+    table = tables.read(tmp_path, "observations")
+    assert table["journey"].to_pylist() == texts
+    assert table["name"].to_pylist() == texts[::-1]
+    assert table["variant"].null_count == 6
+
+
+@pytest.mark.parametrize("status", [[1 << 15] * 2, [0.5] * 2, [None] * 2])
+def test_a_number_that_its_column_cannot_hold_is_refused(tmp_path: Path, status: list[Any]) -> None:
+    writer = TableWriter(tmp_path, "samples")
+    with pytest.raises((ValueError, TypeError)):
+        writer.write({**rows(0, 2), "status": status})
+
+
+def test_writing_does_not_import_pandas(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from faultload.load.columns import Columns
+table = Columns(Path(sys.argv[1]), "samples", 0)
+table.add(*(0,) * 9)
+table.code("")
+table.close()
+assert "pandas" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from faultload.host.processes import identify
+from faultload.host.processes import Usage, identify
 from faultload.platforms.base import Instance
 from faultload.record.directory import RunDirectory
 from faultload.spec.target import TargetFile
@@ -53,5 +53,41 @@ def test_children_count_with_their_instance(
     assert "cpu_percent" in {name for _, name, _ in sampler.sample("api")}
     gone = Instance("api", "999999999", 1.0)
     monkeypatch.setattr(module, "instances_of", lambda target, service: [gone])
+    sampler = ProcessSampler(RunDirectory.create(tmp_path / "again"), target)
+    sampler.look()
     assert list(sampler.sample("api")) == []
     assert identify(parent.pid) is not None
+
+
+def test_instances_are_looked_for_again_when_a_process_came_or_went_or_one_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = TargetFile.model_validate(
+        {"id": "t", "name": "t", "platform": "local", "services": {"api": {"pids": [7, 8]}}}
+    )
+    running = {pid: Usage(parent=1, started=1.0, cpu_s=0.0, threads=1, rss_bytes=1) for pid in (7, 8)}
+    looked: list[str] = []
+
+    def instances(target: TargetFile, service: str) -> list[Instance]:
+        looked.append(service)
+        return [Instance(service, str(pid), 1.0) for pid in running if pid < 9]
+
+    monkeypatch.setattr(module, "usages", lambda: dict(running))
+    monkeypatch.setattr(module, "instances_of", instances)
+    sampler = ProcessSampler(RunDirectory.create(tmp_path / "run"), target)
+
+    def looks(times: int) -> int:
+        """How often instances were looked for in so many samples."""
+        looked.clear()
+        for _ in range(times):
+            sampler.look()
+            assert len({name for name, *_ in sampler.sample("api")}) == len(running.keys() & {7, 8})
+        return len(looked)
+
+    assert looks(10) == 2, "once, and once more where a program may have started another"
+    assert looks(10) == 1, "a title may have changed"
+    running[9] = running[7]
+    assert looks(2) == 2
+    assert looks(7) == 0
+    del running[8]
+    assert looks(5) == 5, "one is missing"

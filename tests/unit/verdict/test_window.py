@@ -69,8 +69,13 @@ def test_statistics_are_imported_before_a_fault_is_due_and_only_where_they_are_n
     assert done.stdout.strip() == str(imported)
 
 
-def test_the_judge_imports_neither_scipy_stats_nor_scipy_optimize() -> None:
+def test_judging_imports_neither_pandas_nor_scipy_stats_nor_scipy_optimize(run: RunDirectory) -> None:
     """Two seconds of processor time that every run would pay at its end, and the gate before its first fault."""
-    code = "import sys, faultload.verdict.judge; print({'scipy.stats', 'scipy.optimize'} & set(sys.modules))"
+    code = (
+        "import pathlib, sys; from faultload.verdict.judge import judge; "
+        "from faultload.record.directory import RunDirectory; "
+        f"judge(RunDirectory(pathlib.Path({str(run.path)!r}))); "
+        "print({'pandas', 'scipy.stats', 'scipy.optimize'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
