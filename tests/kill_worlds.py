@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent / "integration" / "faults"))
 import psutil
 import psycopg
 from database_pair import RunningPair
-from standin import StandIn, Workspace, processes_in
+from standin import TOKEN, StandIn, Workspace, processes_in
 
 from faultload.errors import FaultloadError
 from faultload.host.processes import state_of
@@ -102,7 +102,7 @@ class LocalWorld(World):
         self.workspace = workspace
         self.standin = StandIn(workspace.folder, {})
         self.target_file = self.standin.target_file
-        self.proxy = LinkProxy(f"http://127.0.0.1:{self.standin.control}")
+        self.proxy = LinkProxy(f"http://127.0.0.1:{self.standin.control}", TOKEN)
         self.disk = Path(tempfile.mkdtemp(prefix="kill-matrix-", dir="/dev/shm"))
         self.mounted = os.geteuid() == 0  # a disk of its own, that cells beside this one do not fill
         if self.mounted:

@@ -93,13 +93,20 @@ class Service(Model):
 class Link(Model):
     """A link between two services.
 
-    local: the control URL of a link proxy. docker and kubernetes: the server's `port` inside its containers (by
-    default the service's), and the `protocol` for probes to use.
+    local: the control URL of a link proxy, and the `token` of its configuration. docker and kubernetes: the
+    server's `port` inside its containers (by default the service's), and the `protocol` for probes to use.
     """
 
     proxy: str | None = None
+    token: str | None = None
     port: Port | None = None
     protocol: Literal["http", "postgres", "tcp"] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Link:
+        if self.token is not None and self.proxy is None:
+            raise MistakeAt(("token",), "a token is for a link proxy: give proxy too")
+        return self
 
 
 class Guard(Model):

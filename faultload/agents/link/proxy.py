@@ -10,6 +10,7 @@ import asyncio
 import json
 import random
 import resource
+import stat
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from faultload.agents.lifeline import die_with_parent
+from faultload.agents.link.door import Door, keep_new_token, token_problem
 from faultload.agents.link.fault import BadFaultError, Fault, read_fault
 from faultload.agents.link.http1 import Errors
 from faultload.agents.link.pair import Pair
@@ -116,21 +118,26 @@ class Link:
 
 
 class LinkProxy:
-    """All links of a target and the HTTP interface to their faults, on loopback only."""
+    """All links of a target and the HTTP interface to their faults: on loopback only, and behind a token."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.port = None if config.get("control") is None else int(config["control"])
+        self._token: str | None = config.get("token")
         self.links = {name: Link(name, [Pair(p) for p in pairs]) for name, pairs in config["links"].items()}
 
     async def serve(self) -> None:
-        """Listen everywhere, then answer until cancelled. Raises OSError when a port is taken."""
+        """Listen everywhere, then answer until cancelled.
+
+        Raises OSError when a port is taken, BadConfigError when a token can be had nowhere.
+        """
         for link in self.links.values():
             for pair in link.pairs.values():
                 pair.open()
         if self.port is None:
             await asyncio.Event().wait()  # links without faults: bytes pass until this process is ended
-        server = await asyncio.start_server(self._converse, "127.0.0.1", self.port)
+        server = await asyncio.start_server(self._converse, "127.0.0.1", self.port, start_serving=False)
         async with server:
+            self._door = Door(self._token or _token_made_for(server.sockets[0].getsockname()[1]))
             await server.serve_forever()
 
     async def answer(self, method: str, target: str, body: bytes) -> tuple[int, Any]:
@@ -164,10 +171,14 @@ class LinkProxy:
             async with asyncio.timeout(5):
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                 method, target, _ = head[0].split(" ", 2)
-                headers = {n.strip().lower(): v.strip() for n, _, v in (h.partition(":") for h in head[1:])}
-                size = int(headers.get("content-length", 0))
+                headers = [(n.strip().lower(), v.strip()) for n, _, v in (h.partition(":") for h in head[1:] if h)]
+                size = int(dict(headers).get("content-length", 0))
                 body = await reader.readexactly(size) if 0 < size <= BODY_LIMIT else b""
-            status, value = await self.answer(method, target, body)
+            refusal = self._door.refusal(headers)
+            if refusal is None:
+                status, value = await self.answer(method, target, body)
+            else:
+                status, value = refusal[0], {"error": refusal[1]}
             payload = json.dumps(value).encode()
             writer.write(
                 f"HTTP/1.1 {status} {'OK' if status == 200 else 'Error'}\r\ncontent-type: application/json\r\n"
@@ -194,12 +205,26 @@ class BadConfigError(ValueError):
     """What is wrong with a configuration file, in words."""
 
 
+def _token_made_for(port: int) -> str:
+    """A token for a configuration without one, which faultload finds where it was kept. Raises BadConfigError."""
+    try:
+        token, kept = keep_new_token(port)
+    except (OSError, RuntimeError) as error:
+        raise BadConfigError(
+            f'the configuration has no "token", and none can be kept ({error}): add "token" to it, and `token` to '
+            "the links in the target file"
+        ) from None
+    print(f'no "token" in the configuration: made one, in {kept}, for this user alone', file=sys.stderr, flush=True)
+    return token
+
+
 def read_config(file: Path) -> dict[str, Any]:
-    """The configuration: `links`, a list of pairs by name, and the port of the interface to faults, `control`.
+    """The configuration: `links`, pairs by link; `control`, the port of the interface to faults; and its `token`.
 
     Raises BadConfigError.
     """
     try:
+        mode = file.stat().st_mode
         config: dict[str, Any] = json.loads(file.read_text())
     except OSError as error:
         raise BadConfigError(f"{file}: cannot be read: {error.strerror}") from None
@@ -210,6 +235,12 @@ def read_config(file: Path) -> dict[str, Any]:
         raise BadConfigError(f'{file}: "links" must hold a list of pairs for each link')
     if config.get("control") is not None and not _is_port(config["control"], least=0):
         raise BadConfigError(f'{file}: "control" must be a port, not {config["control"]!r}')
+    if "token" in config:
+        problem = token_problem(config["token"])
+        if problem:
+            raise BadConfigError(f'{file}: "token" {problem}')
+        if stat.S_IMODE(mode) & 0o077:
+            raise BadConfigError(f'{file}: others can read its "token": chmod 600 {file}')
     for link, pairs in links.items():
         for number, pair in enumerate(pairs):
             problem = _pair_problem(pair)
@@ -235,7 +266,7 @@ def _pair_problem(pair: Any) -> str | None:
 
 
 def serve(config: Mapping[str, Any]) -> None:
-    """Serve until SIGINT. Raises OSError when a port is taken."""
+    """Serve until SIGINT. Raises OSError when a port is taken, BadConfigError when a token can be had nowhere."""
     _raise_descriptor_limit()
     run = asyncio.run
     with suppress(ImportError):

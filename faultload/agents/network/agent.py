@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Mapping
@@ -100,7 +101,8 @@ class Agent:
             except TimeoutError:
                 continue
             with caller:
-                self._converse(caller)
+                if _is_mine(caller):
+                    self._converse(caller)
 
     def _converse(self, caller: socket.socket) -> None:
         with suppress(OSError):  # a caller that went away gets no answer
@@ -112,6 +114,12 @@ class Agent:
                     known = isinstance(error, AgentError | OSError | ValueError)
                     reply = {"error": str(error) if known else f"{type(error).__name__}: {error}"}
                 stream.write(json.dumps(reply).encode() + b"\n")
+
+
+def _is_mine(caller: socket.socket) -> bool:
+    """Whether a caller runs as this very user: whoever else is in the namespace reaches the socket too."""
+    _, user, _ = struct.unpack("3i", caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return bool(user == os.geteuid())
 
 
 def _serve(spec: Spec, address: str) -> int:

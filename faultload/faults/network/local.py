@@ -24,7 +24,7 @@ from faultload.errors import Refused, TargetError
 from faultload.faults import makes, words
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.platforms.base import Instance
-from faultload.platforms.local.links import LinkProxy, Pair
+from faultload.platforms.local.links import LinkProxy, Pair, planned, proxy_of, tokens_of
 from faultload.spec import units
 from faultload.spec.target import TargetFile
 
@@ -45,7 +45,8 @@ class OnLink(PlatformFault):
         declared = target.links.get(self.link)
         if declared is None or declared.proxy is None:
             raise Refused(f"link '{self.link}' has no link proxy in the target file")
-        self.proxy = LinkProxy(declared.proxy)
+        self._declared = declared
+        self.proxy = proxy_of(declared)
         self._probes: list[Probe] = []
 
     def gate(self) -> list[str]:
@@ -58,7 +59,8 @@ class OnLink(PlatformFault):
         return [Instance(self.link, pair.name, 0.0, pair.name, pair.port) for pair in pairs]
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
-        return {"proxy": self.proxy.url, "link": self.link, "id": self.request.fault_id}
+        plan = {"proxy": self.proxy.url, "link": self.link, "id": self.request.fault_id}
+        return {**plan, "private": tokens_of(self._declared)}
 
     def _pairs(self) -> list[Pair]:
         return self.proxy.listeners(self.link)
@@ -75,10 +77,11 @@ class OnLink(PlatformFault):
         self.proxy.add(self.link, self.request.fault_id, self.kind, self._parameters(), expires_s)
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        remove(str(plan["proxy"]), str(plan["link"]), str(plan["id"]))
+        remove(planned(str(plan["proxy"]), plan), str(plan["link"]), str(plan["id"]))
 
     def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         close_all(self._probes)
+        self.proxy = planned(str(plan["proxy"]), plan)
         if not listens(self.proxy.url):
             return WitnessReport(True, "the link proxy has ended, and its faults with it")
         return self._gone(self._pairs())
@@ -244,12 +247,12 @@ def open_faults_of(proxy: LinkProxy, link: str, kind: str) -> list[str]:
     return []
 
 
-def remove(proxy_url: str, link: str, fault_id: str) -> None:
+def remove(proxy: LinkProxy, link: str, fault_id: str) -> None:
     """Undo a fault of a link; with the proxy process gone, its faults are gone, and a new one knows none."""
     try:
-        LinkProxy(proxy_url).remove(link, fault_id)
+        proxy.remove(link, fault_id)
     except TargetError:
-        if listens(proxy_url):
+        if listens(proxy.url):
             raise
 
 

@@ -11,7 +11,7 @@ from faultload.faults import makes
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport, choose
 from faultload.faults.network.local import EXPIRY_MARGIN_S, NEEDS_PROXY, closed_of, listens, open_faults_of, remove
 from faultload.platforms.base import Instance, names
-from faultload.platforms.local.links import LinkProxy, Pair
+from faultload.platforms.local.links import Pair, planned, proxy_of, tokens_of
 from faultload.platforms.local.processes import instances_of
 from faultload.spec.target import TargetFile
 
@@ -31,7 +31,7 @@ class Isolate(PlatformFault):
         super().__init__(target, request)
         self.service = str(request.arguments["service"])
         self.links = {
-            name: LinkProxy(link.proxy)
+            name: proxy_of(link)
             for name, link in target.links.items()
             if self.service in name.split(" -> ") and link.proxy is not None
         }
@@ -60,7 +60,8 @@ class Isolate(PlatformFault):
             {"proxy": self.links[link].url, "link": link, "pairs": [pair.name for pair in pairs]}
             for link, pairs in self._pairs(instances).items()
         ]
-        return {"id": self.request.fault_id, "cut": cut}
+        declared = [self.target.links[link] for link in self.links]
+        return {"id": self.request.fault_id, "cut": cut, "private": tokens_of(*declared)}
 
     def prepare(self, instances: Sequence[Instance]) -> None:
         """A connection a pair that is to be cut; and which of the others answer now."""
@@ -79,7 +80,7 @@ class Isolate(PlatformFault):
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         expires_s = self.request.duration_s + EXPIRY_MARGIN_S
         for cut in plan["cut"]:
-            proxy = LinkProxy(str(cut["proxy"]))
+            proxy = planned(str(cut["proxy"]), plan)
             proxy.add(str(cut["link"]), str(plan["id"]), _KIND, {"mode": "drop"}, expires_s, cut["pairs"])
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
@@ -95,7 +96,7 @@ class Isolate(PlatformFault):
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         for cut in plan["cut"]:
-            remove(str(cut["proxy"]), str(cut["link"]), str(plan["id"]))
+            remove(planned(str(cut["proxy"]), plan), str(cut["link"]), str(plan["id"]))
 
     def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         close_all(self._probes)
@@ -103,7 +104,7 @@ class Isolate(PlatformFault):
             pair
             for cut in plan["cut"]
             if listens(str(cut["proxy"]))
-            for pair in LinkProxy(str(cut["proxy"])).listeners(str(cut["link"]))
+            for pair in planned(str(cut["proxy"]), plan).listeners(str(cut["link"]))
             if pair.name in cut["pairs"]
         ]
         closed = closed_of(pairs)

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from faultload.errors import TargetError
+from faultload.agents.link.door import SCHEME, kept_token
+from faultload.errors import InvalidInput, TargetError
+from faultload.spec.target import Link
+from faultload.spec.yamlfile import expand_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +29,19 @@ class Pair:
 
 
 class LinkProxy:
-    """A link proxy by its URL. Every call raises TargetError in plain words when it cannot be had."""
+    """A link proxy by its URL. Every call raises TargetError in plain words when it cannot be had.
 
-    def __init__(self, url: str, *, timeout_s: float = 3.0) -> None:
+    A token may name a secret of the environment. Without one, what counts is the token that a proxy of this user on
+    this machine made for itself.
+    """
+
+    def __init__(self, url: str, token: str | None = None, *, timeout_s: float = 3.0) -> None:
         self.url = url.rstrip("/")
         parts = urlsplit(self.url)
         if parts.scheme != "http" or not parts.hostname or not parts.port:
             raise TargetError(f"a link proxy's URL looks like http://127.0.0.1:9000, not {url!r}")
         self._address = (parts.hostname, parts.port)
+        self._token = token
         self._timeout_s = timeout_s
 
     def links(self) -> dict[str, Any]:
@@ -83,19 +91,46 @@ class LinkProxy:
         connection = http.client.HTTPConnection(*self._address, timeout=self._timeout_s)
         try:
             payload = None if body is None else json.dumps(body)
-            connection.request(method, path, payload, {"content-type": "application/json"})
+            connection.request(method, path, payload, {"content-type": "application/json", **self._proof()})
             response = connection.getresponse()
             value = json.loads(response.read())
+        except InvalidInput as error:
+            raise TargetError(f"the token of the link proxy at {self.url}: {error}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise TargetError(f"the link proxy at {self.url} does not answer: {error}") from error
         finally:
             connection.close()
         if response.status != 200:
             problem = value.get("error", value) if isinstance(value, dict) else value
+            if response.status == 401:
+                problem = f"{problem}; add the `token` of its configuration to the link in the target file"
             raise TargetError(f"the link proxy at {self.url} refused {method} {path}: {problem}")
         if not isinstance(value, dict):
             raise TargetError(f"{self.url} is not a link proxy")
         return value
+
+    def _proof(self) -> dict[str, str]:
+        """The header with the token. One that a proxy made is looked up each time: a new process has a new one."""
+        token = expand_secrets(self._token) or kept_token(self._address[1])
+        return {"authorization": SCHEME + token} if token else {}
+
+
+def proxy_of(link: Link) -> LinkProxy:
+    """The proxy of a link that declares one."""
+    return LinkProxy(str(link.proxy), link.token)
+
+
+def tokens_of(*links: Link) -> dict[str, str]:
+    """The declared tokens by their proxies, with their secrets: for the part of a plan that the record leaves out.
+
+    Raises InvalidInput for a secret that the environment does not have.
+    """
+    return {str(link.proxy).rstrip("/"): expand_secrets(link.token) for link in links if link.token is not None}
+
+
+def planned(url: str, plan: Mapping[str, Any]) -> LinkProxy:
+    """The proxy of a plan that kept its token, for undo has no environment to rely on."""
+    return LinkProxy(url, (plan.get("private") or {}).get(url))
 
 
 def _reachable(listen_host: str | None) -> str:

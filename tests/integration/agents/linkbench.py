@@ -19,6 +19,7 @@ from faultload.platforms.local.links import LinkProxy
 from faultload.reference.kit.ports import free_ports
 
 LINK = "api -> db"
+TOKEN = "a-token-of-the-tests"
 
 
 @dataclass
@@ -68,11 +69,12 @@ def bench(folder: Path) -> Iterator[Bench]:
     pair = {"name": "api-1 -> pg1", "listen": listen, "upstream": upstream, "protocol": "tcp"}
     other = {"name": "api-2 -> pg1", "listen": spare, "upstream": upstream, "protocol": "tcp"}
     config = folder / "links.json"
-    config.write_text(json.dumps({"control": control, "links": {LINK: [pair], "other": [other]}}))
+    config.touch(mode=0o600)
+    config.write_text(json.dumps({"control": control, "token": TOKEN, "links": {LINK: [pair], "other": [other]}}))
     argv = [sys.executable, "-m", "faultload.agents.link.proxy", "--config", str(config)]
     process = spawn(argv, log=folder / "links.log")
     try:
-        proxy = LinkProxy(f"http://127.0.0.1:{control}")
+        proxy = LinkProxy(f"http://127.0.0.1:{control}", TOKEN)
         deadline = time.monotonic() + 10
         while True:
             try:

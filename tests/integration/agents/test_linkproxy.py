@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from linkbench import LINK, Bench, bench, echo
+from linkbench import LINK, TOKEN, Bench, bench, echo
 
 from faultload.errors import TargetError
 from faultload.host.processes import identify, wait_gone
@@ -189,7 +190,8 @@ def test_wrong_requests_are_refused_in_words(links: Bench) -> None:
 
 def test_the_proxy_dies_with_its_parent(links: Bench, tmp_path: Path) -> None:
     config = tmp_path / "c.json"
-    config.write_text('{"control": 0, "links": {}}')
+    config.touch(mode=0o600)
+    config.write_text(json.dumps({"control": 0, "token": TOKEN, "links": {}}))
     argv = [sys.executable, "-m", "faultload.agents.link.proxy", "--config", str(config)]
     code = (
         f"import subprocess, time\np = subprocess.Popen({argv!r})\n"

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from linkbench import LINK, _echo_server, echo
+from linkbench import LINK, TOKEN, _echo_server, echo
 
 from faultload.agents.link.pair import _outgoing
 from faultload.errors import TargetError
@@ -41,13 +41,14 @@ def test_a_pair_listens_where_it_is_told_and_is_silent_there(tmp_path: Path, lis
         "mark": 0x1A17 if os.geteuid() == 0 else 0,
     }
     config = tmp_path / "links.json"
-    config.write_text(json.dumps({"control": control, "links": {LINK: [pair]}}))
+    config.touch(mode=0o600)
+    config.write_text(json.dumps({"control": control, "token": TOKEN, "links": {LINK: [pair]}}))
     argv = [sys.executable, "-m", "faultload.agents.link.proxy", "--config", str(config)]
     process = spawn(argv, log=tmp_path / "links.log")
     found = identify(process.pid)
     assert found is not None
     try:
-        proxy = LinkProxy(f"http://127.0.0.1:{control}")
+        proxy = LinkProxy(f"http://127.0.0.1:{control}", TOKEN)
         while True:
             try:
                 [known] = proxy.listeners(LINK)

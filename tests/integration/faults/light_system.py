@@ -23,6 +23,7 @@ from faultload.spec.target import TargetFile
 
 HERE = Path(__file__).parent
 SERVER = str(HERE / "light_server.py")
+TOKEN = "a-token-of-the-tests"
 
 
 def wait_for(condition: Any, timeout_s: float, what: str) -> None:
@@ -47,7 +48,8 @@ class LightSystem:
         for port in self.ports:
             self.start(port)
         config = folder / "links.json"
-        config.write_text(json.dumps({"control": self.control, "links": self._links()}))
+        config.touch(mode=0o600)
+        config.write_text(json.dumps({"control": self.control, "token": TOKEN, "links": self._links()}))
         argv = [sys.executable, "-m", "faultload.agents.link.proxy", "--config", str(config)]
         proxy = spawn(argv, log=folder / "links.log")
         found = identify(proxy.pid)
@@ -85,7 +87,7 @@ class LightSystem:
         return {"edge -> web": to_web, "web -> store": to_store}
 
     def _target(self) -> dict[str, Any]:
-        proxy = {"proxy": f"http://127.0.0.1:{self.control}"}
+        proxy = {"proxy": f"http://127.0.0.1:{self.control}", "token": TOKEN}
         return {
             "id": f"light-{uuid.uuid4().hex[:8]}",
             "name": "light",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import json
 import os
 import random
 import re
@@ -13,12 +14,12 @@ import time
 from collections import Counter
 
 import pytest
-from light_system import Fault, LightSystem, injected, prepared, wait_for
+from light_system import TOKEN, Fault, LightSystem, injected, prepared, wait_for
 
 from faultload.errors import Refused
 from faultload.platforms.local.links import LinkProxy
 from faultload.platforms.local.processes import http_status
-from faultload.spec.target import Service
+from faultload.spec.target import Service, TargetFile
 
 pytestmark = pytest.mark.long
 
@@ -53,7 +54,7 @@ def is_silent(port: int) -> bool:
 def undone_once_and_for_all(light: LightSystem, fault: Fault) -> None:
     """Undone elsewhere, and a second time, which changes nothing."""
     assert fault.undo_elsewhere().seen and light.all_well()
-    proxy = LinkProxy(f"http://127.0.0.1:{light.control}")
+    proxy = LinkProxy(f"http://127.0.0.1:{light.control}", TOKEN)
     links = {name: (link["faults"], link["pairs"]) for name, link in proxy.links().items()}
     assert all(faults == [] for faults, _ in links.values())
     fault.handler.undo(fault.instances, fault.plan)
@@ -71,6 +72,22 @@ def test_a_partition_is_silent_for_new_and_established_connections(light: LightS
         assert all(took(port) < 2 for port in light.to_store), "the other link is not touched"
         undone_once_and_for_all(light, fault)
     established.close()
+
+
+@pytest.mark.parametrize(("word", "where"), [("partition", {"link": LINK}), ("isolate", {"service": "edge"})])
+def test_undo_needs_no_environment_for_a_token_that_is_a_secret(
+    light: LightSystem, monkeypatch: pytest.MonkeyPatch, word: str, where: dict[str, str]
+) -> None:
+    monkeypatch.setenv("PROXY_TOKEN", TOKEN)
+    link = {"proxy": f"http://127.0.0.1:{light.control}", "token": "${secret:PROXY_TOKEN}"}
+    declared = dict.fromkeys(light.target.links, link)
+    secret = TargetFile.model_validate({**light.target.to_json(), "links": declared})
+    monkeypatch.setattr(light, "target", secret)
+    with injected(light, word, **where) as fault:
+        assert TOKEN not in json.dumps(secret.to_json())
+        assert TOKEN not in json.dumps({key: value for key, value in fault.plan.items() if key != "private"})
+        monkeypatch.delenv("PROXY_TOKEN")
+        assert fault.undo_elsewhere().seen and light.all_well()
 
 
 def test_a_partition_that_resets_on_heal(light: LightSystem) -> None:

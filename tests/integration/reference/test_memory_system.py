@@ -92,6 +92,11 @@ class Up:
         return found | {pair["listen"] for link in links["links"].values() for pair in link} | {links["control"]}
 
 
+def _proxy_of(target: dict[str, Any]) -> LinkProxy:
+    link = target["links"]["api -> db"]
+    return LinkProxy(link["proxy"], link["token"])
+
+
 def _arguments(pid: int) -> list[str]:
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
@@ -209,7 +214,7 @@ def test_with_both_tiers_frozen_the_previous_version_answers(up: Up) -> None:
 
 
 def test_every_request_is_answered_during_a_silent_partition_of_the_database(up: Up) -> None:
-    proxy = LinkProxy(up.target["links"]["api -> db"]["proxy"])
+    proxy = _proxy_of(up.target)
     wait_for(lambda: up.ask("GET", "/health/deep")[1]["status"] == "ok", 10)
     assert [pair.server.split(":")[0] for pair in proxy.listeners("api -> db") if pair.server] == ["db"] * 6
     proxy.add("api -> db", "cut", "partition", {}, expires_s=60)
@@ -263,7 +268,7 @@ def test_defects_of_the_database_show_and_a_killed_supervisor_takes_everything_a
         up = Up(reference.start(NAME, defects=defects).wait_ready(60), 0)
         assert sorted(member["role"] for member in up.cluster().values()) == ["leader", "replica"]
         assert {up.create(f"d{n}")[0] for n in range(6)} == {201}
-        proxy = LinkProxy(up.target["links"]["api -> db"]["proxy"])
+        proxy = _proxy_of(up.target)
         proxy.add("api -> db", "rst", "reset_connections", {}, expires_s=5)
         answers = [up.create(f"e{n}")[0] for n in range(9)]
         assert answers == [503] * 9  # no-retry: a dead connection is kept for ever

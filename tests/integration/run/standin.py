@@ -24,6 +24,7 @@ from faultload.reference.kit.ports import free_ports
 
 HERE = Path(__file__).parent
 SERVER = str(HERE / "plain_server.py")
+TOKEN = "a-token-of-the-tests"
 JOURNEYS = """
 from locust import task
 from faultload.load import Journey
@@ -92,7 +93,8 @@ class StandIn:
                     "server": f"{server}:{ports[server]}",
                 }
             ]
-        config.write_text(json.dumps({"control": self.control, "links": links}))
+        config.touch(mode=0o600)
+        config.write_text(json.dumps({"control": self.control, "token": TOKEN, "links": links}))
         self.proxy = self._start([sys.executable, "-m", "faultload.agents.link.proxy", "--config", str(config)])
         for port in (*self.servers, self.control):
             wait_for(lambda port=port: listens(port), 20, f"port {port} listens")
@@ -118,7 +120,7 @@ class StandIn:
         def service(*ports: int) -> dict[str, Any]:
             return {"command": self.command(), "ports": list(ports), "health": "/health"}
 
-        proxy = {"proxy": f"http://127.0.0.1:{self.control}"}
+        proxy = {"proxy": f"http://127.0.0.1:{self.control}", "token": TOKEN}
         target = {
             "name": "stand-in",
             "platform": "local",

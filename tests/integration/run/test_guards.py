@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from standin import StandIn, Workspace, experiment, start_chaos, states, wait_for
+from standin import TOKEN, StandIn, Workspace, experiment, start_chaos, states, wait_for
 
 from faultload.chaos.journal import open_faults
 from faultload.host.processes import state_of
@@ -30,7 +30,7 @@ PAUSE_STORE = ("pause", {"service": "store"})
 def untouched(target: StandIn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Every server lives and runs, no link has a fault, and no fault is open."""
     monkeypatch.setenv("XDG_STATE_HOME", str(workspace.state))
-    links = LinkProxy(f"http://127.0.0.1:{target.control}").links()
+    links = LinkProxy(f"http://127.0.0.1:{target.control}", TOKEN).links()
     return (
         all(state_of(one) not in (None, "T", "Z") for one in target.servers.values())
         and not any(entry["faults"] for entry in links.values())

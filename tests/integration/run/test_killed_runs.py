@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from standin import StandIn, Workspace, processes_of_run, states, wait_for
+from standin import TOKEN, StandIn, Workspace, processes_of_run, states, wait_for
 
 from faultload.chaos.warden import processes_of
 from faultload.host.processes import state_of
@@ -60,7 +60,7 @@ def disturbed(target: StandIn) -> list[str]:
     """What is not as it should be, looked at from outside."""
     found = [
         f"{link}: {[fault['id'] for fault in entry['faults']]}"
-        for link, entry in LinkProxy(f"http://127.0.0.1:{target.control}").links().items()
+        for link, entry in LinkProxy(f"http://127.0.0.1:{target.control}", TOKEN).links().items()
         if entry["faults"]
     ]
     found += [f"port {port} is stopped" for port, one in target.servers.items() if state_of(one) == "T"]

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from standin import StandIn, Workspace, states, wait_for
+from standin import TOKEN, StandIn, Workspace, states, wait_for
 
 from faultload.chaos.warden import processes_of
 from faultload.host.processes import ProcessId, identify, state_of
@@ -59,7 +59,7 @@ def dead_run(workspace: Workspace, target: StandIn) -> Path:
 
 
 def disturbed(target: StandIn) -> set[str]:
-    links = LinkProxy(f"http://127.0.0.1:{target.control}").links()
+    links = LinkProxy(f"http://127.0.0.1:{target.control}", TOKEN).links()
     found = {"cut" for entry in links.values() if entry["faults"]}
     return found | ({"freeze"} if state_of(target.servers[target.cache]) == "T" else set())
 

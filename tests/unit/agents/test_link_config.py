@@ -21,6 +21,9 @@ PAIR = {"name": "web -> db", "listen": 9001, "upstream": ["127.0.0.1", 5432]}
         ("[]", '"links" must hold'),
         ('{"links": {"a": {}}}', '"links" must hold'),
         ('{"links": {}, "control": "x"}', '"control" must be a port'),
+        ('{"links": {}, "control": 1, "token": "short"}', '"token" must be 16 or more ASCII characters'),
+        ('{"links": {}, "control": 1, "token": "with spaces in between"}', '"token" must not hold spaces'),
+        ('{"links": {}, "control": 1, "token": 1234567890123456}', '"token" must be 16 or more ASCII'),
         (json.dumps({"links": {"a": [{**PAIR, "listen": 0}]}}), 'links["a"][0]: "listen" must be a port, not 0'),
         (json.dumps({"links": {"a": [PAIR, {**PAIR, "upstream": "db:1"}]}}), 'links["a"][1]: "upstream" must be'),
         (json.dumps({"links": {"a": [{"listen": 1}]}}), 'links["a"][0]: needs a "name"'),
@@ -38,6 +41,16 @@ def test_a_good_one_is_read(tmp_path: Path) -> None:
     file = tmp_path / "links.json"
     file.write_text(json.dumps({"control": 0, "links": {"a": [PAIR]}}))
     assert read_config(file)["links"]["a"] == [PAIR]
+
+
+def test_a_token_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "links.json"
+    file.write_text(json.dumps({"control": 0, "token": "0123456789abcdef", "links": {"a": [PAIR]}}))
+    file.chmod(0o640)
+    with pytest.raises(BadConfigError, match=f'others can read its "token": chmod 600 {file}'):
+        read_config(file)
+    file.chmod(0o600)
+    assert read_config(file)["token"] == "0123456789abcdef"
 
 
 @pytest.mark.parametrize("program", [["faultload", "proxy"], ["faultload.platforms.linkproxy"]])

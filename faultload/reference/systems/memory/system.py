@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ class System:
     apis: tuple[int, ...]
     tiers: dict[str, int]
     control: int
+    token: str
     api_links: tuple[int, ...]
     db_links: tuple[tuple[int, int], ...]
     cluster: patroni.Cluster
@@ -44,6 +46,7 @@ class System:
             apis=tuple(next(ports) for _ in range(API_INSTANCES)),
             tiers={"cloud": next(ports), "shortterm": next(ports)},
             control=next(ports),
+            token=secrets.token_hex(16),
             api_links=tuple(next(ports) for _ in range(API_INSTANCES)),
             db_links=tuple((next(ports), next(ports)) for _ in range(API_INSTANCES)),
             cluster=patroni.Cluster.plan(
@@ -84,7 +87,7 @@ class System:
 
     def target(self) -> dict[str, Any]:
         """The target file without `id`, `name` and `platform`."""
-        proxy = f"http://{HOST}:{self.control}"
+        link = {"proxy": f"http://{HOST}:{self.control}", "token": self.token}
         ports = {"gateway": (self.gateway,), "api": self.apis} | {n: (p,) for n, p in self.tiers.items()}
         services: dict[str, Any] = {}
         for name, found in ports.items():
@@ -102,7 +105,7 @@ class System:
         return {
             "url": self.url,
             "services": services,
-            "links": {"gateway -> api": {"proxy": proxy}, "api -> db": {"proxy": proxy}},
+            "links": {"gateway -> api": dict(link), "api -> db": dict(link)},
         }
 
     def _command(self, service: str) -> tuple[str, ...]:
@@ -144,7 +147,8 @@ class System:
             for n, (api, listens) in enumerate(zip(self.apis, self.db_links, strict=True))
             for listen, member in zip(listens, self.cluster.members, strict=True)
         ]
-        return {"control": self.control, "links": {"gateway -> api": to_api, "api -> db": to_db}}
+        links = {"gateway -> api": to_api, "api -> db": to_db}
+        return {"control": self.control, "token": self.token, "links": links}
 
 
 def _pair(name: str, listen: int, to: int, protocol: str, client: str, server: str) -> dict[str, Any]:
