@@ -19,6 +19,7 @@ from faultload import __version__
 from faultload.errors import NotUndone
 from faultload.faults import fault_for
 from faultload.faults.base import FaultRequest, PlatformFault
+from faultload.host.private import lock_file, make_folder
 from faultload.host.processes import ProcessId, myself
 from faultload.host.state import (
     file_name,
@@ -147,8 +148,8 @@ class OpenFault:
     def locked(self) -> Iterator[OpenFault | None]:
         """The fault's own lock; gives the entry as it is now, or None when it has been undone meanwhile."""
         lock = locks_dir() / f"{file_name(self.fault_id)}.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+        make_folder(lock.parent)
+        descriptor = lock_file(lock)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             current = read_json(self.path)

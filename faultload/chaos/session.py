@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from faultload.chaos.guard import APPROVED_ENV, kill_switch
 from faultload.chaos.journal import OpenFault
 from faultload.errors import InvalidInput
+from faultload.host.private import lock_file, make_folder
 from faultload.host.processes import ProcessId
 from faultload.host.state import file_name, locks_dir, read_json, state_home
 from faultload.platforms import identified
@@ -163,8 +164,8 @@ class Session:
         Two processes that looked at the same moment would both find nothing open.
         """
         lock = locks_dir() / f"target-{file_name(self.target.id)}.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+        make_folder(lock.parent)
+        descriptor = lock_file(lock)
         deadline = time.monotonic() + PLANNING_PATIENCE_S
         try:
             while not _locked(descriptor):

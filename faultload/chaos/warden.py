@@ -201,7 +201,7 @@ def main() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     if "--standalone" not in sys.argv:
-        write_json(run.path / "warden.json", myself().to_json(), mode=0o644)
+        write_json(run.path / "warden.json", myself().to_json())
     Warden(run, int(sys.argv[2]), standalone="--standalone" in sys.argv).watch()
 
 

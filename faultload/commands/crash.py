@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from datetime import datetime
 
+from faultload.host.private import make_folder, write_text
 from faultload.host.state import state_home
 from faultload.record.redactor import Redactor
 
@@ -14,8 +15,8 @@ def write_crash(error: BaseException) -> str:
     trace = Redactor.from_environment().text("".join(traceback.format_exception(error)))
     path = state_home() / "crashes" / f"{datetime.now().strftime('%Y%m%d-%H%M%S')}.txt"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(trace)
+        make_folder(path.parent)
+        write_text(path, trace)
     except OSError:
         return trace
     return f"this is a bug in faultload; the trace is in {path}"

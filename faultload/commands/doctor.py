@@ -16,6 +16,7 @@ from faultload import faults
 from faultload.chaos.guard import kill_switch
 from faultload.chaos.journal import open_faults
 from faultload.errors import ExitCode, FaultloadError
+from faultload.host.private import make_folder, write_text
 from faultload.host.state import state_home
 from faultload.reference.host.local import NEEDED
 from faultload.spec import measures
@@ -83,9 +84,8 @@ def _broken(of: str, why: str) -> Finding:
 def _state_folder() -> Finding:
     folder = state_home()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".doctor"
-        probe.touch()
+        probe = make_folder(folder) / ".doctor"
+        write_text(probe, "")
         probe.unlink()
     except OSError as error:
         return Finding("state folder", False, f"{folder}: {error.strerror}", "set XDG_STATE_HOME", needed=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import click
 
 from faultload import reference
 from faultload.errors import ExitCode, NotUndone, Refused
+from faultload.host.private import close_to_others, make_folder, write_text
 from faultload.platforms import platform_of
 from faultload.platforms.base import names
 from faultload.run.conductor import READY_TIMEOUT_S
@@ -24,9 +24,9 @@ def bring_up(name: str, platform: str, defects: tuple[str, ...], copy: Path | No
         reference.stop(name, platform)
         raise
     if copy is not None:
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)
-        copy.chmod(0o600)
+        make_folder(copy.parent)
+        write_text(copy, file.read_text())
+        close_to_others(copy)
     click.echo(f"url     {read_target(file).url}")
     click.echo(f"target  {copy or file}")
     if defects:

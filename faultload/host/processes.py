@@ -14,6 +14,8 @@ from typing import IO, Any, Protocol
 
 import psutil
 
+from faultload.host.private import make_folder, opener
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class ProcessId:
@@ -123,8 +125,8 @@ def log_file(log: Path | None) -> int:
     """A descriptor that appends to a log (or throws away), to be closed by the caller."""
     if log is None:
         return os.open(os.devnull, os.O_WRONLY)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    make_folder(log.parent)
+    return opener(str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 
 def spawn(

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from faultload.host.private import make_folder
+
 
 def state_home() -> Path:
     """`$XDG_STATE_HOME/faultload`, or `~/.local/state/faultload`; not created here."""
@@ -37,16 +39,15 @@ def locks_dir() -> Path:
     return state_home() / "locks"
 
 
-def write_json(path: Path, value: Any, mode: int = 0o600) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Write a small JSON file atomically and durably: file and folder are fsynced before it returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
+    make_folder(path.parent)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")  # private by itself
     try:
         with os.fdopen(descriptor, "w") as file:
             json.dump(value, file)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(mode)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -103,7 +103,7 @@ def verify(run: RunDirectory, retry_s: float = _RETRY_S) -> dict[str, Any]:
             found = check(verifier, list(acknowledged), indeterminate, target, retry_s, acknowledged)
             checks.append({**found, "began_s": begun})
     result = {"acknowledged": len(acknowledged), "indeterminate": len(indeterminate), "checks": checks}
-    write_json(run.write_checks_path, result, mode=0o644)
+    write_json(run.write_checks_path, result)
     return result
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from faultload.errors import InvalidInput, Mistake
+from faultload.host.private import close_to_others, make_folder, write_text
 from faultload.host.state import read_json, write_json
 from faultload.record.entry import DAMAGED, Entry
 from faultload.record.events import Event, event_of
@@ -71,7 +72,8 @@ class RunDirectory:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InvalidInput(f"{path} is not empty: a run directory must be new or empty")
         try:
-            (path / "logs").mkdir(parents=True)
+            make_folder(path / "logs")
+            close_to_others(path)
         except OSError as error:
             raise InvalidInput(f"cannot make the run directory {path}: {error.strerror}") from None
         return cls(path)
@@ -115,7 +117,7 @@ class RunDirectory:
         """Set fields of run.json; all others stay as they were written, also those of a newer version."""
         value = plain({**self._raw_info(), **fields})
         RunInfo.from_json(value, self.info_path)  # nothing is written that cannot be read
-        write_json(self.info_path, value, mode=0o644)
+        write_json(self.info_path, value)
 
     @property
     def clock(self) -> Clock:
@@ -165,7 +167,7 @@ class RunDirectory:
     def write_order(self, process: str, order: Entry) -> Path:
         """Write what a process of the run is told before it starts; returns the file."""
         path = self.path / "orders" / f"{process}.json"
-        write_json(path, plain(order.to_json()), mode=0o644)
+        write_json(path, plain(order.to_json()))
         return path
 
     def chaos_journal(self, name: str, k: int) -> Path:
@@ -185,9 +187,7 @@ class RunDirectory:
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a result file (report.html, junit.xml, summary.md, verdict.json)."""
-        path = self.path / name
-        path.write_text(Redactor.from_environment().text(text))
-        return path
+        return write_text(self.path / name, Redactor.from_environment().text(text))
 
     @property
     def write_checks_path(self) -> Path:
@@ -200,11 +200,12 @@ class RunDirectory:
         return None if value is None else WriteChecks.from_json(value, self.write_checks_path)
 
     def redact_foreign_files(self) -> None:
-        """Replace secrets in what other programs wrote: logs, Chaos Toolkit journals, what verifiers found."""
+        """Replace secrets in what others wrote (logs, journals, what verifiers found); close it to other users."""
         redactor = Redactor.from_environment()
         for pattern in ("logs/*.log", "journal-*.json", self.write_checks_path.name):
             for path in self.path.glob(pattern):
                 redactor.file(path)
+                close_to_others(path)
 
     def trim_logs(self) -> None:
         """Cut every log that has passed its limit back to its last half, from a whole line on."""

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from faultload.host.private import opener
 from faultload.record.redactor import plain
 
 
 def append_line(path: Path, value: Mapping[str, Any], *, sync: bool = False) -> None:
     """Append one JSON line with one write under a lock; with `sync` it is on disk at return."""
     line = json.dumps(plain(value), separators=(",", ":")) + "\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = opener(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if _ends_torn(path):

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from faultload.host.private import write_text
+
 SECRETS_ENV = "FAULTLOAD_SECRETS"
 """Names the variables whose values are secret."""
 
@@ -42,7 +44,7 @@ class Redactor:
                 for form in _escaped(value):
                     clean = clean.replace(form, mark)
             if clean != text:
-                path.write_text(clean, encoding="utf-8", errors="surrogateescape")
+                write_text(path, clean, encoding="utf-8", errors="surrogateescape")
 
 
 def _escaped(text: str) -> Iterator[str]:

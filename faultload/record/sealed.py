@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from faultload.errors import InvalidInput, Mistake
+from faultload.host.private import write_bytes
 from faultload.record.tables import SCHEMAS, TableTail, column_of, files, numbers, texts
 
 CHUNK_ROWS = 1_000_000
@@ -30,6 +31,7 @@ def seal(folder: Path) -> None:
         target = path.with_suffix(".parquet")
         if not target.exists():
             temporary = target.with_suffix(".parquet.part")
+            write_bytes(temporary, b"")  # the library that goes on with it cannot be told a mode
             _write(path, SCHEMAS[path.stem.rpartition("-")[0] or path.stem], temporary)
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())

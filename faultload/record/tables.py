@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faultload.host.private import open_file
 from faultload.record.redactor import Redactor
 
 _INT64, _FLOAT, _TEXT = pa.int64(), pa.float64(), pa.string()
@@ -64,7 +65,7 @@ class TableWriter:
     def __init__(self, folder: Path, table: str, worker: int | None = 0) -> None:
         self.schema = SCHEMAS[table]
         self.path = folder / f"{stem(table, worker)}.arrows"
-        self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 - closed by close()
+        self._file = open_file(self.path, "xb", buffering=0)  # closed by close()
         options = pa.ipc.IpcWriteOptions(compression="zstd")
         self._buffer = io.BytesIO()
         self._writer = pa.ipc.new_stream(self._buffer, self.schema, options=options)

@@ -108,7 +108,7 @@ class Conductor:
         assert self._declared is not None
         if self._target_file is None:
             self._target_file = self.run.path / "target.yaml"
-            write_json(self._target_file, self._declared.to_json(), mode=0o600)
+            write_json(self._target_file, self._declared.to_json())
         url = self._declared.url
         if url is None:
             raise TargetError(f"target {self._declared.id} has no url: there is nothing to load")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import faultload
 from faultload.errors import TargetError
+from faultload.host.private import lock_file, make_folder
 from faultload.host.state import state_home
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def _build(client: DockerClient) -> None:
 def _one_builder() -> Iterator[None]:
     """One process of this user builds at a time; the others then find what it made."""
     file = state_home() / "helper-image.lock"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as lock:
+    make_folder(file.parent)
+    with os.fdopen(lock_file(file), "r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faultload.host import state
+from faultload.host.private import write_bytes
 from faultload.platforms.docker.client import NUMBER, PROJECT, SERVICE, asking
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def save_logs(client: DockerClient, project: str, folder: Path) -> None:
             text = container.logs(tail=20_000)
         except APIError:
             continue  # removed meanwhile
-        (folder / f"{title(container)}.log").write_bytes(text[-LOG_BYTES:])
+        write_bytes(folder / f"{title(container)}.log", text[-LOG_BYTES:])
 
 
 def remove(client: DockerClient, project: str) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from faultload.errors import TargetError
 from faultload.host import state
+from faultload.host.private import write_text
 from faultload.reference.host import docker_image, docker_project, startrecord
 from faultload.reference.host.targetfile import write_target
 
@@ -45,9 +46,8 @@ def bring_up(name: str, target_id: str, folder: Path, defects: frozenset[str]) -
         image = docker_image.ensure(client, name, log.info)
     module = importlib.import_module(f"faultload.reference.systems.{name}.containers")
     planned: Project = module.Containers.plan(project, image, defects)
-    variables = folder / "compose.env"
-    variables.touch(mode=0o600)
-    variables.write_text("".join(f"{key}={value}\n" for key, value in planned.variables.items()))
+    variables = "".join(f"{key}={value}\n" for key, value in planned.variables.items())
+    write_text(folder / "compose.env", variables)
     state.write_json(folder / "image.json", {"image": image})
     compose(project, module.COMPOSE_FILE, planned.variables, "up", "-d", "--no-build")
     asyncio.run(become_ready(planned))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from faultload.errors import InvalidInput, Mistake, Refused, TargetError
 from faultload.host import state
+from faultload.host.private import make_folder, open_file
 from faultload.host.processes import ProcessId, end
 from faultload.platforms.kubernetes.client import current_context
 from faultload.reference import catalogue
@@ -88,7 +89,7 @@ class KubernetesStarted:
         from faultload.platforms.kubernetes import helper as kubernetes_helper
         from faultload.reference.host import docker_image, docker_project
 
-        with (self.logs / "image.log").open("a") as log, docker_project.engine(timeout_s=600) as engine:
+        with open_file(self.logs / "image.log", "a") as log, docker_project.engine(timeout_s=600) as engine:
             if kubernetes_helper.IMAGE_ENV not in os.environ:
                 helper_image.ensure(engine)  # faults will want it on the same node
             return docker_image.ensure(engine, self.name, lambda line: print(line, file=log, flush=True))
@@ -158,7 +159,7 @@ def start(
         )
     folder = startrecord.claim(name, PLATFORM)
     logs = (logs or folder / "logs").absolute()
-    logs.mkdir(parents=True, exist_ok=True)
+    make_folder(logs)
     known = startrecord.entry(defects, logs, owner) | {
         "start": secrets.token_hex(8),
         "namespace": namespace,

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from faultload.errors import TargetError
+from faultload.host.private import write_text
 from faultload.platforms.kubernetes import client as cluster
 from faultload.reference.host import kubernetes_manifests
 from faultload.reference.host.kubernetes_manifests import Placement
@@ -142,7 +143,7 @@ class Namespace:
                 with suppress(TargetError):
                     text = self._log(pod, previous=previous, limit_bytes=LOG_BYTES)
                     ending = "-previous" if previous else ""
-                    (folder / f"{pod.metadata.name}{ending}.log").write_text(text)
+                    write_text(folder / f"{pod.metadata.name}{ending}.log", text)
 
     def remove(self, start_id: str, within_s: float) -> list[str]:
         """Remove it with all that is in it, if this start made it; what would not go, in words.

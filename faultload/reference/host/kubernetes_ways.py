@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from faultload.errors import TargetError
+from faultload.host.private import write_text
 from faultload.host.processes import ProcessId, identify, spawn
 from faultload.reference.kit.ports import free_ports
 
@@ -38,7 +39,7 @@ def forwarded(node: str, ports: Mapping[str, int], log: Path) -> tuple[dict[str,
     listen = dict(zip(ports, free_ports(len(ports)), strict=True))
     pairs = [{"name": name, "listen": listen[name], "upstream": [node, port]} for name, port in ports.items()]
     config = log.with_suffix(".json")
-    config.write_text(json.dumps({"links": {"node": pairs}}))
+    write_text(config, json.dumps({"links": {"node": pairs}}))
     process = spawn(
         [sys.executable, "-m", "faultload.agents.link.proxy", "--config", str(config), "--stay"], log=log
     )

@@ -17,6 +17,7 @@ import yaml
 
 from faultload.errors import Refused
 from faultload.host import state
+from faultload.host.private import FOLDER_MODE, make_folder
 from faultload.host.processes import ProcessId
 from faultload.reference import catalogue
 from faultload.reference.host.lifecycle import Status
@@ -39,7 +40,8 @@ def claim(name: str, platform: str) -> Path:
     """Make its folder, which one process only can. Raises Refused when another one did."""
     folder = folder_of(name, platform)
     try:
-        folder.mkdir(parents=True, mode=0o700)
+        make_folder(folder.parent)
+        folder.mkdir(mode=FOLDER_MODE)
     except FileExistsError:
         how = _how_to_stop(catalogue.target_id(name, platform))
         raise Refused(f"{name} is being started by another process; {how}") from None

@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 
+from faultload.host.private import write_text
+
 
 def write_target(path: Path, value: Mapping[str, Any]) -> None:
     """Write a target file at once and readable by its owner only: it holds the database's password."""
     temporary = path.with_name(f".{path.name}")
-    temporary.touch(mode=0o600)
-    temporary.write_text(yaml.safe_dump(dict(value), sort_keys=False, width=200))
+    write_text(temporary, yaml.safe_dump(dict(value), sort_keys=False, width=200))
     temporary.replace(path)

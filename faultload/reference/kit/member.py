@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from faultload.host.private import write_text
 from faultload.reference.kit import patroni
 from faultload.reference.kit.settings import Address, addresses
 
@@ -99,6 +100,4 @@ def wait_for_partners(partners: tuple[Address, ...]) -> None:
 
 def write(path: Path, text: str) -> Path:
     """A file that only its owner reads."""
-    path.touch(mode=0o600)
-    path.write_text(text)
-    return path
+    return write_text(path, text)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from faultload.errors import TargetError
+from faultload.host.private import make_folder, write_text
 from faultload.reference.kit.http import fetch_json
 from faultload.reference.kit.program import Program
 
@@ -69,7 +70,7 @@ class Cluster:
 
     def programs(self, schema: str) -> list[Program]:
         """Write the configuration files; `schema` is run once, when the database is made."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         _write(self.folder / "schema.sql", schema)
         unprivileged = _unprivileged()
         first = self.members[0]
@@ -249,5 +250,4 @@ def _unprivileged() -> tuple[str, ...]:
 
 
 def _write(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text)
+    write_text(path, text)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from faultload.host.private import lock_file
+
 _FROM, _TO = 15000, 32000
 """Below the range from which outgoing connections take theirs."""
 _CLAIM_S = 60.0
@@ -48,7 +50,7 @@ def _claims() -> Iterator[dict[int, float]]:
     In one file a user, locked meanwhile, so that two systems that start at once are not given the same port.
     """
     path = Path(tempfile.gettempdir()) / f"faultload-ports-{os.getuid()}"
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "r+") as file:
+    with os.fdopen(lock_file(path), "r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         claimed = _read(file.read())
         try:

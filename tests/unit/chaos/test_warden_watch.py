@@ -363,4 +363,4 @@ def test_the_wardens_process_says_who_it_is_and_takes_no_signal_of_a_terminal(
         assert not path.exists(), "a run may have its own warden beside it"
     else:
         assert ProcessId.from_json(read_json(path)) == myself()  # type: ignore[arg-type]
-        assert path.stat().st_mode & 0o777 == 0o644
+        assert path.stat().st_mode & 0o777 == 0o600

@@ -75,8 +75,9 @@ def test_the_image_holds_every_module_that_its_services_import() -> None:
 
 def test_nothing_of_the_tool_itself_goes_into_the_image() -> None:
     assert {Path(file).parts[:2] for file in RECIPE.files() if len(Path(file).parts) > 2} == {
-        ("faultload", "agents"), ("faultload", "reference"), ("deploy", "memory"),
+        ("faultload", "agents"), ("faultload", "host"), ("faultload", "reference"), ("deploy", "memory"),
     }  # fmt: skip
+    assert {Path(file).name for file in RECIPE.files() if "faultload/host" in file} == {"__init__.py", "private.py"}
     assert not [file for file in RECIPE.files() if "reference/host" in file]
 
 

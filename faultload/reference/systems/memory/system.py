@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faultload.host.private import make_folder, write_text
 from faultload.reference.kit import patroni
 from faultload.reference.kit.ports import free_ports
 from faultload.reference.kit.program import Program
@@ -58,7 +59,7 @@ class System:
 
     def programs(self) -> list[Program]:
         """Write the configuration files; the database first, for it takes longest."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         config, links = self.folder / "config.json", self.folder / "links.json"
         _write(config, self._settings().to_json())
         _write(links, self._links())
@@ -167,5 +168,4 @@ def _at(command: tuple[str, ...], port: int) -> tuple[str, ...]:
 
 
 def _write(path: Path, value: Any) -> None:
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(value, indent=1))
+    write_text(path, json.dumps(value, indent=1))
