@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from faultload.errors import FaultloadError
+from faultload.errors import FaultloadError, InvalidInput
 from faultload.host.state import write_json
 from faultload.load import locustfile, words
 from faultload.load.plan import Plan
 from faultload.record.directory import RunDirectory
+from faultload.record.redactor import Redactor, plain
 from faultload.record.tables import numbers, read
 from faultload.spec.yamlfile import expand_secrets, load
 
@@ -80,9 +81,21 @@ def _chunks(keys: Sequence[str]) -> Iterator[list[str]]:
 
 
 def ledger(run: RunDirectory) -> tuple[dict[str, float], list[str]]:
-    """When each acknowledged key was, on the run's clock, and keys only attempted: their fate is open."""
+    """When each acknowledged key was, on the run's clock, and keys only attempted: their fate is open.
+
+    Raises InvalidInput for a key that holds a secret in a form from which it cannot be made again.
+    """
     table = read(run.path, "writes")
-    keys, states, times = table["key"].to_pylist(), table["state"].to_pylist(), numbers(table["t_ns"])
+    kept, states, times = table["key"].to_pylist(), table["state"].to_pylist(), numbers(table["t_ns"])
+    redactor = Redactor.from_environment()
+    again = {key: redactor.key_again(key) for key in dict.fromkeys(kept)}
+    lost = [key for key, found in again.items() if found is None]
+    if lost:
+        raise InvalidInput(
+            f"{len(lost)} keys of the write ledger hold a secret in a form that cannot be looked up again, such as "
+            f"{lost[0]!r}: acknowledge keys without secrets"
+        )
+    keys = [again[key] or key for key in kept]
     found = zip(keys, states, (times / 1e9).tolist(), strict=True)
     acknowledged = {key: t for key, state, t in found if state == "acknowledged"}
     indeterminate = list(dict.fromkeys(key for key in keys if key not in acknowledged))
@@ -103,7 +116,7 @@ def verify(run: RunDirectory, retry_s: float = _RETRY_S) -> dict[str, Any]:
             found = check(verifier, list(acknowledged), indeterminate, target, retry_s, acknowledged)
             checks.append({**found, "began_s": begun})
     result = {"acknowledged": len(acknowledged), "indeterminate": len(indeterminate), "checks": checks}
-    write_json(run.write_checks_path, result)
+    write_json(run.write_checks_path, plain(result))
     return result
 
 

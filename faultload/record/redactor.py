@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from faultload.host.private import write_text
+from faultload.record.spellings import Spellings
 
 SECRETS_ENV = "FAULTLOAD_SECRETS"
 """Names the variables whose values are secret."""
 
 
+_LEAST = 8
+"""Characters of a value: shorter ones are found where they do not stand for the secret."""
+_DIGEST = re.compile(r" digest:([0-9a-f]{32})\Z")
+
+
 class Redactor:
-    """Replaces secret values in whatever is written."""
+    """Replaces secret values in whatever is written, in every form that a client makes of them."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        values = sorted(((os.environ.get(name, ""), name) for name in names), key=lambda one: -len(one[0]))
-        self._pairs = [(value, f"***{name}***") for value, name in values if len(value) >= 8]
+        values = sorted(((os.environ.get(name, "").strip(), name) for name in names), key=lambda one: -len(one[0]))
+        self._pairs = [(_spellings(value), f"***{name}***") for value, name in values if len(value) >= _LEAST]
 
     @classmethod
     def from_environment(cls) -> Redactor:
@@ -31,26 +40,52 @@ class Redactor:
         return bool(self._pairs)
 
     def text(self, text: str) -> str:
-        for value, mark in self._pairs:
-            text = text.replace(value, mark)
+        """The text without secrets."""
+        for spellings, mark in self._pairs:
+            text = spellings.replace(text, mark)
         return text
 
+    def key(self, key: str) -> str:
+        """A key of the write ledger: one that holds a secret gets a digest, for two must not become one."""
+        clean = self.text(key)
+        return key if clean == key else f"{clean} digest:{_digest(key)}"
+
+    def key_again(self, kept: str) -> str | None:
+        """The key that `key` kept, as the digest proves; None where its secret had an unusual form."""
+        digest = _DIGEST.search(kept) if self._pairs else None
+        if digest is None:
+            return kept
+        for found in self._filled(kept[: digest.start()]):
+            if _digest(found) == digest[1]:
+                return found
+        return None
+
+    def _filled(self, text: str) -> Iterator[str]:
+        """A text with its marks replaced again, each secret in one form throughout."""
+        here = [(spellings, mark) for spellings, mark in self._pairs if mark in text]
+        for forms in product(*(spellings.usual() for spellings, _ in here)):
+            found = text
+            for form, (_, mark) in zip(forms, here, strict=True):
+                found = found.replace(mark, form)
+            yield found
+
     def file(self, path: Path) -> None:
-        """Replace secrets in a file that another program wrote, also where JSON or Python escaped them."""
+        """Replace secrets in a file that another program wrote."""
         if self._pairs:
             text = path.read_text(encoding="utf-8", errors="surrogateescape")
-            clean = text
-            for value, mark in self._pairs:
-                for form in _escaped(value):
-                    clean = clean.replace(form, mark)
+            clean = self.text(text)
             if clean != text:
                 write_text(path, clean, encoding="utf-8", errors="surrogateescape")
 
 
-def _escaped(text: str) -> Iterator[str]:
-    """The forms that a text takes in a log or in a JSON file; the longest first."""
-    forms = {text, repr(text)[1:-1], json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
-    yield from sorted(forms, key=len, reverse=True)
+@lru_cache(maxsize=64)
+def _spellings(value: str) -> Spellings:
+    """Compiled once: every line of a record asks for it."""
+    return Spellings(value)
+
+
+def _digest(key: str) -> str:
+    return hashlib.blake2b(key.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
 
 def plain(value: Any) -> Any:

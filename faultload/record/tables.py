@@ -69,8 +69,9 @@ class TableWriter:
         options = pa.ipc.IpcWriteOptions(compression="zstd")
         self._buffer = io.BytesIO()
         self._writer = pa.ipc.new_stream(self._buffer, self.schema, options=options)
-        # keys of the write ledger are looked up again: they stay as they are
-        self._redactor = Redactor(()) if table == "writes" else Redactor.from_environment()
+        self._redactor = Redactor.from_environment()
+        # keys of the write ledger are looked up again
+        self._without_secrets = self._redactor.key if table == "writes" else self._redactor.text
         self._flush()
 
     def write(self, columns: Mapping[str, Any]) -> None:
@@ -89,7 +90,7 @@ class TableWriter:
     def _clean(self, texts: Sequence[str | None]) -> Sequence[str | None]:
         if not self._redactor.knows_secrets:
             return texts
-        return [None if text is None else self._redactor.text(text) for text in texts]
+        return [None if text is None else self._without_secrets(text) for text in texts]
 
     def _flush(self) -> None:
         data = self._buffer.getvalue()

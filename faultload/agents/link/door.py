@@ -81,8 +81,9 @@ def keep_new_token(port: int) -> tuple[str, Path]:
     Raises OSError or RuntimeError where there is no such place.
     """
     file, token = kept_token_file(port), new_token()
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file.parent.chmod(0o700)
+    for folder in reversed(file.parents):
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=file.parent)  # 0600
     try:
         with os.fdopen(descriptor, "w") as written:

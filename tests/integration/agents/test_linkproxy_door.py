@@ -127,7 +127,8 @@ def test_without_a_token_in_the_configuration_only_this_user_gets_in(
             assert time.monotonic() < deadline
         assert LINK in proxy.links()
         file = kept_token_file(control)
-        assert [stat.S_IMODE(path.stat().st_mode) for path in (file, file.parent)] == [0o600, 0o700]
+        made = [file, *(folder for folder in file.parents if folder.is_relative_to(tmp_path / "state"))]
+        assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o600, 0o700, 0o700, 0o700]
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))  # as it is for another user
         with pytest.raises(TargetError, match="token is missing"):
             proxy.links()

@@ -190,14 +190,6 @@ def test_no_secret_in_a_table_or_a_crash_file(tmp_path: Path, secret: str, state
     assert found_in(state, secret) == []
 
 
-def test_keys_of_the_write_ledger_stay_as_they_are(tmp_path: Path, secret: str) -> None:
-    """They are looked up again after the run: a changed key would be a lost write."""
-    writer = tables.TableWriter(tmp_path, "writes")
-    writer.write({"t_ns": [1], "key": [f"order-{secret}"], "state": ["acknowledged"]})
-    writer.close()
-    assert tables.read(tmp_path, "writes")["key"].to_pylist() == [f"order-{secret}"]
-
-
 def test_the_longest_secret_is_replaced_first(secret: str) -> None:
     redactor = Redactor.from_environment()
     assert redactor.text(f"{secret}-and-more {secret}") == "***LONGER*** ***TOKEN***"
