@@ -84,7 +84,7 @@ def validate(paths: tuple[str, ...]) -> None:
 
     found = validate_files(paths, Path.cwd())
     for mistake in found.mistakes:
-        click.echo(str(mistake), err=True)
+        _say(str(mistake))
     if found.mistakes:
         sys.exit(ExitCode.USAGE)
     for note in found.notes:
@@ -201,6 +201,14 @@ def schema(of_target: bool) -> None:
     click.echo(json.dumps(target_schema() if of_target else scenario_schema(), indent=2))
 
 
+def _say(problem: str) -> None:
+    """What went wrong, on standard error: without secrets, and without what commands a terminal."""
+    from faultload.record.redactor import Redactor
+    from faultload.record.visible import visible
+
+    click.echo(visible(Redactor.from_environment().text(problem)), err=True)
+
+
 def main() -> None:
     """Entry of the `faultload` command: every expected error is a message and an exit code."""
     gc.set_threshold(_NEW_OBJECTS)
@@ -216,13 +224,13 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
     except FaultloadError as error:
-        click.echo(str(error), err=True)
+        _say(str(error))
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001 - the last resort: said plainly, with its trace in a file
         from faultload.commands.crash import write_crash
 
         notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", []))
-        click.echo(f"faultload failed: {type(error).__name__}: {error}{notes}\n{write_crash(error)}", err=True)
+        _say(f"faultload failed: {type(error).__name__}: {error}{notes}\n{write_crash(error)}")
         sys.exit(ExitCode.INTERNAL)
 
 

@@ -23,6 +23,7 @@ from faultload.record.faults import FaultLine
 from faultload.record.info import RunInfo
 from faultload.record.lines import append_line, numbered_lines
 from faultload.record.redactor import Redactor, plain
+from faultload.record.visible import visible
 from faultload.record.writes import WriteChecks
 
 E = TypeVar("E", bound=Event)
@@ -187,7 +188,8 @@ class RunDirectory:
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a result file (report.html, junit.xml, summary.md, verdict.json)."""
-        return write_text(self.path / name, Redactor.from_environment().text(text))
+        clean = visible(Redactor.from_environment().text(text))
+        return write_text(self.path / name, clean, encoding="utf-8")
 
     @property
     def write_checks_path(self) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 
 from faultload.record.measured import Measured
 from faultload.record.rows import joined_times
+from faultload.record.visible import visible
 from faultload.spec.baseline import declared_limits
 from faultload.spec.term import Objective
 from faultload.spec.units import Quantity, parse
@@ -116,7 +117,7 @@ def _svg(figure: Figure, name: str, caption: str) -> str:
     """A figure as an <svg> element that may stand beside others in one page: ids of its own, styles of nobody."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    root = ElementTree.fromstring(text.getvalue())
+    root = ElementTree.fromstring(visible(text.getvalue()))
     for parent in [*root.iter()]:
         for child in [*parent]:
             if child.tag == f"{_SVG}metadata" or [one.tag for one in child] == [f"{_SVG}style"]:

@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from faultload.record.directory import RunDirectory
 from faultload.record.redactor import Redactor
+from faultload.record.visible import visible
 from faultload.record.writes import WriteChecks
 from faultload.report import aside, values, wording
 from faultload.report.drawings import drawings
@@ -40,8 +41,10 @@ def _environment() -> Environment:
     redactor = Redactor.from_environment()
 
     def finalize(value: object) -> object:
-        """Replace secrets before HTML escapes hide them from whoever writes the file."""
-        return redactor.text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+        """Replace secrets and control characters before HTML escapes hide them from whoever writes the file."""
+        if not isinstance(value, str) or isinstance(value, Markup):
+            return value
+        return visible(redactor.text(value))
 
     return Environment(
         loader=PackageLoader("faultload.report"),

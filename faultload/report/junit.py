@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from xml.etree import ElementTree as ET
 
 from faultload.record.directory import RunDirectory
 from faultload.record.info import RunInfo
+from faultload.record.visible import visible
 from faultload.report import values, wording
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ELEMENT = {"FAIL": "failure", "INCONCLUSIVE": "failure", "INVALID": "error"}
 
 
@@ -117,5 +116,5 @@ def _blame(case: ET.Element, word: str, message: str, text: str) -> None:
 
 
 def _clean(value: object) -> str:
-    """Text without the characters that XML 1.0 cannot hold."""
-    return _NOT_XML.sub("\ufffd", str(value))
+    """Text without control characters, most of which XML 1.0 cannot hold."""
+    return visible(str(value))

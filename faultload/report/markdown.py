@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from faultload.record.visible import visible
 from faultload.report import values, wording
 
 
@@ -24,7 +25,7 @@ def _word(verdict: object) -> str:
 
 def _cell(value: object) -> str:
     """Text for a table cell or a line: what Markdown or HTML would read as a sign is shown as it is."""
-    text = " ".join(str(value).split())
+    text = visible(" ".join(str(value).split()))
     for sign in "\\`*_[]|~#":
         text = text.replace(sign, f"\\{sign}")
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -6,14 +6,15 @@ import os
 from collections.abc import Sequence
 from typing import TextIO
 
+from faultload.record.visible import visible
+
 _SPELLED = str.maketrans({"∞": "inf", "–": "-", "✓": "+", "✗": "x", "µ": "u", "·": "-", "…": "..."})
-_CONTROL = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127))
 _COLOURS = {"PASS": "32", "FAIL": "31", "INCONCLUSIVE": "33", "INVALID": "35"}
 
 
 def printable(text: str, encoding: str | None) -> str:
     """The text without control characters, in signs that the encoding has; without an encoding any sign."""
-    text = text.translate(_CONTROL)
+    text = visible(text, "").replace("\r", "")  # which would write over what stands there
     spelled = text.translate(_SPELLED)
     for candidate in (text, spelled):
         if _fits(candidate, encoding):
