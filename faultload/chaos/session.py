@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from faultload.chaos.guard import APPROVED_ENV, kill_switch
+from faultload.chaos.guard import APPROVED_ENV, check_before_asking, kill_switch
 from faultload.chaos.journal import OpenFault
 from faultload.errors import InvalidInput
 from faultload.host.processes import ProcessId
@@ -46,7 +46,7 @@ class Session:
     _current: Session | None = None
 
     def __init__(self, target_file: Path) -> None:
-        self.target: TargetFile = identified(read_target(target_file))
+        declared = read_target(target_file)
         self.opened: dict[str, OpenFault] = {}
         self.stopping: str | None = None
         self.tried: dict[str, bool] = {}
@@ -56,6 +56,8 @@ class Session:
         in_run = RunDirectory.from_environment()
         self.standalone = in_run is None
         self.run = in_run or _own_journal(target_file)
+        check_before_asking(declared, self.approved, self.allowed)
+        self.target: TargetFile = identified(declared)
         if in_run is not None:
             _import_gate(in_run)
         self._own_warden: Any = None

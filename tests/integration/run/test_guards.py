@@ -73,7 +73,7 @@ def test_a_listed_target_elsewhere_is_refused_unless_it_is_confirmed(
     file = scenario(workspace, target, *PAUSE_STORE, allow=[ELSEWHERE])
     done = workspace.faultload("run", file, *approve, "--out", workspace.folder / "out")
     assert done.returncode == 5, done.stderr
-    assert f"confirm with --approve {ELSEWHERE}" in done.stderr
+    assert f"confirm it with --approve {ELSEWHERE}" in done.stderr
     assert not (workspace.folder / "out").exists()
     assert untouched(target, workspace, monkeypatch)
 
