@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,8 @@ def _run_one(
     switch = kill_switch()
     if switch is not None:
         raise Refused(f"the kill switch {switch} exists: remove it first")
-    approved = _approved(prepared, prepared.target.declared, check_before_asking, options.approve)
+    known = prepared.target.declared or TargetFile(id=prepared.target.id, name=prepared.target.id, platform="local")
+    approved = _approved(prepared, known, _before_asking(prepared), options.approve)
     target = _checked(prepared)
     target.check_free()
     approved = _approved(prepared, target.declared, check_here, approved)
@@ -158,6 +160,11 @@ def _begin(
     run.begin(info.to_json())
     _link_latest(path)
     return run
+
+
+def _before_asking(prepared: Prepared) -> Callable[[TargetFile, Sequence[str], Sequence[str]], None]:
+    urls = [url for experiment in prepared.experiments.values() for url in experiment.urls]
+    return partial(check_before_asking, urls=urls)
 
 
 def _approved(

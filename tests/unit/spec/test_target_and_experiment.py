@@ -128,6 +128,22 @@ def test_an_experiment_with_a_scenarios_values(tmp_path: Path) -> None:
         read_experiment(file, words(), {"mode": "drop"})
 
 
+def test_what_an_experiment_asks_over_http_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUR_PORT", "8080")
+    url = "http://${host}:${port}/${token}"
+    probe = {"type": "probe", "name": "well", "provider": {"type": "http", "url": url}}
+    whole = yaml.safe_load(experiment("pause", "{service: web}"))
+    whole["configuration"] |= {"host": "127.0.0.1", "port": {"type": "env", "key": "OUR_PORT"}}
+    whole["secrets"] = {"a": {"token": {"type": "vault", "path": "x"}}}
+    whole["steady-state-hypothesis"] = {"title": "well", "probes": [{**probe, "tolerance": 200}]}
+    whole["method"].append({**probe, "name": "told", "provider": {"type": "http", "url": "http://203.0.113.5"}})
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(whole))
+    assert read_experiment(tmp_path / "x.yaml", words()).urls == (
+        ("well of x.yaml", "http://127.0.0.1:8080/${token}"),
+        ("told of x.yaml", "http://203.0.113.5"),
+    )
+
+
 @pytest.mark.parametrize("value", [0, -1, "5", True, None, float("nan"), float("inf")])
 def test_a_duration_is_a_number_above_zero(tmp_path: Path, value: object) -> None:
     (tmp_path / "x.yaml").write_text(experiment("pause", "{service: web}"))
