@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import math
 import os
+import pwd
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -270,3 +271,18 @@ def readable_faults(target_id: str | None = None, run: Path | None = None) -> tu
             if entry is not None and (run is None or Path(entry["run"]).resolve() == run.resolve()):
                 found.append(OpenFault(path, entry))
     return sorted(found, key=lambda fault: int(fault.entry["planned_ns"]), reverse=True), unreadable
+
+
+def others_open() -> list[str]:
+    """What other users of this machine left open where they keep it by default, as far as this user may look."""
+    found = {}
+    for user in pwd.getpwall():
+        home = Path(user.pw_dir) / ".local" / "state" / "faultload"
+        if user.pw_uid != os.geteuid() and home != state_home():
+            with suppress(OSError):
+                found[home] = (user.pw_name, len([*home.glob("open/*/*.json")]))
+    return [
+        f"{number} open fault{'s' if number > 1 else ''} of {name} in {home}: `faultload undo` as {name}"
+        for home, (name, number) in found.items()
+        if number
+    ]

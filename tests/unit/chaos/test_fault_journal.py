@@ -7,11 +7,13 @@ import fcntl
 import json
 import math
 import os
+import pwd
 import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -327,7 +329,7 @@ def test_undo_of_something_else_touches_nothing(world: World, run: RunDirectory)
         undo_leftovers(None, everything=False, only_list=False)
     assert world.undone == []
     world.stuck = set(world.there)
-    assert undo_leftovers(None, everything=True, only_list=False) is ExitCode.NOT_UNDONE
+    assert undo_leftovers(None, everything=True, only_list=False, confirmed=True, force=True) is ExitCode.NOT_UNDONE
 
 
 # -- entries that are hard to undo
@@ -340,7 +342,7 @@ def rewrite(fault: OpenFault, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def undo_all_here() -> ExitCode:
-    return undo_leftovers(None, everything=True, only_list=False)
+    return undo_leftovers(None, everything=True, only_list=False, confirmed=True, force=True)
 
 
 def test_an_entry_of_an_older_version_says_so_and_keeps_no_other_open(
@@ -494,3 +496,20 @@ def test_an_entry_that_cannot_be_read_does_not_end_the_warden(world: World, run:
 
 def warden(run: RunDirectory) -> Warden:
     return Warden(run, -1, standalone=False)
+
+
+def test_what_other_users_left_is_named_and_who_can_undo_it(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def user(name: str, uid: int) -> SimpleNamespace:
+        return SimpleNamespace(pw_name=name, pw_uid=uid, pw_dir=str(tmp_path / name))
+
+    users = [user("me", os.geteuid()), user("ann", 70001), user("bob", 70002), user("nobody", 70003)]
+    monkeypatch.setattr(pwd, "getpwall", lambda: users)
+    for name, count in (("me", 1), ("ann", 2), ("bob", 0)):
+        folder = tmp_path / name / ".local" / "state" / "faultload" / "open" / "shop"
+        folder.mkdir(parents=True)
+        for number in range(count):
+            (folder / f"{number}.json").write_text("{}")
+    home = tmp_path / "ann" / ".local" / "state" / "faultload"
+    assert journal.others_open() == [f"2 open faults of ann in {home}: `faultload undo` as ann"]
