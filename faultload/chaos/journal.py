@@ -146,18 +146,35 @@ class OpenFault:
 
     @contextmanager
     def locked(self) -> Iterator[OpenFault | None]:
-        """The fault's own lock; gives the entry as it is now, or None when it has been undone meanwhile."""
+        """The fault's own lock; gives the entry as it is now, or None when it has been undone meanwhile.
+
+        A lock is an aid: where none can be had, on a full or read-only disk, the fault is undone without.
+        """
         lock = locks_dir() / f"{file_name(self.fault_id)}.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+        descriptor = _opened(lock, self.path.parent)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if descriptor is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
             current = read_json(self.path)
             yield None if current is None else OpenFault(self.path, current)
             if not self.path.exists():
-                lock.unlink(missing_ok=True)
+                with suppress(OSError):
+                    lock.unlink(missing_ok=True)
         finally:
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+def _opened(lock: Path, folder: Path) -> int | None:
+    """A lock file, made where it is not there yet; else the index's folder, which needs no writing; else None."""
+    with suppress(OSError):
+        return os.open(lock, os.O_RDONLY)
+    with suppress(OSError):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    with suppress(OSError):
+        return os.open(folder, os.O_RDONLY)
+    return None
 
 
 def plan_fault(

@@ -432,6 +432,43 @@ def test_a_full_disk_never_keeps_a_fault_in_place(
     assert open_faults() == []
 
 
+def test_a_state_folder_that_turned_read_only_never_keeps_a_fault_in_place(
+    world: World, run: RunDirectory, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = inject(world, run)
+    real = os.open
+
+    def read_only(path: Any, flags: int, *more: Any) -> int:
+        if flags & (os.O_CREAT | os.O_RDWR | os.O_WRONLY):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real(path, flags, *more)
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", read_only)
+        for of, name in (
+            (journal, "write_json"),
+            (journal, "append_line"),
+            (RunDirectory, "event"),
+            (Path, "mkdir"),
+        ):
+            patch.setattr(of, name, refused)
+        patch.setattr(Path, "unlink", refused)
+        with fault.locked() as current:
+            assert current is not None
+            folder = real(fault.path.parent, os.O_RDONLY)
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.close(folder)
+        assert undo(fault, "warden")
+        assert world.there == set()
+        assert undo(fault, "undo"), "its entry is still there, and a second undo finds nothing to do"
+    assert undo(fault, "undo")
+    assert open_faults() == []
+
+
 def test_a_fault_from_before_a_reboot_is_past_its_time(world: World, run: RunDirectory) -> None:
     fault = inject(world, run, one_shot=True)
     later = time.monotonic_ns() + 10**15
