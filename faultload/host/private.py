@@ -68,7 +68,14 @@ def lock_file(path: Path) -> int:
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, flags, FILE_MODE)
+        try:
+            descriptor = os.open(path, flags, FILE_MODE)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            descriptor = os.open(
+                path, flags & ~(os.O_RDWR | os.O_CREAT)
+            )  # what is there can be locked nevertheless
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM):
             raise
