@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 
 _SHORT_ESCAPES = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 _BASE64 = re.compile(r"[A-Za-z0-9+/_=-]")
-_ESCAPE = r"\\{1,7}"
+_ESCAPE = r"\\\\{0,6}"
 """What escapes a character: one backslash, three inside of JSON in JSON, and so on."""
 _BLOB = 512
 """Characters of base64 around a secret that are taken away with it, at each side."""
