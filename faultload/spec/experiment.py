@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from faultload.errors import InvalidInput, Mistake
-from faultload.spec.vocabulary import FaultWord
+from faultload.spec.vocabulary import COMMON, FaultWord
 from faultload.spec.yamlfile import Document, load
 
 ACTIONS_MODULE = "faultload.chaos.actions"
@@ -125,10 +124,10 @@ class _Reader:
 
     def _duration(self) -> float:
         duration = self.values.get("duration_s")
-        number = isinstance(duration, int | float) and not isinstance(duration, bool)
-        if number and 0 < float(str(duration)) < math.inf:
+        problem = COMMON["duration_s"].problem(duration)
+        if problem is None:
             return float(str(duration))
-        message = "duration_s must be a number of seconds above 0"
+        message = f"duration_s {problem}"
         if "duration_s" in self.variables:
             self._wrong_variable("duration_s", message)
         else:
