@@ -149,6 +149,8 @@ class _Reader:
             path: tuple[str | int, ...] = ("method", index, "provider")
             if name == "hold":
                 held = True
+            elif name == "undo":
+                self._wrong((*path, "func"), "undo belongs to the rollbacks", "the fault ends with its duration_s")
             elif name not in self.words:
                 self._wrong((*path, "func"), f"unknown fault '{name}'", f"known: {', '.join(self.words)}")
             elif found is not None:

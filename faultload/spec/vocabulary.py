@@ -19,8 +19,8 @@ class Argument:
     """One argument of a fault word.
 
     `count` is a whole number from 1, `whole` from 0, `share` above 0 and at most 1, `number` not negative,
-    `seconds` above 0, `size` bytes as a number or as text such as 256MB. `default` is what the actions pass on when nothing is
-    given; None leaves the choice to the platform.
+    `seconds` above 0, `size` bytes as a number or as text such as 256MB. `default` is what the actions pass on when
+    nothing is given; None leaves the choice to the platform.
     """
 
     kind: Kind
