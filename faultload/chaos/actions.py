@@ -38,7 +38,7 @@ def _or_leave(action: Callable[..., Result]) -> Callable[..., Result]:
     @wraps(action)
     def act(*args: Any, **kwargs: Any) -> Result:
         if threading.current_thread() is not threading.main_thread():
-            _log.error("%s cannot run in the background: take `background` away", action.__name__)
+            _log.error("%s cannot run in the background: take `background` away", act.__name__)
             exit_gracefully()  # the experiment's own thread leaves; SystemExit would end no more than this one
             return {}
         try:
@@ -59,8 +59,7 @@ def hold(duration_s: float, configuration: Configuration = None) -> Result:
     if problem is not None:
         raise InvalidInput(f"hold: duration_s {problem}, not {duration_s!r}")
     session = Session.current(configuration)
-    injected = [int(one.entry["injected_ns"]) for one in session.opened.values() if one.entry.get("injected_ns")]
-    started = max(injected, default=time.monotonic_ns())
+    started = max((fault.began_ns for fault in session.opened.values()), default=time.monotonic_ns())
     session.sleep_until(started + int(float(duration_s) * 1e9))
     held_s = round((time.monotonic_ns() - started) / 1e9, 3)
     session.wait_for_expired()
@@ -168,13 +167,13 @@ def _inject(
         run.event("witness", fault=label, k=k, of="there", seen=False, what=_said(error))
         session.leave(f"{label} could not be injected: {_said(error)}")
     pause_for_test("injected")
-    opened = session.opened[fault] = opened.mark("ACTIVE", "chaos")
+    opened = session.opened[fault] = opened.mark("ACTIVE", "chaos", active_ns=time.monotonic_ns())
     try:
         sight = handler.witness(instances)
     except Exception as error:  # noqa: BLE001 - a witness that fails has seen nothing
         sight = WitnessReport(False, _said(error))
     run.event("witness", fault=label, k=k, of="there", seen=sight.seen, what=sight.what)
-    session.expire(fault, int(opened.entry["injected_ns"]) + int(request.duration_s * 1e9))
+    session.expire(fault, opened.began_ns + int(request.duration_s * 1e9))
     pause_for_test("witnessed")
     if session.standalone and not sight.seen:
         session.leave(f"{label} was not witnessed: {sight.what}")

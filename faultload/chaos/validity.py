@@ -21,19 +21,10 @@ from chaoslib.types import Strategy
 
 from faultload.chaos.session import TARGET_ENV
 from faultload.errors import Mistake
-from faultload.spec.experiment import ACTIONS_MODULE
+from faultload.spec.experiment import HYPOTHESIS, LOOKS, is_ours
 from faultload.spec.yamlfile import Document, load
 
-HYPOTHESIS = "steady-state-hypothesis"
 SECTIONS = ("method", "rollbacks")
-STRATEGIES = (
-    "default",
-    "before-method-only",
-    "after-method-only",
-    "during-method-only",
-    "continuously",
-    "skip",
-)
 Place = tuple[str | int, ...]
 _DRY = "Chaos Toolkit takes no notice of `dry` in a file"
 
@@ -69,7 +60,7 @@ def _refusals(document: Document) -> Iterator[Mistake]:
         check(path, partial(load_secrets, {"secret": value}), "set the variable")
     for path, hypothesis in _parts(data.get(HYPOTHESIS)):
         check((HYPOTHESIS, *path), partial(ensure_hypothesis_is_valid, {HYPOTHESIS: hypothesis}))
-    named = {one.get("name") for section in SECTIONS for one in _list(data.get(section)) if _is_ours(one)}
+    named = {one.get("name") for section in SECTIONS for one in _list(data.get(section)) if is_ours(one)}
     for section in SECTIONS:
         for index, activity in enumerate(_list(data.get(section))):
             check((section, index), partial(ensure_activity_is_valid, activity))
@@ -121,10 +112,6 @@ def _list(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list) else []
 
 
-def _is_ours(activity: Any) -> bool:
-    return bool(_mapping(_mapping(activity).get("provider")).get("module") == ACTIONS_MODULE)
-
-
 def _not_honoured(activity: Any, ours: Collection[str | None]) -> Iterator[tuple[str, str, str]]:
     """What cannot be kept of what an activity asks for: key, message and hint. `ours`: names of our own actions."""
     activity = _mapping(activity)
@@ -132,7 +119,7 @@ def _not_honoured(activity: Any, ours: Collection[str | None]) -> Iterator[tuple
         yield "dry", _DRY, "take it away"
     if "ref" in activity and activity["ref"] in ours:
         yield "ref", f"'{activity['ref']}' is played once in an experiment", "refer to activities of your own only"
-    if not _is_ours(activity):
+    if not is_ours(activity):
         return
     func = activity["provider"].get("func")
     if activity.get("background"):
@@ -170,7 +157,7 @@ def _check_strategy(runtime: Any) -> None:
     try:
         Strategy.from_string(strategy)
     except ValueError:
-        raise ValueError(f"there is no strategy '{strategy}' (known: {', '.join(STRATEGIES)})") from None
+        raise ValueError(f"there is no strategy '{strategy}' (known: {', '.join(LOOKS)})") from None
 
 
 def _said(error: Exception) -> str:

@@ -17,6 +17,8 @@ from faultload.record.directory import RUN_ENV, RunDirectory
 from faultload.record.orders import ORDER_ENV, ChaosOrder
 from faultload.run.injections import Injection
 
+CONTROL = {"faultload": {"provider": {"type": "python", "module": "faultload.chaos.findings"}}}
+"""A control of Chaos Toolkit that writes into the record what it found."""
 LEAD_S = 12.0
 """How long before its fault a chaos process is started: it waits inside its first action."""
 
@@ -94,6 +96,7 @@ class Children:
         """Start the Chaos Toolkit process of one injection; its first action waits for the moment."""
         argv = [sys.executable, "-m", "chaostoolkit", "--no-version-check", "--no-log-file", "run"]
         argv += ["--journal-path", str(self.run.chaos_journal(injection.fault, injection.k))]
+        argv += ["--control-file", str(self.run.write_control(CONTROL))]
         for name, value in injection.variables.items():
             argv += ["--var", f"{name}{_type_of(value)}={value}"]
         argv.append(str(injection.experiment))

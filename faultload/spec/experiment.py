@@ -13,6 +13,16 @@ from faultload.spec.vocabulary import COMMON, FaultWord
 from faultload.spec.yamlfile import Document, load
 
 ACTIONS_MODULE = "faultload.chaos.actions"
+HYPOTHESIS = "steady-state-hypothesis"
+LOOKS: Mapping[str, tuple[str, ...]] = {
+    "default": ("before", "after"),
+    "before-method-only": ("before",),
+    "after-method-only": ("after",),
+    "during-method-only": ("during",),
+    "continuously": ("before", "during", "after"),
+    "skip": (),
+}
+"""When Chaos Toolkit looks at the hypothesis, by strategy: before, during and after the method."""
 _VARIABLE = re.compile(r"\$\{([^}]+)\}")
 
 
@@ -25,6 +35,12 @@ class Experiment:
     word: FaultWord
     arguments: Mapping[str, Any]
     duration_s: float
+    hypothesis: str | None = None
+    """The title of the steady-state hypothesis, where it has probes."""
+    looks: tuple[str, ...] = ()
+    """When Chaos Toolkit looks at it."""
+    activities: tuple[str, ...] = ()
+    """The names of the team's own activities."""
 
     @property
     def service(self) -> str | None:
@@ -84,7 +100,14 @@ class _Reader:
             raise InvalidInput(self.mistakes)
         assert injected is not None
         title = str(self.data.get("title", self.document.file.stem))
-        return Experiment(self.document.file, title, *injected, duration)
+        return Experiment(
+            self.document.file,
+            title,
+            *injected,
+            duration,
+            *self._hypothesis(),
+            activities=tuple(str(one.get("name")) for one in own_activities(self.data)),
+        )
 
     def _wrong(self, path: Sequence[str | int], message: str, hint: str | None = None) -> None:
         self.mistakes.append(self.document.mistake(path, message, hint))
@@ -177,6 +200,15 @@ class _Reader:
                 self._wrong_variable(None, text)
         return arguments
 
+    def _hypothesis(self) -> tuple[str | None, tuple[str, ...]]:
+        """The title of the hypothesis and when it is looked at; what is wrong with it, Chaos Toolkit says."""
+        hypothesis = self.data.get(HYPOTHESIS)
+        if not isinstance(hypothesis, dict) or not hypothesis.get("probes"):
+            return None, ()
+        own = self.data["runtime"].get("hypothesis")
+        strategy = own.get("strategy", "default") if isinstance(own, dict) else "default"
+        return str(hypothesis.get("title")), LOOKS.get(strategy, ())
+
     def _check_undone(self, injected: tuple[FaultWord, dict[str, Any]] | None) -> None:
         runtime = self.data.get("runtime")
         rollbacks = runtime.get("rollbacks") if isinstance(runtime, dict) else None
@@ -210,6 +242,18 @@ def _lacking(activity: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     provider = activity.get("provider")
     if not isinstance(provider, dict) or provider.get("type") not in ("python", "process", "http"):
         yield ("provider",), "an activity needs a provider with a type: python, process or http"
+
+
+def is_ours(activity: Any) -> bool:
+    """Whether an activity is an action of faultload."""
+    return _function(activity)[0] == ACTIONS_MODULE
+
+
+def own_activities(experiment: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What the team itself plays in method and rollbacks of an experiment."""
+    sections = [experiment.get("method"), experiment.get("rollbacks")]
+    played = [one for section in sections if isinstance(section, list) for one in section]
+    return [one for one in played if isinstance(one, dict) and not is_ours(one)]
 
 
 def _function(activity: Any) -> tuple[str, str]:

@@ -34,10 +34,6 @@ class World:
         self.went: list[float] = []
 
     @property
-    def lasted_s(self) -> float:
-        return self.went[0] - self.came[0]
-
-    @property
     def there(self) -> bool:
         return len(self.came) > len(self.went)
 
@@ -107,3 +103,9 @@ def record_of(state: Path) -> RunDirectory:
     """What the actions wrote where no run is under way."""
     (folder,) = (state / "chaos").iterdir()
     return RunDirectory(folder)
+
+
+def lasted_s(state: Path) -> float:
+    """How long the fault was there, in seconds: from INJECTING to UNDOING."""
+    began = {line.state: line.t for line in reversed(record_of(state).faults())}
+    return began["UNDOING"] - began["INJECTING"]
