@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from chaoslib.control import get_controls
+from chaoslib.control import get_controls, get_global_controls
 from chaoslib.run import RunEventHandler
 
 from faultload.record.directory import RunDirectory
-from faultload.record.orders import ChaosOrder
-from faultload.spec.experiment import is_ours, own_activities
+from faultload.record.orders import CONTROL, ChaosOrder
+from faultload.spec.experiment import is_ours, name_of, own_activities
 
 _LONGEST_WHY = 300
 
@@ -38,7 +38,8 @@ class _Findings(RunEventHandler):  # type: ignore[misc]
         self, experiment: Any, journal: Any, configuration: Any, secrets: Any, schedule: Any, settings: Any
     ) -> None:
         self.experiment = experiment
-        self.controls = list(dict.fromkeys(str(one.get("name")) for one in get_controls(experiment)))
+        names = [str(one.get("name")) for one in (*get_global_controls(), *get_controls(experiment))]
+        self.controls = [name for name in dict.fromkeys(names) if name not in CONTROL]
 
     def hypothesis_before_completed(self, experiment: Any, state: Any, journal: Any) -> None:
         """A system that is not as it should be gets no fault: this holds it like the gate."""
@@ -64,19 +65,16 @@ class _Findings(RunEventHandler):  # type: ignore[misc]
         """What the team's own part of the experiment asked for, in words."""
         own = own_activities(self.experiment)
         if own:
-            yield f"own activities {', '.join(str(one.get('name')) for one in own)}"
-        behind = [str(one.get("name")) for one in own if one.get("background")]
+            yield f"own activities {', '.join(map(name_of, own))}"
+        behind = [name_of(one) for one in own if one.get("background")]
         if behind:
             yield f"in the background {', '.join(behind)}"
-        paused = [one for one in _activities(self.experiment) if one.get("pauses")]
+        played = [*(self.experiment.get("method") or []), *(self.experiment.get("rollbacks") or [])]
+        paused = [name_of(one) for one in played if one.get("pauses")]
         if paused:
-            yield f"pauses at {', '.join(str(one.get('name')) for one in paused)}"
+            yield f"pauses at {', '.join(paused)}"
         if self.controls:
             yield f"controls {', '.join(self.controls)}"
-
-
-def _activities(experiment: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [*(experiment.get("method") or []), *(experiment.get("rollbacks") or [])]
 
 
 def _look(when: str, state: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -14,11 +14,9 @@ from pathlib import Path
 from faultload.chaos.session import TARGET_ENV
 from faultload.host.processes import Process, Spawn, identify, spawn
 from faultload.record.directory import RUN_ENV, RunDirectory
-from faultload.record.orders import ORDER_ENV, ChaosOrder
+from faultload.record.orders import CONTROL, ORDER_ENV, ChaosOrder
 from faultload.run.injections import Injection
 
-CONTROL = {"faultload": {"provider": {"type": "python", "module": "faultload.chaos.findings"}}}
-"""A control of Chaos Toolkit that writes into the record what it found."""
 LEAD_S = 12.0
 """How long before its fault a chaos process is started: it waits inside its first action."""
 

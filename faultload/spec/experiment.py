@@ -106,7 +106,7 @@ class _Reader:
             *injected,
             duration,
             *self._hypothesis(),
-            activities=tuple(str(one.get("name")) for one in own_activities(self.data)),
+            activities=tuple(name_of(one) for one in own_activities(self.data)),
         )
 
     def _wrong(self, path: Sequence[str | int], message: str, hint: str | None = None) -> None:
@@ -247,6 +247,11 @@ def _lacking(activity: Any) -> Iterator[tuple[tuple[str, ...], str]]:
 def is_ours(activity: Any) -> bool:
     """Whether an activity is an action of faultload."""
     return _function(activity)[0] == ACTIONS_MODULE
+
+
+def name_of(activity: Mapping[str, Any]) -> str:
+    """What an activity is called, or the one that it refers to."""
+    return str(activity.get("name") or activity.get("ref"))
 
 
 def own_activities(experiment: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from chaoslib.control import load_global_controls
+from chaoslib.run import should_run_after_method, should_run_before_method, should_run_during_method
+from chaoslib.types import Strategy
 from in_chaos_toolkit import World, experiment, ours, play, probe, world
 
+from faultload.faults import words
 from faultload.record.directory import RUN_ENV, RunDirectory
 from faultload.record.events import ExperimentEnded, Gate, Look
-from faultload.record.orders import ORDER_ENV, ChaosOrder
-from faultload.run.children import CONTROL
+from faultload.record.orders import CONTROL, ORDER_ENV, ChaosOrder
+from faultload.spec.experiment import LOOKS, read_experiment
 
 __all__ = ["world"]
 
@@ -111,5 +114,27 @@ def test_a_plain_experiment_leaves_no_note(world: World, run: RunDirectory) -> N
     assert len(world.went) == 1
 
 
-def test_the_control_is_written_for_the_chaos_processes(run: RunDirectory) -> None:
-    assert json.loads(run.write_control(CONTROL).read_text()) == CONTROL
+@pytest.mark.parametrize("name", LOOKS)
+def test_looks_are_promised_as_chaos_toolkit_takes_them(tmp_path: Path, name: str) -> None:
+    strategy = Strategy.from_string(name)
+    moments = {
+        "before": should_run_before_method(strategy),
+        "during": should_run_during_method(strategy),
+        "after": should_run_after_method(strategy),
+    }
+    runtime = {"rollbacks": {"strategy": "always"}, "hypothesis": {"strategy": name}}
+    file = tmp_path / "e.yaml"
+    file.write_text(yaml.safe_dump(experiment(runtime=runtime, **hypothesis(tmp_path))))
+    promised = read_experiment(file, words())
+    assert promised.looks == tuple(when for when, taken in moments.items() if taken)
+    assert (promised.hypothesis, promised.activities) == ("the shop answers", ())
+
+
+def test_own_activities_are_promised_by_name(tmp_path: Path) -> None:
+    content = experiment()
+    content["method"].append(probe("orders", "os", "getpid"))
+    content["rollbacks"].append({"ref": "orders"})
+    file = tmp_path / "e.yaml"
+    file.write_text(yaml.safe_dump(content))
+    promised = read_experiment(file, words())
+    assert (promised.hypothesis, promised.looks, promised.activities) == (None, (), ("orders", "orders"))
