@@ -6,13 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from faultload.errors import TargetError
+from faultload.host.addresses import is_this_machine
 from faultload.host.listeners import listeners
+from faultload.host.processes import ProcessId
 from faultload.platforms.base import Instance
 
 _direct = build_opener(ProxyHandler({}))
@@ -231,17 +234,40 @@ def unfit(state: ClusterState, candidate: str, *, synchronous: bool) -> str | No
 
 
 def members_of(service: str, urls: Sequence[str]) -> list[Instance]:
-    """The local postmasters of a cluster as instances, named like Patroni names the members."""
+    """The local postmasters of a cluster as instances, named like Patroni names the members.
+
+    A member on another machine is none of them, whatever listens on its port number here.
+    """
     try:
         state = cluster(urls)
     except TargetError:
         return []
-    found = listeners({member.port for member in state.members})
+    here = [member for member in state.members if is_this_machine(member.host)]
+    found = listeners({member.port for member in here})
     return [
         Instance(service, str(process.pid), process.started, member.name, member.port)
-        for member in state.members
-        if (process := found.get(member.port)) is not None
+        for member in here
+        if (process := found.get(member.port)) is not None and _is_postmaster(process, member.port)
     ]
+
+
+def elsewhere(service: str, urls: Sequence[str]) -> list[str]:
+    """The members that are not on this machine, in plain words. Raises TargetError when none answers."""
+    members = cluster(urls).members
+    return [f"{one.name} of {service} is at {one.host}" for one in members if not is_this_machine(one.host)]
+
+
+def _is_postmaster(process: ProcessId, port: int) -> bool:
+    """Whether a process is the PostgreSQL server of a data directory, on this port.
+
+    By the lock file in its working directory: the first line is its pid, the fourth its port (PostgreSQL's source,
+    src/include/utils/pidfile.h).
+    """
+    try:
+        lines = Path(f"/proc/{process.pid}/cwd/postmaster.pid").read_text().splitlines()
+    except OSError:
+        return False
+    return len(lines) > 3 and lines[0].strip() == str(process.pid) and lines[3].strip() == str(port)
 
 
 def api_port(member: Member) -> int:
