@@ -53,8 +53,9 @@ class _Findings(RunEventHandler):  # type: ignore[misc]
         states = journal["steady_states"]
         looks = [_look("before", states["before"]), _during(states["during"]), _look("after", states["after"])]
         seen = [look for look in looks if look is not None]
+        played = [*(journal["run"] or []), *(journal["rollbacks"] or [])]
         failed = [f"the experiment was {journal['status']}"] if journal["status"] == "aborted" else []
-        failed += _failures([*(journal["run"] or []), *(journal["rollbacks"] or [])])
+        failed += _failures(played) + _unplayed(self.experiment, played)
         said = [*self._played(), *(_said(look) for look in seen), *failed]
         if said:
             text = f"{self.label}: {'; '.join(said)}"
@@ -115,6 +116,13 @@ def _failures(played: Sequence[Mapping[str, Any]]) -> list[str]:
         for one in played
         if one.get("status") != "succeeded" and not is_ours(one["activity"])
     ]
+
+
+def _unplayed(experiment: Mapping[str, Any], played: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The team's own activities that the experiment did not come to, in words."""
+    names = {name_of(one["activity"]) for one in played}
+    own = [(one.get("type") or "activity", name_of(one)) for one in own_activities(experiment)]
+    return [f"{kind} '{name}' was not played" for kind, name in own if name not in names]
 
 
 def _said(look: Mapping[str, Any]) -> str:

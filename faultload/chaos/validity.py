@@ -36,10 +36,10 @@ def refusals(file: Path) -> list[Mistake]:
     kept elsewhere.
     """
     with _in_silence():
-        return list(_refusals(load(file, expand=False)))
+        return _refusals(load(file, expand=False))
 
 
-def _refusals(document: Document) -> Iterator[Mistake]:
+def _refusals(document: Document) -> list[Mistake]:
     data: dict[str, Any] = copy.deepcopy(document.data)
     configuration, secrets = data.pop("configuration", None) or {}, data.pop("secrets", None) or {}
     found: list[Mistake] = []
@@ -73,7 +73,7 @@ def _refusals(document: Document) -> Iterator[Mistake]:
         found.append(document.mistake(("dry",), _DRY, "take it away, or use `chaos run --dry`"))
     if not found:
         check((), partial(ensure_experiment_is_valid, data))  # whatever a newer Chaos Toolkit demands
-    yield from found
+    return found
 
 
 def _is_target(value: object) -> bool:

@@ -73,9 +73,11 @@ def own_trouble(measured: Measured) -> list[str]:
     found = []
     for one in measured.info.injections:
         note = ended.get((one.fault, one.k))
+        if not _injected(measured, one):
+            continue  # what was held says so itself
         if note is not None:
             found += [f"{one.label}: {what}" for what in note.failed]
-        elif one.activities and _injected(measured, one):
+        elif one.activities:
             names = ", ".join(one.activities)
             found.append(
                 f"{one.label}: how its own activities went ({names}) is not known: it did not come to its end"

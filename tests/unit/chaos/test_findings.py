@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,11 @@ def hypothesis(path: Path) -> dict[str, Any]:
     """It holds as long as a file is there."""
     there = {**probe("there", "os.path", "exists", path=str(path)), "tolerance": True}
     return {"steady-state-hypothesis": {"title": "the shop answers", "probes": [there]}}
+
+
+def interrupt() -> None:
+    """As the conductor does at the end of the load."""
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def remove(path: Path) -> dict[str, Any]:
@@ -95,6 +102,16 @@ def test_own_activities_that_fail_are_named_and_ours_are_not(world: World, run: 
     first, second = ended(run).failed
     assert first.startswith("probe 'orders' failed: ") and first.endswith("'/not/there'")
     assert second.startswith("action 'mail' failed: ")
+
+
+def test_own_activities_that_the_experiment_did_not_come_to_are_named(world: World, run: RunDirectory) -> None:
+    """As when the load ends, or a person stops the run, while the fault is held."""
+    stop = probe("stop", __name__, "interrupt")
+    method = [ours("pause", service="web"), stop, ours("hold", duration_s=5), probe("orders", "os", "getpid")]
+    journal = play(experiment(5, method=method))
+    assert journal["status"] == "interrupted"
+    assert ended(run).failed == ("probe 'stop' failed: it was cut short", "probe 'orders' was not played")
+    assert len(world.went) == 1
 
 
 def test_what_was_honoured_is_reported(world: World, run: RunDirectory) -> None:

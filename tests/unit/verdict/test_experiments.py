@@ -127,6 +127,15 @@ def test_activities_of_the_teams_that_nothing_is_known_of_are_no_pass(run: RunDi
     assert "db-failover#1" in reason and "orders" in reason
 
 
+def test_activities_of_a_fault_that_was_held_are_no_reason_of_their_own(run: RunDirectory) -> None:
+    run.update({"injections": [PLANNED, {**PLANNED, **OWN, "fault": "second"}]})
+    run.event("gate", fault="second", k=1, passed=False, why="fault db-failover#1 is still open")
+    run.event(
+        "note", what="experiment_ended", fault="second", k=1, text="", failed=["probe 'orders' was not played"]
+    )
+    assert judge(run).verdict["reasons"] == ["not injected: second#1"]
+
+
 def test_a_failed_activity_hides_no_fail(run: RunDirectory) -> None:
     run.update({"injections": [{**PLANNED, **ASKED, **OWN}]})
     ended(run, looks=[DEVIATED], failed=["probe 'orders' failed: connection refused"])
