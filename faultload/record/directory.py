@@ -174,7 +174,7 @@ class RunDirectory:
     def write_control(self, control: Mapping[str, Any]) -> Path:
         """Write which control the chaos processes of the run load; returns the file."""
         path = self.path / "orders" / "control.json"
-        write_json(path, control, mode=0o644)
+        write_json(path, control)
         return path
 
     def chaos_journal(self, name: str, k: int) -> Path:
