@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from faultload.faults.process.local import sight_of_death
 from faultload.host.listeners import listeners
 from faultload.host.processes import ProcessId
 from faultload.platforms.base import Instance
-from faultload.platforms.databases.patroni import Member, api_port, members_of
-from faultload.platforms.local.processes import kill_all, process_of, restart_plan, start_again
+from faultload.platforms.databases.patroni import Member, api_port, here, members_of
+from faultload.platforms.local.processes import process_of, restart_plan, start_again
 from faultload.spec.target import TargetFile
 
 _PATRONI = "patroni"
@@ -42,7 +43,7 @@ class Failover(FailoverFault):
         ports = {leader.port: leader.name}
         if self.mode == "member":
             ports[api_port(leader)] = f"{leader.name} {_PATRONI}"
-        found = listeners(set(ports))
+        found = {port: process for port in ports if (process := here(leader, port)) is not None}
         missing = [f"{name} (port {port})" for port, name in ports.items() if port not in found]
         if missing:
             raise Refused(f"no process on this machine was found for {', '.join(missing)}")
@@ -61,7 +62,8 @@ class Failover(FailoverFault):
         return plan
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        kill_all(instances)
+        for instance in instances:  # PostgreSQL's own processes end when they miss their postmaster
+            process_of(instance).signal(signal.SIGKILL)
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         return sight_of_death(instances, "the leader is gone")
@@ -77,7 +79,7 @@ class Switchover(SwitchoverFault):
     """The leader hands over through Patroni's own API."""
 
     def _instance(self, leader: Member) -> Instance:
-        found = listeners({leader.port}).get(leader.port)
+        found = here(leader, leader.port)
         if found is None:
             raise Refused(f"no process on this machine was found for {leader.name} (port {leader.port})")
         return Instance(self.service, str(found.pid), found.started, leader.name, leader.port)

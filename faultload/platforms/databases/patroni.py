@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from faultload.errors import TargetError
-from faultload.host.listeners import listeners
+from faultload.host.listeners import LOOPBACK, listeners
+from faultload.host.processes import ProcessId
 from faultload.platforms.base import Instance
+from faultload.spec.target import is_loopback
 
 _direct = build_opener(ProxyHandler({}))
 _ways: dict[str, OpenerDirector] = {}
@@ -236,12 +238,23 @@ def members_of(service: str, urls: Sequence[str]) -> list[Instance]:
         state = cluster(urls)
     except TargetError:
         return []
-    found = listeners({member.port for member in state.members})
     return [
         Instance(service, str(process.pid), process.started, member.name, member.port)
         for member in state.members
-        if (process := found.get(member.port)) is not None
+        if (process := here(member, member.port)) is not None
     ]
+
+
+def here(member: Member, port: int) -> ProcessId | None:
+    """The process of this machine that listens on a port of a member; None when the member lives elsewhere.
+
+    A process of this machine that has the same port number is none of a remote cluster's.
+    """
+    host = f"[{member.host}]" if ":" in member.host else member.host
+    if not is_loopback(f"http://{host}"):
+        return None
+    addresses = LOOPBACK if member.host == "localhost" else (member.host,)
+    return listeners({port}, addresses).get(port)
 
 
 def api_port(member: Member) -> int:
