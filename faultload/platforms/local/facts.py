@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import shlex
+import shutil
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -184,7 +185,18 @@ def program_of(facts: Facts, command: Sequence[str]) -> bool:
         return False
     named = _name(command[0])
     # a script's interpreter is its program: then its title has to name it
-    return _name(facts.program) == named or bool(re.search(rf"(^|\W){re.escape(named)}(\W|$)", facts.argv[0]))
+    entitled = bool(facts.argv) and re.search(rf"(^|\W){re.escape(named)}(\W|$)", facts.argv[0])
+    if entitled or _name(facts.program) == named:
+        return True
+    found = file_of(command[0], facts.cwd, os.environ.get("PATH"))
+    return found is not None and os.path.realpath(found) == facts.program
+
+
+def file_of(program: str, cwd: str | None, path: str | None) -> str | None:
+    """The file that a command's first word means in a folder and with a PATH; None where there is none."""
+    if "/" in program:
+        program = str(PurePath(cwd or "/") / program)
+    return shutil.which(program, path=path)
 
 
 def _name(path: str) -> str:

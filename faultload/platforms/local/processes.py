@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -19,7 +18,7 @@ from faultload.host.processes import ProcessId, identify
 from faultload.host.trees import family, stopped, tree
 from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import cluster_problems, members_of
-from faultload.platforms.local.facts import facts_of
+from faultload.platforms.local.facts import facts_of, file_of
 from faultload.platforms.local.matching import addresses_of, all_argv, around_here, matches, uid_of
 from faultload.spec.target import TargetFile
 
@@ -161,7 +160,7 @@ def restart_plan(process: ProcessId, command: Sequence[str] | None = None) -> di
     # a virtual environment is known by the path it was started with
     executable = str(named) if named.is_absolute() and named.exists() else str((root / "exe").readlink())
     if facts.titled:
-        known = shutil.which(command[0], path=env.get("PATH")) if command else None
+        known = file_of(command[0], facts.cwd, env.get("PATH")) if command else None
         if command is None or known is None:
             raise Refused(
                 f"{facts.label} wrote the title '{facts.argv[0]}' over its arguments, so undo could not start it "
