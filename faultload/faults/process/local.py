@@ -104,7 +104,8 @@ class Kill(OnTrees):
     )
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
-        plan = super().undo_plan(instances)
+        held = [one.pid for instance in instances for one in tree_of(instance) if stopped(one)]
+        plan = {**super().undo_plan(instances), "stopped": held}
         if self.of_worker:
             return plan
         expected = len(instances_of(self.target, self.service))
@@ -137,6 +138,9 @@ class Kill(OnTrees):
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """Starts again what did not come back by itself: a root, which starts the others."""
+        for instance in instances:  # an injection that was cut short left them stopped
+            if not plan.get("stopped"):
+                trees.thaw(members_of(plan, instance))
         if self.of_worker:
             return
         running = instances_of(self.target, self.service)
