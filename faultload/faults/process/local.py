@@ -138,9 +138,8 @@ class Kill(OnTrees):
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """Starts again what did not come back by itself: a root, which starts the others."""
-        for instance in instances:  # an injection that was cut short left them stopped
-            if not plan.get("stopped"):
-                trees.thaw(members_of(plan, instance))
+        for instance in instances:
+            self._finish(instance, plan)
         if self.of_worker:
             return
         running = instances_of(self.target, self.service)
@@ -153,15 +152,17 @@ class Kill(OnTrees):
             if process_of(instance).alive() or (restore["port"] is not None and restore["port"] in taken):
                 continue
             if not starting(restore, running):
-                self._sweep(instance, plan)
                 start_again({**restore, "private": plan["private"][restore["id"]]})
             missing -= 1
 
-    def _sweep(self, instance: Instance, plan: Mapping[str, Any]) -> None:
-        """What is left of a tree that lost its root would keep the port from the next one."""
-        left = tree(members_of(plan, instance))
-        trees.kill(left)
-        wait_gone(left, 3.0)
+    def _finish(self, instance: Instance, plan: Mapping[str, Any]) -> None:
+        """An injection that was cut short left a tree stopped, or without its root: then it keeps the port."""
+        if process_of(instance).alive():
+            if not plan.get("stopped"):
+                trees.thaw(members_of(plan, instance))
+        elif not self.of_worker:
+            left = trees.kill(tree(members_of(plan, instance)))
+            wait_gone(left, 3.0)
 
     def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         if self.of_worker:

@@ -241,22 +241,21 @@ def members_of(service: str, urls: Sequence[str]) -> list[Instance]:
     return [
         Instance(service, str(process.pid), process.started, member.name, member.port)
         for member in state.members
-        if (process := here(member, member.port)) is not None
+        if (process := process_at(member.host, member.port)) is not None
     ]
 
 
-def here(member: Member, port: int) -> ProcessId | None:
-    """The process of this machine that listens on a port of a member; None when the member lives elsewhere.
+def process_at(host: str, port: int) -> ProcessId | None:
+    """The process of this machine that answers at a member's address; None when that is another machine's.
 
     A process of this machine that has the same port number is none of a remote cluster's.
     """
-    host = f"[{member.host}]" if ":" in member.host else member.host
-    if not is_loopback(f"http://{host}"):
+    if not is_loopback(f"http://{f'[{host}]' if ':' in host else host}"):
         return None
-    addresses = LOOPBACK if member.host == "localhost" else (member.host,)
-    return listeners({port}, addresses).get(port)
+    return listeners({port}, LOOPBACK if host == "localhost" else (host,)).get(port)
 
 
-def api_port(member: Member) -> int:
-    """The port of a member's REST API."""
-    return urlsplit(member.api_url).port or 0
+def api_place(member: Member) -> tuple[str, int]:
+    """Host and port of a member's REST API."""
+    parts = urlsplit(member.api_url)
+    return parts.hostname or "", parts.port or 0

@@ -17,7 +17,7 @@ from own_processes import PLAIN, PREFORK, Processes, answers, opens, pids
 from faultload.errors import Refused
 from faultload.faults.process.workers import workers_of
 from faultload.host.processes import ProcessId, identify
-from faultload.host.trees import stopped, tree
+from faultload.host.trees import freeze, stopped, tree
 from faultload.platforms.local.processes import certain_instances, process_of
 from faultload.reference.kit.ports import free_ports
 
@@ -71,6 +71,32 @@ def test_master_and_workers_die_together_and_one_start_of_the_root_brings_them_b
         assert len(own.here()) == 4 and not before & pids(own.here())
         again = own.here()
         assert fault.undo_elsewhere().seen and own.here() == again, "a second undo starts nothing"
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_a_kill_that_was_cut_short_after_it_stopped_the_tree_is_continued_by_undo(
+    own: Processes, port: int, worker: bool
+) -> None:
+    own.prefork(port)
+    own.declare(ports=[port], health="/health")
+    before = own.here()
+    with prepared(own, "kill", service="web", worker=worker) as fault:
+        freeze([process_of(fault.instances[0])])
+        assert len(own.frozen()) == (1 if worker else 4)
+        assert fault.undo_elsewhere().seen
+        assert own.frozen() == [] and own.here() == before
+
+
+def test_a_kill_that_was_cut_short_after_the_root_leaves_one_new_tree(own: Processes, port: int) -> None:
+    master = own.prefork(port)
+    own.declare(ports=[port], health="/health")
+    with prepared(own, "kill", service="web") as fault:
+        freeze([process_of(fault.instances[0])])
+        master.signal(signal.SIGKILL)
+        wait_for(lambda: not master.alive() and len(own.frozen()) == 3, 5, "its workers are left, and stopped")
+        assert fault.undo_elsewhere().seen
+        wait_for(lambda: len(own.here()) == 4, 10, "a new master with its workers, and nobody else")
+        assert own.frozen() == [] and len(tree([root_of(own)])) == 4
 
 
 def test_a_restart_replaces_the_whole_tree(own: Processes, port: int) -> None:
