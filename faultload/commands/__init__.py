@@ -1,1 +1,1 @@
-"""One file per command; the command line parses, these do the work."""
+"""What the smaller commands do; the command line parses, and calls these."""

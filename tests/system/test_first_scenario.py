@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from folder import Folder
 
+from faultload.errors import ExitCode
 from faultload.reference.kit.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,9 @@ def empty(tmp_path: Path) -> Iterator[Folder]:
     folder.env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), folder.env["PATH"]])
     yield folder
     folder.clean()
+
+
+LATE = "the load generator was the limit"
 
 
 def test_it_passes_as_the_page_says(empty: Folder) -> None:
@@ -47,6 +51,8 @@ def test_it_passes_as_the_page_says(empty: Folder) -> None:
             (empty.path / path).write_text(content)
         for command in commands.splitlines():
             done = bash(empty, command)
+            if done.returncode == ExitCode.INVALID and LATE in done.stdout:
+                done = bash(empty, command)  # this machine was busy, and the run says so
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         verdict = json.loads((empty.path / "runs" / "latest" / "verdict.json").read_text())
         assert verdict["verdict"] == "PASS"

@@ -184,7 +184,7 @@ def test_every_key_of_the_models_is_in_the_reference() -> None:
             assert re.search(rf"`{key}`|\b{key}:", text), f"{model.__name__}.{key}"
 
 
-@pytest.mark.parametrize("page", ["faults.md", "whats-here.md", "files.md"])
+@pytest.mark.parametrize("page", ["faults.md", "files.md", "whats-here.md", "writing-scenarios.md"])
 def test_what_is_generated_is_as_the_code_says(page: str) -> None:
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None and spec.loader is not None
