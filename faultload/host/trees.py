@@ -34,14 +34,19 @@ class Family:
 
     def above(self, pid: int) -> Iterator[int]:
         """The parent of a process, its parent and so on; not pid 0."""
-        while (pid := self.parents.get(pid, 0)) > 0:
+        passed = {pid}
+        while (pid := self.parents.get(pid, 0)) > 0 and pid not in passed:
+            passed.add(pid)  # a pid that was used again while all were read could lead in a circle
             yield pid
 
     def below(self, pid: int) -> Iterator[int]:
         """A process and all its descendants, parents before their children."""
-        yield pid
-        for child in self.children(pid):
-            yield from self.below(child)
+        left, passed = [pid], {pid}
+        while left:
+            yield (pid := left.pop())
+            below = [child for child in self.children(pid) if child not in passed]
+            passed.update(below)
+            left += reversed(below)
 
     def tops(self, pids: Iterable[int]) -> list[int]:
         """Those that have none of the others above them, in order of their start."""

@@ -47,7 +47,9 @@ class Pid(Model):
 
 def _as_it_runs(value: object) -> object:
     """A plain pid with the start time of the process that has it now."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int | Mapping | Pid):
+        raise ValueError("must be a pid, or its pid and start: {pid: 4711, started: 812.3}")
+    if not isinstance(value, int):
         return value
     known = identify(value)
     return {"pid": value, "started": None if known is None else known.started}

@@ -129,8 +129,14 @@ def _pids(target: TargetFile, service: Service, port: int | None, seen: Seen) ->
     if port is None:
         return tops
     holding = {pid for pids in owners.values() for pid in pids}
-    hidden = {one.uid for one in sockets if not owners[one.inode]}
-    mine = [pid for pid in tops if holding.intersection(seen.family.below(pid)) or seen.facts[pid].uid in hidden]
+    unseen = {one.uid for one in sockets if not owners[one.inode]}
+    mine = [
+        pid
+        for pid in tops
+        if holding.intersection(seen.family.below(pid))
+        # of a process that this user may not look into, the kernel says at least whose sockets there are
+        or (seen.facts[pid].cwd is None and seen.facts[pid].uid in unseen)
+    ]
     # one that wrote a title over its arguments is known by its program, and by where it listens
     return mine or [
         pid

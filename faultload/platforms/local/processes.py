@@ -71,9 +71,10 @@ def not_ready(target: TargetFile, name: str) -> list[str]:
     if service.patroni is not None:
         return cluster_problems(name, service.patroni)
     floor = service.declared if service.min_ready is None else service.min_ready
-    count = len(ready(target, name))
-    if (ambiguous := matches(target, name).ambiguous) is not None:
-        return [ambiguous]
+    found = matches(target, name)
+    if found.ambiguous is not None:
+        return [found.ambiguous]
+    count = sum(answers(target, instance) for instance in found.instances)
     if count < floor:
         return [f"{name}: {count} of {service.declared} instances are ready, {floor} must be"]
     return []

@@ -177,6 +177,40 @@ def test_the_same_seed_chooses_the_same_worker_and_a_service_without_workers_is_
         Fault(own, "kill", {"service": "web", "worker": True}, 10.0)
 
 
+def test_uvicorn_with_workers_is_one_tree_that_is_frozen_and_loses_one_worker(own: Processes, port: int) -> None:
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+    (own.folder / "mine").mkdir()
+    (own.folder / "mine" / "app.py").write_text(
+        "async def app(scope, receive, send):\n"
+        "    if scope['type'] == 'http':\n"
+        "        await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
+        "        await send({'type': 'http.response.body', 'body': b'ok'})\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "app:app",
+        "--lifespan",
+        "off",
+        "--workers",
+        "2",
+        "--port",
+        "{port}",
+    ]
+    master = own.start(*(part.replace("{port}", str(port)) for part in command))
+    wait_for(lambda: answers(port) and len(workers_of(master)[1]) == 2, 60, "it serves")
+    own.declare(command=command, port=port, health="/health")
+    assert root_of(own) == master
+    with injected(own, "pause", service="web") as fault:
+        assert set(own.frozen()) == pids(own.here()) and len(own.frozen()) >= 3
+        assert fault.undo_elsewhere().seen and answers(port, timeout_s=5)
+    with injected(own, "kill", service="web", worker=True) as fault:
+        assert "one of two workers" in fault.handler.witness(fault.instances).what
+        wait_for(lambda: fault.gone().seen, 60, "its supervisor started another")
+        assert master.alive() and root_of(own) == master
+
+
 def test_what_is_left_of_a_tree_whose_master_died_is_told_and_not_taken_for_one_instance(
     own: Processes, port: int
 ) -> None:

@@ -19,7 +19,7 @@ PYTHON = "/usr/bin/python3.11"
 
 
 def recorded(
-    pid: int, *argv: str, program: str = PYTHON, cwd: str = "/srv/shop", uid: int = 1000, **more: Any
+    pid: int, *argv: str, program: str = PYTHON, cwd: str | None = "/srv/shop", uid: int = 1000, **more: Any
 ) -> Facts:
     return Facts(
         ProcessId(pid, float(pid)),
@@ -129,7 +129,9 @@ def test_whoever_lives_in_another_namespace_or_is_another_user_is_none() -> None
 
 def test_a_socket_of_a_process_that_nobody_may_look_into_is_matched_by_its_user() -> None:
     there = seen(
-        {1: 0, 20: 1, 21: 1}, [recorded(20, "app", uid=5), recorded(21, "app")], {("127.0.0.1", 80): {7: set()}}
+        {1: 0, 20: 1, 21: 1, 22: 1},
+        [recorded(20, "app", uid=5, cwd=None), recorded(21, "app", cwd=None), recorded(22, "app")],
+        {("127.0.0.1", 80): {7: set()}},
     )
     assert roots(target(command=["app"], port=80), there) == [21]
 
@@ -281,7 +283,7 @@ def test_a_titled_process_is_the_services_only_where_program_and_port_agree() ->
 def test_who_a_process_is_stands_in_the_refusal() -> None:
     label = recorded(4711, "app", uid=987654321).label
     assert label.startswith("pid 4711 in /srv/shop, user 987654321, started ")
-    assert recorded(1, "app", cwd=None).label.startswith("pid 1 in a folder that cannot be seen")  # type: ignore[arg-type]
+    assert recorded(1, "app", cwd=None).label.startswith("pid 1 in a folder that cannot be seen")
 
 
 def test_the_facts_of_this_very_process_are_as_it_knows_them() -> None:
