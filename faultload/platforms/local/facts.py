@@ -40,6 +40,8 @@ class Facts:
     """Its effective user."""
     elsewhere: bool
     """It is in another pid or network namespace than this process."""
+    other_root: bool = False
+    """Its root folder is another one, as in a container that shares this machine's processes and network."""
     shebang: tuple[str, ...] = ()
     """The words of the first line of the script that it runs, if its arguments name one."""
 
@@ -75,7 +77,8 @@ def facts_of(process: ProcessId) -> Facts | None:
         deleted=program is not None and program.endswith(_DELETED),
         cwd=None if cwd is None else cwd.removesuffix(_DELETED),
         uid=int(fields["Uid"].split()[1]),
-        elsewhere=len(fields.get("NSpid", "").split()) != _depth() or _other_network(root),
+        elsewhere=len(fields.get("NSpid", "").split()) != _depth() or _differ(root / "ns/net", "/proc/self/ns/net"),
+        other_root=_differ(root / "root", "/"),
         shebang=_shebang(argv, cwd),
     )
     return found if process.alive() else None
@@ -101,9 +104,10 @@ def _depth() -> int:
     return len(next((line for line in status.splitlines() if line.startswith("NSpid:")), "").split()[1:])
 
 
-def _other_network(root: Path) -> bool:
+def _differ(theirs: Path, ours: str) -> bool:
+    """Whether two files are different ones, as far as this user may look."""
     with suppress(OSError):
-        return os.stat(root / "ns/net").st_ino != os.stat("/proc/self/ns/net").st_ino  # noqa: PTH116
+        return not os.path.samefile(theirs, ours)  # noqa: PTH121 - a link of the kernel's need not be a path
     return False
 
 

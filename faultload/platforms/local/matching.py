@@ -127,7 +127,7 @@ def _pids(target: TargetFile, service: Service, port: int | None, seen: Seen) ->
     same = [facts for facts in seen.facts.values() if runs(facts, command) and _as_declared(service, facts)]
     tops = seen.family.tops(facts.process.pid for facts in same)
     if port is None:
-        return tops
+        return [pid for pid in tops if not seen.facts[pid].other_root]
     holding = {pid for pids in owners.values() for pid in pids}
     unseen = {one.uid for one in sockets if not owners[one.inode]}
     mine = [

@@ -149,6 +149,11 @@ def restart_plan(process: ProcessId, command: Sequence[str] | None = None) -> di
     facts = facts_of(process)
     if facts is None:
         raise Refused(f"process {process.pid} has ended meanwhile")
+    if facts.elsewhere or facts.other_root:
+        raise Refused(
+            f"{facts.label} lives in other namespaces or has another root folder, as in a container: undo could "
+            "not start it there again"
+        )
     if facts.deleted:
         raise Refused(
             f"{facts.label} runs {facts.program}, which was removed or replaced since: undo could not start the "

@@ -15,6 +15,7 @@ from light_system import HERE, wait_for
 
 from faultload.host.processes import ProcessId, identify
 from faultload.host.trees import stopped, tree
+from faultload.platforms.local.matching import all_argv
 from faultload.platforms.local.processes import http_status
 from faultload.spec.target import TargetFile
 
@@ -58,6 +59,8 @@ class Processes:
         self.started.append(process)
         found = identify(process.pid)
         assert found is not None
+        # a program that is just being executed has no arguments yet
+        wait_for(lambda: not found.alive() or any(pid == found.pid for pid, _ in all_argv()), 5, "it is executed")
         return found
 
     def prefork(self, port: int, workers: int = 3, *options: str, folder: str = "mine") -> ProcessId:

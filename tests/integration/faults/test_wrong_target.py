@@ -178,6 +178,20 @@ def cmdline(process: ProcessId) -> bytes:
         return b""
 
 
+def test_a_copy_with_another_root_folder_is_none_and_would_not_be_killed(own: Processes) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can change a root folder")
+    (own.folder / "mine").mkdir()
+    sleep = "import os, sys, time; os.chroot('.'); os.chdir('/'); print('locked up', flush=True); time.sleep(60)"
+    theirs = own.start(sys.executable, "-c", sleep)
+    wait_for(lambda: b"locked up" in (own.folder / "log").read_bytes(), 10, "it has a root folder of its own")
+    own.declare(command=[sys.executable, "-c", sleep])
+    assert refused(own).startswith("service 'web' has no running instance")
+    own.declare(pids=[theirs.pid])
+    assert "lives in other namespaces or has another root folder" in refused(own) and theirs.alive()
+    theirs.signal(9)
+
+
 def test_another_users_copy_is_none_and_two_users_are_told_apart(own: Processes) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can start a process of another user")
@@ -205,9 +219,8 @@ def test_a_pid_means_the_process_that_had_it_when_the_file_was_read(own: Process
     assert refused(own).startswith("service 'web' has no running instance") and not stopped(mine)
     own.declare(pids=[{"pid": mine.pid}])
     assert matches(own.target, "web") == Matches(()), "it did not run when the file was read"
-    gone = own.start("/bin/true")
+    gone = own.start("/bin/sleep", "0.1")
     wait_for(lambda: identify(gone.pid) is None, 5, "it ended")
-    own.started[-1].wait()
     assert own.declare(pids=[gone.pid]).services["web"].pids[0].started is None  # type: ignore[index]
 
 

@@ -123,6 +123,11 @@ def test_whoever_lives_in_another_namespace_or_is_another_user_is_none() -> None
         {("127.0.0.1", 80): {7: {21}}},
     )
     assert roots(target(command=["app"], user=1000), there) == [20]
+    contained = seen({1: 0, 20: 1}, [recorded(20, "app", other_root=True)], {("127.0.0.1", 80): {7: {20}}})
+    assert roots(target(command=["app"]), contained) == []
+    assert roots(target(command=["app"], port=80), contained) == [20], (
+        "a daemon may lock itself up; it has the port"
+    )
     assert roots(target(command=["app"], user="33"), there) == [22]
     assert roots(target(ports=[80]), there) == [], "a container that shares the network is a target of docker"
 
