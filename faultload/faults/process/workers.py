@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from faultload.errors import Refused
@@ -61,7 +62,8 @@ def choose(request: FaultRequest, instance: Instance) -> Instance:
     if not found:
         raise Refused(f"{instance.label} has no workers: nothing below it runs its program; leave out `worker`")
     worker = random.Random(f"{request.seed}:{request.fault_id.split('@')[0]}:worker").choice(found)
-    return Instance(instance.service, str(worker.pid), worker.started, f"{instance.name} worker", instance.port)
+    # the name stays the instance's: what is protected is, with all its workers
+    return replace(instance, id=str(worker.pid), started=worker.started)
 
 
 def described(instances: Sequence[Instance]) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,6 @@ from faultload.host.processes import ProcessId, identify
 from faultload.host.trees import freeze, stopped, tree
 from faultload.platforms.local.processes import certain_instances, process_of
 from faultload.reference.kit.ports import free_ports
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Processes]:
-    processes = Processes(tmp_path)
-    yield processes
-    processes.end()
 
 
 @pytest.fixture
@@ -144,6 +136,7 @@ def test_one_worker_dies_the_others_serve_on_and_the_witness_says_one_of_three(o
     before = workers_of(master)[1]
     with injected(own, "kill", service="web", worker=True) as fault:
         [victim] = fault.instances
+        assert victim.name == f"web:{port}", "a worker of a protected instance is protected"
         assert process_of(victim) in before and not process_of(victim).alive() and master.alive()
         sight = fault.handler.witness(fault.instances)
         assert sight.what == f"gone: one of three workers of web:{port} (pid {victim.id}, master {master.pid})"

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,13 +27,6 @@ APP = (
     f"runpy.run_path({PLAIN!r}, run_name='__main__')"
 )
 COMMAND = [sys.executable, "-c", APP]
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Processes]:
-    processes = Processes(tmp_path)
-    yield processes
-    processes.end()
 
 
 @pytest.fixture
