@@ -128,11 +128,13 @@ def report(run_dir: Path) -> None:
 @click.argument("what", required=False, metavar="[RUN|TARGET_ID|FAULT]")
 @click.option("--all", "everything", is_flag=True, help="Undo everything that is open on this machine.")
 @click.option("--list", "only_list", is_flag=True, help="Only show what is open; name a fault to see all of it.")
-def undo(what: str | None, everything: bool, only_list: bool) -> None:
+@click.option("--yes", "confirmed", is_flag=True, help="With --all: do not ask.")
+@click.option("--force", is_flag=True, help="With --all: also what belongs to a run that is still going on.")
+def undo(what: str | None, everything: bool, only_list: bool, confirmed: bool, force: bool) -> None:
     """Undo open faults, and stop what a dead run left behind."""
     from faultload.commands.undo import undo_leftovers
 
-    sys.exit(undo_leftovers(what, everything=everything, only_list=only_list))
+    sys.exit(undo_leftovers(what, everything=everything, only_list=only_list, confirmed=confirmed, force=force))
 
 
 @cli.group()

@@ -94,7 +94,7 @@ def play(cell: Cell, world: World, workspace: Workspace) -> Result:
         result.wrong.append(str(error))
     finally:
         if not result.ok:
-            workspace.faultload("undo", "--all")
+            workspace.faultload("undo", "--all", "--yes")
             for process in processes_in(workspace.folder):
                 with suppress(psutil.Error):
                     process.kill()
@@ -218,7 +218,7 @@ def _nothing_left(world: World, workspace: Workspace, run: Path, before: Facts, 
     if states[-1:] != ["UNDONE"]:
         result.wrong.append(f"the journal ends with {states}")
     if {"conductor", "warden"} <= set(result.cell.victims):
-        again = workspace.faultload("undo", "--all")
+        again = workspace.faultload("undo", "--all", "--yes")
         if again.returncode != 0 or "nothing is open" not in again.stdout:
             result.wrong.append(f"a second undo found something: {again.stdout} {again.stderr}")
     after = _settled(world)

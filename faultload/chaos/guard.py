@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from faultload.errors import Refused
 from faultload.faults import words
 from faultload.faults.base import FaultRequest
 from faultload.host.state import state_home
-from faultload.platforms import is_here, platform_of
+from faultload.platforms import platform_of
 from faultload.platforms.base import Instance, Platform
+from faultload.platforms.where import elsewhere, names_of, unproven
 from faultload.record.directory import RunDirectory
 from faultload.spec.target import TargetFile
 
@@ -32,20 +33,55 @@ def kill_switch(run: RunDirectory | None = None) -> Path | None:
     return next((place for place in places if place.exists()), None)
 
 
-def check_target(target: TargetFile, approved: Collection[str], allowed: Collection[str] = ()) -> None:
-    """Faults on this target at all: on this machine, or listed under `allow` and confirmed by its id.
+class Unapproved(Refused):
+    """A target elsewhere that a person has not confirmed; `name` is what `--approve` takes."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} is not on this machine ({why}): confirm it with --approve {name}")
+        self.name = name
+
+
+def check_before_asking(
+    target: TargetFile,
+    approved: Collection[str],
+    allowed: Collection[str] = (),
+    urls: Iterable[tuple[str, str]] = (),
+) -> None:
+    """Whether a target may be asked at all: it is on this machine by its addresses, or was approved.
+
+    Of an engine or cluster without an id nobody knows yet which one it is; that it is the approved one is looked
+    at by `check_here`. `urls`: what else is asked, as (what it is, URL). Raises Refused; connects to nothing.
+    """
+    far = elsewhere(target, urls)
+    if far and not (not target.id and {*target.allow, *allowed} & {*approved}):
+        _check_approved(target, far[0], approved, allowed)
+
+
+def check_here(target: TargetFile, approved: Collection[str], allowed: Collection[str] = ()) -> None:
+    """Whether a target that answers may be loaded or struck: it is on this machine, or was approved.
 
     `allowed`: what the scenario lists, beside the target file. Raises Refused.
     """
+    far = elsewhere(target) or unproven(target)
+    if far:
+        _check_approved(target, far[0], approved, allowed)
+
+
+def _check_approved(target: TargetFile, why: str, approved: Collection[str], allowed: Collection[str]) -> None:
+    names = names_of(target)
+    known = {*names} & {*target.allow, *allowed}
+    if not known:
+        raise Refused(f"{names[0]} is not on this machine ({why}): list it under `allow` to let faults touch it")
+    if not known & {*approved}:
+        raise Unapproved(names[0], why)
+
+
+def check_target(target: TargetFile, approved: Collection[str], allowed: Collection[str] = ()) -> None:
+    """Faults on this target at all: nothing protected, and here or approved (`check_here`). Raises Refused."""
     if target.platform == "external":
         raise Refused(f"{target.name} is known only by its URL, so faults cannot touch it; give a target file")
     check_places(target, ())
-    if is_here(target):
-        return
-    if target.id not in (*target.allow, *allowed):
-        raise Refused(f"{target.id} is not on this machine: list it under `allow` to let faults touch it")
-    if target.id not in approved:
-        raise Refused(f"{target.id} is not on this machine: confirm it with --approve {target.id}")
+    check_here(target, approved, allowed)
 
 
 def check_fault(

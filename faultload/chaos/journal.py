@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import math
 import os
+import pwd
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -145,18 +146,35 @@ class OpenFault:
 
     @contextmanager
     def locked(self) -> Iterator[OpenFault | None]:
-        """The fault's own lock; gives the entry as it is now, or None when it has been undone meanwhile."""
+        """The fault's own lock; gives the entry as it is now, or None when it has been undone meanwhile.
+
+        A lock is an aid: where none can be had, on a full or read-only disk, the fault is undone without.
+        """
         lock = locks_dir() / f"{file_name(self.fault_id)}.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+        descriptor = _opened(lock, self.path.parent)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if descriptor is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
             current = read_json(self.path)
             yield None if current is None else OpenFault(self.path, current)
             if not self.path.exists():
-                lock.unlink(missing_ok=True)
+                with suppress(OSError):
+                    lock.unlink(missing_ok=True)
         finally:
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+def _opened(lock: Path, folder: Path) -> int | None:
+    """A lock file, made where it is not there yet; else the index's folder, which needs no writing; else None."""
+    with suppress(OSError):
+        return os.open(lock, os.O_RDONLY)
+    with suppress(OSError):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    with suppress(OSError):
+        return os.open(folder, os.O_RDONLY)
+    return None
 
 
 def plan_fault(
@@ -270,3 +288,18 @@ def readable_faults(target_id: str | None = None, run: Path | None = None) -> tu
             if entry is not None and (run is None or Path(entry["run"]).resolve() == run.resolve()):
                 found.append(OpenFault(path, entry))
     return sorted(found, key=lambda fault: int(fault.entry["planned_ns"]), reverse=True), unreadable
+
+
+def others_open() -> list[str]:
+    """What other users of this machine left open where they keep it by default, as far as this user may look."""
+    found = {}
+    for user in pwd.getpwall():
+        home = Path(user.pw_dir) / ".local" / "state" / "faultload"
+        if user.pw_uid != os.geteuid() and home != state_home():
+            with suppress(OSError):
+                found[home] = (user.pw_name, len([*home.glob("open/*/*.json")]))
+    return [
+        f"{number} open fault{'s' if number > 1 else ''} of {name} in {home}: `faultload undo` as {name}"
+        for home, (name, number) in found.items()
+        if number
+    ]

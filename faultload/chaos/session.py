@@ -16,9 +16,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from faultload.chaos.guard import APPROVED_ENV, kill_switch
+from faultload.chaos.guard import APPROVED_ENV, check_before_asking, kill_switch
 from faultload.chaos.journal import OpenFault
-from faultload.errors import InvalidInput
+from faultload.errors import FaultloadError, InvalidInput, Refused
 from faultload.host.processes import ProcessId
 from faultload.host.state import file_name, locks_dir, read_json, state_home
 from faultload.platforms import identified
@@ -44,9 +44,11 @@ class Session:
     """One `chaos run`: inside a run of faultload, or alone with a journal and a warden of its own."""
 
     _current: Session | None = None
+    _failed: FaultloadError | None = None
+    """Why this process has no session: each further action fails for the same reason."""
 
     def __init__(self, target_file: Path) -> None:
-        self.target: TargetFile = identified(read_target(target_file))
+        declared = read_target(target_file)
         self.opened: dict[str, OpenFault] = {}
         self.stopping: str | None = None
         self.tried: dict[str, bool] = {}
@@ -56,6 +58,12 @@ class Session:
         in_run = RunDirectory.from_environment()
         self.standalone = in_run is None
         self.run = in_run or _own_journal(target_file)
+        try:
+            check_before_asking(declared, self.approved, self.allowed)
+        except Refused as refused:
+            self.run.event("note", what="not_injected", refused=True, text=str(refused))
+            raise
+        self.target: TargetFile = identified(declared)
         if in_run is not None:
             _import_gate(in_run)
         self._own_warden: Any = None
@@ -67,9 +75,15 @@ class Session:
     @classmethod
     def current(cls, configuration: dict[str, Any] | None) -> Session:
         """The session of this process, made at the first action."""
+        if cls._failed is not None:
+            raise cls._failed
         if cls._current is None:
             named = (configuration or {}).get("target") or os.environ.get(TARGET_ENV) or ".faultload/target.yaml"
-            cls._current = cls(Path(str(named)))
+            try:
+                cls._current = cls(Path(str(named)))
+            except FaultloadError as failed:
+                cls._failed = failed
+                raise
         return cls._current
 
     # -- stopping

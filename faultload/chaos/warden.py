@@ -30,6 +30,10 @@ GOODBYE = b"q"
 HUNG_AFTER_S = 15.0
 OVERDUE_S = {"ACTIVE": 5.0, "INJECTING": 20.0}
 """How long past its maximum duration a fault is left to its own rollback: a helper may take long to start."""
+KEEP_TRYING_S = 3600.0
+"""So long after its run a warden goes on undoing what could not be undone, at most."""
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
+"""Between two tries to undo a fault; each wait is twice as long as the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +84,19 @@ class Warden:
         self.standalone = standalone
         self._hung = False
         self._last_beat = time.monotonic()
+        self._tried: dict[str, tuple[float, float]] = {}
+        """By fault: when it may be tried again, and how long the wait after that is."""
 
     def watch(self) -> None:
-        """Until the pipe says goodbye or ends."""
+        """Until the pipe says goodbye or ends, and what could not be undone is undone."""
+        self._watch_conductor()
+        until = time.monotonic() + KEEP_TRYING_S
+        while (left := self._failed()) and time.monotonic() < until:
+            for fault in left:
+                self._try_again(fault)
+            time.sleep(0.5)
+
+    def _watch_conductor(self) -> None:
         while True:
             readable, _, _ = select.select([self.life_fd], [], [], 0.5)
             if readable:
@@ -105,12 +119,29 @@ class Warden:
             self._note("conductor_hung", text)
             undo_all(self._open(), "warden")
         for fault in self._open():
-            if fault.overdue_s > OVERDUE_S.get(fault.state, math.inf):
-                self._note("overdue", f"{fault.label} is past its maximum duration")
-                undo(fault, "warden")
+            if fault.state == "UNDO_FAILED":
+                self._try_again(fault)
+            elif fault.overdue_s > OVERDUE_S.get(fault.state, math.inf):
+                self._undo(fault, "overdue", f"{fault.label} is past its maximum duration")
             elif _abandoned(fault):
-                self._note("injector_died", f"the process that injected {fault.label} died: undoing the fault now")
-                undo(fault, "warden")
+                text = f"the process that injected {fault.label} died: undoing the fault now"
+                self._undo(fault, "injector_died", text)
+
+    def _try_again(self, fault: OpenFault) -> None:
+        self._undo(fault, "undo_again", f"{fault.label} could not be undone: the warden tries again")
+
+    def _undo(self, fault: OpenFault, what: str, text: str) -> None:
+        """Undo a fault, and say why the first time; later ones wait longer and longer."""
+        next_s, wait_s = self._tried.get(fault.fault_id, (0.0, _FIRST_WAIT_S))
+        if time.monotonic() < next_s:
+            return
+        if fault.fault_id not in self._tried:
+            self._note(what, text)
+        undo(fault, "warden")
+        self._tried[fault.fault_id] = (time.monotonic() + wait_s, min(2 * wait_s, _LONGEST_WAIT_S))
+
+    def _failed(self) -> list[OpenFault]:
+        return [fault for fault in self._open() if fault.state == "UNDO_FAILED"]
 
     def _open(self) -> list[OpenFault]:
         """The run's open faults; an entry that cannot be read keeps none of the others open."""

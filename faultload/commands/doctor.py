@@ -14,7 +14,7 @@ import click
 
 from faultload import faults
 from faultload.chaos.guard import kill_switch
-from faultload.chaos.journal import open_faults
+from faultload.chaos.journal import open_faults, others_open
 from faultload.errors import ExitCode, FaultloadError
 from faultload.host.state import state_home
 from faultload.reference.host.local import NEEDED
@@ -74,6 +74,8 @@ def findings() -> Iterator[Finding]:
     left = open_faults()
     says = f"{len(left)} open: {', '.join(fault.label for fault in left)}" if left else "none open"
     yield Finding("open faults", not left, says, "faultload undo --all")
+    for text in others_open():
+        yield Finding("open faults", False, text, "whoever left them knows whether they are still wanted")
 
 
 def _broken(of: str, why: str) -> Finding:

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from faultload import reference
-from faultload.chaos.guard import check_fault
-from faultload.errors import FaultloadError, InvalidInput
+from faultload.chaos.guard import check_before_asking, check_fault
+from faultload.errors import FaultloadError, InvalidInput, Refused
 from faultload.faults import fault_for
 from faultload.platforms.base import names
 from faultload.run.injections import Injection, injections_of, request_of
@@ -47,7 +47,7 @@ def plan_lines(prepared: Prepared, options: RunOptions) -> Iterator[str]:
     for what in prepared.scaled.values():
         yield f"  scaled: {what}"
     yield from _timeline(prepared, injections)
-    yield from _instances(prepared, injections, seed)
+    yield from _instances(prepared, injections, seed, options)
     yield "objectives"
     for spec in scenario.objectives_in(prepared.profile):
         planned = planned_requests(prepared, spec.parsed)
@@ -80,7 +80,9 @@ def _timeline(prepared: Prepared, injections: Sequence[Injection]) -> Iterator[s
         yield f"  {at:8.1f} s  {what}"
 
 
-def _instances(prepared: Prepared, injections: Sequence[Injection], seed: int) -> Iterator[str]:
+def _instances(
+    prepared: Prepared, injections: Sequence[Injection], seed: int, options: RunOptions
+) -> Iterator[str]:
     if not prepared.experiments:
         return
     yield f"instances that `faultload run --seed {seed}` would touch, as things stand now"
@@ -90,6 +92,11 @@ def _instances(prepared: Prepared, injections: Sequence[Injection], seed: int) -
     target = prepared.target.declared or _running(prepared.target)
     if target is None:
         yield f"  {prepared.target.reference} is not up: a run starts it; `faultload target up` would show them"
+        return
+    try:
+        check_before_asking(target, options.approve, prepared.scenario.allow)
+    except Refused as refused:
+        yield f"  refused: {refused}"
         return
     for injection in injections:
         yield f"  {injection.label}: {_touched(target, injection)}"

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
 from faultload import reference
-from faultload.chaos.journal import OpenFault, readable_faults
+from faultload.chaos.journal import OpenFault, others_open, readable_faults
 from faultload.chaos.undo import undo_all
 from faultload.chaos.warden import conductor_lives, end_processes, started_target, stop_injecting
-from faultload.errors import ExitCode, FaultloadError, InvalidInput, Mistake
+from faultload.errors import ExitCode, FaultloadError, InvalidInput, Mistake, Refused
 from faultload.host.state import read_json
 from faultload.platforms.base import names
 from faultload.record.directory import RunDirectory
 from faultload.spec.units import format_seconds
 
 
-def undo_leftovers(what: str | None, *, everything: bool, only_list: bool) -> ExitCode:
-    """Undo the open faults of a run, of a target, or of this machine; exit code 6 when something stays."""
+def undo_leftovers(
+    what: str | None, *, everything: bool, only_list: bool, confirmed: bool = False, force: bool = False
+) -> ExitCode:
+    """Undo the open faults of a run, of a target, or of this machine; exit code 6 when something stays.
+
+    Of everything on this machine, what belongs to a run that is still going on is left alone unless `force`, and a
+    person is shown the rest and asked, unless `confirmed`. Raises Refused without an answer.
+    """
     if what is None and not everything and not only_list:
         raise InvalidInput(
             Mistake("name a run, a target id or a fault, or use --all", hint="--list shows what is open")
@@ -32,6 +39,12 @@ def undo_leftovers(what: str | None, *, everything: bool, only_list: bool) -> Ex
     if only_list:
         _print_list(faults, orphans, unreadable, details=what is not None)
         return ExitCode.PASS
+    if what is None:
+        if not force:
+            faults = [fault for fault in faults if not _goes_on(fault)]
+        if (faults or orphans) and not confirmed:
+            _print_list(faults, orphans, unreadable, details=False)
+            _ask()
     runs = {_run_of(fault) for fault in faults} | {run.path for run in _dead_runs(what)}
     dead = [run for run in (RunDirectory(path) for path in sorted(runs)) if not conductor_lives(run)]
     for run in dead:
@@ -47,6 +60,8 @@ def undo_leftovers(what: str | None, *, everything: bool, only_list: bool) -> Ex
         click.echo(f"{target_id}: stopped")
     if not faults and not orphans:
         click.echo("nothing is open")
+    for text in others_open() if what is None else ():
+        click.echo(text)
     if what is None or (not faults and not orphans):
         stayed += unreadable
     for one in stayed:
@@ -64,6 +79,25 @@ def _selected(known: Sequence[OpenFault], what: str | None) -> list[OpenFault]:
         [fault for fault in known if what in (fault.label, fault.entry["fault"], fault.fault_id)],
     )
     return next((found for found in ways if found), [])
+
+
+def _goes_on(fault: OpenFault) -> bool:
+    """Whether a fault's run, or its `chaos run`, is still going on; says that it is left alone."""
+    run = RunDirectory(_run_of(fault))
+    injector = fault.injector
+    if not (conductor_lives(run) or (injector is not None and injector.alive())):
+        return False
+    click.echo(f"{fault.label} is left alone: {run.path} is still going on (--force undoes it all the same)")
+    return True
+
+
+def _ask() -> None:
+    """Raises Refused unless a person at a terminal says yes."""
+    if not sys.stdin.isatty():
+        raise Refused("nothing was undone: nobody can be asked here; say --yes to undo all of this")
+    click.echo("Undo all of this? [y/N] ", err=True, nl=False)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Refused("nothing was undone")
 
 
 def _run_of(fault: OpenFault) -> Path:
@@ -112,9 +146,10 @@ def _print_list(
             click.echo(f"    {name:6} {text}")
     for target_id in orphans:
         click.echo(f"{target_id}  reference system left behind by a run that died")
-    for text in unreadable:
+    others = others_open()
+    for text in (*unreadable, *others):
         click.echo(text)
-    if not faults and not orphans and not unreadable:
+    if not faults and not orphans and not unreadable and not others:
         click.echo("nothing is open")
 
 

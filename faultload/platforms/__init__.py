@@ -22,15 +22,6 @@ def platform_of(target: TargetFile) -> Platform:
     return platform
 
 
-def is_here(target: TargetFile) -> bool:
-    """Whether load and faults stay on this machine: its URL is loopback or absent, and so is its engine."""
-    from faultload.spec.target import is_loopback
-
-    if target.url is not None and not is_loopback(target.url):
-        return False
-    return target.platform == "external" or platform_of(target).here
-
-
 def identified(target: TargetFile) -> TargetFile:
     """A target with the id of the engine or cluster at hand.
 

@@ -61,9 +61,13 @@ class Platform(ABC):
         return self.target.id
 
     @property
-    def here(self) -> bool:
-        """Whether what answers is on this machine, as far as its address says."""
-        return True
+    def address(self) -> str | None:
+        """Where the engine or cluster is asked, as a URL; None where nothing is asked. Connects to nothing."""
+        return None
+
+    def unproven(self) -> list[str]:
+        """Why what answers at an address of this machine is not on it; empty when it shows that it is."""
+        return []
 
     @abstractmethod
     def instances(self, service: str) -> list[Instance]:

@@ -312,8 +312,11 @@ class Conductor:
         warden, self._warden = self._warden, None
         if warden is not None:
             warden.dismiss()
-            self._patiently(lambda: not warden.alive, 5.0)
-            if warden.alive:
+            left, _ = readable_faults(run=self.run.path)
+            if left:
+                names = ", ".join(fault.label for fault in left)
+                self.screen.say(f"NOT undone: {names}; the warden (pid {warden.pid}) tries again for an hour")
+            elif not self._patiently(lambda: not warden.alive, 5.0):
                 warden.kill()
         ended: dict[str, Any] = {"ended": self.run.clock.now(), "duration_s": round(self.run.clock.now(), 3)}
         if self.stopped is not None:

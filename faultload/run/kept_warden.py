@@ -33,6 +33,10 @@ class KeptWarden:
     def alive(self) -> bool:
         return self._warden.alive
 
+    @property
+    def pid(self) -> int:
+        return self._warden.process.pid
+
     def beat(self) -> None:
         """Say that the conductor lives, if that was not said in the last second."""
         now = time.monotonic()

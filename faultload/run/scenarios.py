@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from faultload import faults, reference
-from faultload.chaos.guard import check_places, kill_switch
+from faultload.chaos.guard import Unapproved, check_before_asking, check_here, check_places, kill_switch
 from faultload.errors import ExitCode, Refused
-from faultload.platforms import identified, is_here
+from faultload.platforms import identified
+from faultload.platforms.where import names_of
 from faultload.record.directory import RunDirectory
 from faultload.record.info import RunInfo
 from faultload.record.redactor import SECRETS_ENV
@@ -27,6 +29,7 @@ from faultload.run.prepare import Prepared, RunOptions, prepare, scenarios_with_
 from faultload.run.target import Target
 from faultload.run.warm import Servers, warm_servers
 from faultload.spec.baseline import declared_slo
+from faultload.spec.target import TargetFile
 from faultload.spec.workspace import runs_folder
 from faultload.spec.yamlfile import load
 
@@ -83,9 +86,11 @@ def _run_one(
     switch = kill_switch()
     if switch is not None:
         raise Refused(f"the kill switch {switch} exists: remove it first")
+    known = prepared.target.declared or TargetFile(id=prepared.target.id, name=prepared.target.id, platform="local")
+    approved = _approved(prepared, known, _before_asking(prepared), options.approve)
     target = _checked(prepared)
     target.check_free()
-    approved = _approve(prepared, target, options)
+    approved = _approved(prepared, target.declared, check_here, approved)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**31)
     injections = injections_of(prepared.scenario, prepared.profile, prepared.experiments, seed)
     run = _begin(prepared, options, path, seed, injections)
@@ -157,16 +162,28 @@ def _begin(
     return run
 
 
-def _approve(prepared: Prepared, target: Target, options: RunOptions) -> list[str]:
-    """The ids that may be touched although they are not on this machine. Raises Refused."""
-    declared = target.declared
-    if declared is None or is_here(declared):
-        return []
-    if prepared.experiments and declared.id not in (*prepared.scenario.allow, *declared.allow):
-        raise Refused(f"{declared.id} is not on this machine: list it under `allow` to let faults touch it")
-    if declared.id not in options.approve and not _typed(declared.id):
-        raise Refused(f"{declared.id} is not on this machine: confirm with --approve {declared.id}")
-    return [declared.id]
+def _before_asking(prepared: Prepared) -> Callable[[TargetFile, Sequence[str], Sequence[str]], None]:
+    urls = [url for experiment in prepared.experiments.values() for url in experiment.urls]
+    return partial(check_before_asking, urls=urls)
+
+
+def _approved(
+    prepared: Prepared,
+    declared: TargetFile | None,
+    check: Callable[[TargetFile, Sequence[str], Sequence[str]], None],
+    approved: Sequence[str],
+) -> Sequence[str]:
+    """What may be touched although it is not on this machine; a person at a terminal is asked. Raises Refused."""
+    if declared is None:
+        return approved
+    allowed = prepared.scenario.allow if prepared.experiments else names_of(declared)
+    try:
+        check(declared, approved, allowed)
+    except Unapproved as missing:
+        if not _typed(missing.name):
+            raise
+        return [*approved, missing.name]
+    return approved
 
 
 def _typed(target_id: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class Experiment:
     word: FaultWord
     arguments: Mapping[str, Any]
     duration_s: float
+    urls: tuple[tuple[str, str], ...] = ()
+    """What its probes and actions ask over HTTP, as (name, URL); a variable that only Chaos Toolkit knows stays."""
 
     @property
     def service(self) -> str | None:
@@ -85,7 +88,24 @@ class _Reader:
             raise InvalidInput(self.mistakes)
         assert injected is not None
         title = str(self.data.get("title", self.document.file.stem))
-        return Experiment(self.document.file, title, *injected, duration)
+        return Experiment(self.document.file, title, *injected, duration, tuple(self._urls()))
+
+    def _urls(self) -> Iterator[tuple[str, str]]:
+        values = {**self._from_environment(), **self.values}
+        hypothesis = self.data.get("steady-state-hypothesis")
+        probes = hypothesis.get("probes") if isinstance(hypothesis, dict) else None
+        for activity in [*(probes or ()), *(self.data.get("method") or ()), *(self.data.get("rollbacks") or ())]:
+            provider = activity.get("provider") if isinstance(activity, dict) else None
+            if isinstance(provider, dict) and provider.get("type") == "http":
+                name = f"{activity.get('name', 'a probe')} of {self.document.file.name}"
+                yield name, str(_filled(provider.get("url"), values))
+
+    def _from_environment(self) -> dict[str, Any]:
+        configuration = self.data.get("configuration")
+        found = configuration.items() if isinstance(configuration, dict) else ()
+        named = {name: value for name, value in found if isinstance(value, dict) and value.get("type") == "env"}
+        values = {name: os.environ.get(str(one.get("key")), one.get("default")) for name, one in named.items()}
+        return {name: value for name, value in values.items() if value is not None}
 
     def _wrong(self, path: Sequence[str | int], message: str, hint: str | None = None) -> None:
         self.mistakes.append(self.document.mistake(path, message, hint))

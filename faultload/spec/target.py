@@ -7,17 +7,26 @@ from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from faultload.errors import InvalidInput, Mistake
+from faultload.host.addresses import address_of
 from faultload.host.processes import identify
 from faultload.spec import units
 from faultload.spec.mistakes import MistakeAt, mistakes_of
 from faultload.spec.yamlfile import Document, load
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _one_host(url: str) -> str:
+    address_of(url)
+    return url
+
+
+Url = Annotated[str, Field(pattern=r"^https?://"), AfterValidator(_one_host)]
+"""An HTTP URL that all programs read in the same way."""
 PROTECTED_BY_DEFAULT = ("kube-system", "prod*")
 
 
@@ -94,7 +103,7 @@ class Service(Model):
     address: Annotated[str, BeforeValidator(_address)] | None = None
     cwd: Annotated[str, BeforeValidator(_folder)] | None = None
     user: str | int | None = None
-    patroni: list[str] | None = None
+    patroni: list[Url] | None = None
     dsn: str | None = None
     health: str | None = None
     min_ready: Annotated[int, Field(ge=0)] | None = None
@@ -140,7 +149,7 @@ class Link(Model):
     default the service's), and the `protocol` for probes to use.
     """
 
-    proxy: str | None = None
+    proxy: Url | None = None
     port: Port | None = None
     protocol: Literal["http", "postgres", "tcp"] | None = None
 
@@ -161,7 +170,7 @@ class TargetFile(Model):
     id: str = ""
     name: str
     platform: Literal["local", "docker", "kubernetes", "external"]
-    url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    url: Url | None = None
     project: str | None = None
     """docker: the compose project."""
     context: str | None = None
@@ -212,20 +221,9 @@ class TargetFile(Model):
 
 def id_of_url(url: str) -> str:
     """The target id of a plain URL: scheme, host and port."""
-    parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-    return f"{parts.scheme}://{parts.hostname}:{port}"
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    found = address_of(url)
+    port = found.port or {"http": 80, "https": 443}[found.scheme]
+    return f"{found.scheme}://{found.host}:{port}"
 
 
 def read_target(file: Path) -> TargetFile:
@@ -278,4 +276,4 @@ def target_from_json(value: Mapping[str, Any]) -> TargetFile:
 
 def external(url: str) -> TargetFile:
     """A target of which only the URL is known: it can be loaded, but no fault can touch it."""
-    return TargetFile(id=id_of_url(url), name=urlsplit(url).hostname or url, platform="external", url=url)
+    return TargetFile(id=id_of_url(url), name=address_of(url).host, platform="external", url=url)

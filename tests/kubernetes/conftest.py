@@ -290,5 +290,5 @@ class Workspace:
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
     workspace = Workspace(tmp_path)
     yield workspace
-    done = workspace.run("faultload", "undo", "--all")
+    done = workspace.run("faultload", "undo", "--all", "--yes")
     assert done.returncode in (0, 5), done.stdout + done.stderr

@@ -32,5 +32,5 @@ class Folder:
 
     def clean(self) -> None:
         """Undo and stop whatever a test left."""
-        self.faultload("undo", "--all")
+        self.faultload("undo", "--all", "--yes")
         self.faultload("target", "down", "memory")

@@ -32,7 +32,7 @@ FLOORS = (
 """Folders and files of `faultload/`, from the top; each imports from lower floors only."""
 INSIDE = {
     "reference": ("__init__", "host", "systems", "kit", "catalogue"),
-    "platforms": ("__init__", "kubernetes", "docker", "local", "databases", "base", "linkproxy"),
+    "platforms": ("__init__", "where", "kubernetes", "docker", "local", "databases", "base", "linkproxy"),
     "agents": ("network", "link", "stress", "container", "probes", "lifeline"),
 }
 """The floors within a folder."""

@@ -17,7 +17,7 @@ from faultload.faults.database.cluster_fault import FailoverFault, SwitchoverFau
 from faultload.faults.process.local import sight_of_death
 from faultload.host.processes import ProcessId
 from faultload.platforms.base import Instance
-from faultload.platforms.databases.patroni import Member, api_place, members_of, process_at
+from faultload.platforms.databases.patroni import Member, api_place, members_of, postmaster_of, process_at
 from faultload.platforms.local.processes import process_of, restart_plan, start_again
 from faultload.spec.target import TargetFile
 
@@ -40,17 +40,17 @@ class Failover(FailoverFault):
 
     def resolve(self) -> list[Instance]:
         leader = self._leader()
-        places = {leader.name: (leader.host, leader.port)}
+        found = [(leader.name, leader.port, postmaster_of(leader))]
         if self.mode == "member":
             # the one that would start the other again goes first
-            places = {f"{leader.name} {_PATRONI}": api_place(leader), **places}
-        found = {name: process_at(*place) for name, place in places.items()}
-        missing = [f"{name} (port {places[name][1]})" for name, process in found.items() if process is None]
+            host, port = api_place(leader)
+            found.insert(0, (f"{leader.name} {_PATRONI}", port, process_at(host, port)))
+        missing = [f"{name} (port {port})" for name, port, process in found if process is None]
         if missing:
             raise Refused(f"no process on this machine was found for {', '.join(missing)}")
         return [
-            Instance(self.service, str(process.pid), process.started, name, places[name][1])
-            for name, process in found.items()
+            Instance(self.service, str(process.pid), process.started, name, port)
+            for name, port, process in found
             if process is not None
         ]
 
@@ -80,7 +80,7 @@ class Switchover(SwitchoverFault):
     """The leader hands over through Patroni's own API."""
 
     def _instance(self, leader: Member) -> Instance:
-        found = process_at(leader.host, leader.port)
+        found = postmaster_of(leader)
         if found is None:
             raise Refused(f"no process on this machine was found for {leader.name} (port {leader.port})")
         return Instance(self.service, str(found.pid), found.started, leader.name, leader.port)

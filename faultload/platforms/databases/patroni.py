@@ -6,16 +6,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from faultload.errors import TargetError
-from faultload.host.listeners import LOOPBACK, listeners
+from faultload.host.addresses import is_this_machine, resolved
+from faultload.host.listeners import listeners
 from faultload.host.processes import ProcessId
 from faultload.platforms.base import Instance
-from faultload.spec.target import is_loopback
 
 _direct = build_opener(ProxyHandler({}))
 _ways: dict[str, OpenerDirector] = {}
@@ -233,7 +234,10 @@ def unfit(state: ClusterState, candidate: str, *, synchronous: bool) -> str | No
 
 
 def members_of(service: str, urls: Sequence[str]) -> list[Instance]:
-    """The local postmasters of a cluster as instances, named like Patroni names the members."""
+    """The local postmasters of a cluster as instances, named like Patroni names the members.
+
+    A member on another machine is none of them, whatever listens on its port number here.
+    """
     try:
         state = cluster(urls)
     except TargetError:
@@ -241,8 +245,14 @@ def members_of(service: str, urls: Sequence[str]) -> list[Instance]:
     return [
         Instance(service, str(process.pid), process.started, member.name, member.port)
         for member in state.members
-        if (process := process_at(member.host, member.port)) is not None
+        if (process := postmaster_of(member)) is not None
     ]
+
+
+def postmaster_of(member: Member) -> ProcessId | None:
+    """The PostgreSQL server of a member on this machine; None when it lives elsewhere, or does not run."""
+    process = process_at(member.host, member.port)
+    return process if process is not None and _is_postmaster(process, member.port) else None
 
 
 def process_at(host: str, port: int) -> ProcessId | None:
@@ -250,9 +260,26 @@ def process_at(host: str, port: int) -> ProcessId | None:
 
     A process of this machine that has the same port number is none of a remote cluster's.
     """
-    if not is_loopback(f"http://{f'[{host}]' if ':' in host else host}"):
-        return None
-    return listeners({port}, LOOPBACK if host == "localhost" else (host,)).get(port)
+    return listeners({port}, resolved(host)).get(port) if is_this_machine(host) else None
+
+
+def elsewhere(service: str, urls: Sequence[str]) -> list[str]:
+    """The members that are not on this machine, in plain words. Raises TargetError when none answers."""
+    members = cluster(urls).members
+    return [f"{one.name} of {service} is at {one.host}" for one in members if not is_this_machine(one.host)]
+
+
+def _is_postmaster(process: ProcessId, port: int) -> bool:
+    """Whether a process is the PostgreSQL server of a data directory, on this port.
+
+    By the lock file in its working directory: the first line is its pid, the fourth its port (PostgreSQL's source,
+    src/include/utils/pidfile.h).
+    """
+    try:
+        lines = Path(f"/proc/{process.pid}/cwd/postmaster.pid").read_text().splitlines()
+    except OSError:
+        return False
+    return len(lines) > 3 and lines[0].strip() == str(process.pid) and lines[3].strip() == str(port)
 
 
 def api_place(member: Member) -> tuple[str, int]:

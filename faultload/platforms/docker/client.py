@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 import psutil
 
 from faultload.errors import TargetError
+from faultload.host.addresses import leads_here
 from faultload.platforms.base import Instance, library
 from faultload.spec.target import TargetFile
 
@@ -35,7 +36,7 @@ FAULT_LABEL = "faultload.fault"
 """On everything that a fault makes in an engine; its value is the fault's id."""
 INSTANCE_LABEL = "faultload.instance"
 """Beside FAULT_LABEL on a container that a fault added to a service: it is an instance, helpers are not."""
-_ENVIRONMENT = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+_ENVIRONMENT = ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
 
 
 def client() -> DockerClient:
@@ -43,7 +44,7 @@ def client() -> DockerClient:
 
     Raises TargetError, with what to do, when none answers or it may not be asked.
     """
-    return _client(os.getpid(), *(os.environ.get(name, "") for name in _ENVIRONMENT))
+    return _client(os.getpid(), engine_url(), *(os.environ.get(name, "") for name in _ENVIRONMENT))
 
 
 @cache
@@ -55,22 +56,32 @@ def _client(*_: object) -> DockerClient:
 
 
 def engine_url() -> str:
-    """Where the engine is, as the environment says it."""
-    return os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    """Where the engine is that `client` asks: DOCKER_HOST, else what the context of Docker's own client names."""
+    return os.environ.get("DOCKER_HOST") or _of_context() or "unix:///var/run/docker.sock"
+
+
+def _of_context() -> str | None:
+    """The address of the current context, where this version of docker-py goes by it (from 7.2 on)."""
+    context = library("docker.context", extra="docker").ContextAPI
+    asked = getattr(context, "kwargs_from_context", None)
+    if asked is None:
+        return None
+    with asking("find its context"):
+        return cast("str | None", asked(environment=os.environ).get("base_url"))
 
 
 def engine_is_here() -> bool:
     """Whether the engine is on this machine, as far as its address says."""
-    parts = urlsplit(engine_url())
-    if parts.scheme in ("unix", "npipe", "http+unix", "fd"):
-        return True
-    if parts.scheme == "ssh":
-        return False
-    host = parts.hostname or ""
+    return leads_here(engine_url())
+
+
+def process_is_here(found: Container) -> bool:
+    """Whether a running container's first process is one of this machine, in the control group of its id."""
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
+        groups = Path(f"/proc/{state_of(found)['Pid']}/cgroup").read_text()
+    except OSError:
         return False
+    return str(found.id) in groups
 
 
 @contextmanager

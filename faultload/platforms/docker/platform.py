@@ -38,8 +38,17 @@ class Docker(Platform):
         return f"docker:{engine}:{','.join(sorted(pairs))}"
 
     @property
-    def here(self) -> bool:
-        return docker_client.engine_is_here()
+    def address(self) -> str:
+        return docker_client.engine_url()
+
+    def unproven(self) -> list[str]:
+        """A reason where containers run, and none of them as a process of this machine."""
+        found = [
+            one for service in self.target.services for one in docker_client.containers_of(self.target, service)
+        ]
+        if not found or any(map(docker_client.process_is_here, found)):
+            return []
+        return [f"{found[0].name} of the engine at {self.address} is no process of this machine"]
 
     def instances(self, service: str) -> list[Instance]:
         port = self.target.services[service].port

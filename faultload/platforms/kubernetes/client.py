@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from faultload.errors import TargetError
 from faultload.platforms.base import library
 from faultload.spec.target import TargetFile
@@ -37,22 +39,52 @@ def api_client(target: TargetFile) -> ApiClient:
     """
     config: Any = library("kubernetes.config", extra="kubernetes")
     configuration = library("kubernetes.client", extra="kubernetes").Configuration()
+    with _configured() as files:
+        if files:
+            config.load_kube_config(files, context=target.context, client_configuration=configuration)
+        else:
+            config.load_incluster_config(client_configuration=configuration)
+    return _client_class()(configuration)
+
+
+@contextmanager
+def _configured() -> Iterator[str]:
+    """The kubeconfig's files, separated as `KUBECONFIG` has them; empty in a pod. Raises TargetError."""
+    config: Any = library("kubernetes.config", extra="kubernetes")
     named = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
     files = [part for part in named.split(os.pathsep) if part and Path(part).expanduser().is_file()]
+    if not files and not os.environ.get(_IN_CLUSTER):
+        raise TargetError(
+            f"no cluster is configured: {named} does not exist; set KUBECONFIG, or run in a pod of the cluster"
+        )
     try:
-        if files:
-            config.load_kube_config(
-                os.pathsep.join(files), context=target.context, client_configuration=configuration
-            )
-        elif os.environ.get(_IN_CLUSTER):
-            config.load_incluster_config(client_configuration=configuration)
-        else:
-            raise TargetError(
-                f"no cluster is configured: {named} does not exist; set KUBECONFIG, or run in a pod of the cluster"
-            )
+        yield os.pathsep.join(files)
     except config.ConfigException as error:
         raise TargetError(f"the kubeconfig {named} cannot be used: {error}") from None
-    return _client_class()(configuration)
+
+
+def server_url(target: TargetFile) -> str:
+    """Where the API server of the target's context is. Connects to nothing, and runs no credential plugin.
+
+    Raises TargetError when nothing says where the cluster is.
+    """
+    config: Any = library("kubernetes.config", extra="kubernetes")
+    with _configured() as files:
+        if not files:
+            return f"https://{os.environ[_IN_CLUSTER]}"
+        contexts, active = config.list_kube_config_contexts(files)
+        context = active if target.context is None else _named(contexts, target.context, "context")
+        parts = [yaml.safe_load(Path(file).expanduser().read_text()) or {} for file in files.split(os.pathsep)]
+        clusters = [one for part in parts for one in part.get("clusters") or []]
+        return str(_named(clusters, context["context"]["cluster"], "cluster")["cluster"]["server"])
+
+
+def _named(entries: Sequence[Mapping[str, Any]], name: str, kind: str) -> Mapping[str, Any]:
+    """The first entry of this name, as kubectl takes it. Raises TargetError."""
+    found = next((one for one in entries if one["name"] == name), None)
+    if found is None:
+        raise TargetError(f"the kubeconfig has no {kind} '{name}'")
+    return found
 
 
 def current_context() -> str | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from faultload.errors import TargetError
+from faultload.host.processes import in_a_control_group_here
 from faultload.platforms.base import Instance, Platform
 from faultload.platforms.kubernetes.client import (
     Pod,
@@ -15,9 +18,9 @@ from faultload.platforms.kubernetes.client import (
     namespaces,
     pods_of,
     running_container,
+    server_url,
 )
 from faultload.platforms.kubernetes.rights import HELPER, LOOK, Demands, Right, demanding, merged
-from faultload.spec.target import is_loopback
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -34,8 +37,30 @@ class Kubernetes(Platform):
         return f"kubernetes:{found.metadata.uid}:{namespace}"
 
     @property
-    def here(self) -> bool:
-        return is_loopback(str(api_client(self.target).configuration.host))
+    def address(self) -> str:
+        return server_url(self.target)
+
+    def unproven(self) -> list[str]:
+        """A reason where no node runs on this machine's kernel, and no container of a service as a process here."""
+        mine = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        if mine in self._boots() or any(map(in_a_control_group_here, self._containers())):
+            return []
+        return [f"nothing shows that the cluster at {self.address} runs on this machine"]
+
+    def _boots(self) -> set[str]:
+        """What the nodes say of their kernels; nothing where they may not be asked."""
+        try:
+            with asking("ask which machines its nodes are"):
+                return {str(node.status.node_info.boot_id) for node in core(self.target).list_node().items}
+        except TargetError:
+            return set()
+
+    def _containers(self) -> Iterator[str]:
+        for service in self.target.services:
+            for pod in pods_of(self.target, service):
+                container = running_container(self.target, service, pod)
+                if container is not None and container.id:
+                    yield container.id
 
     def instances(self, service: str) -> list[Instance]:
         """Pods whose container runs and that are not being deleted."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 import pwd
-import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
-from urllib.parse import urlsplit
 
 import psutil
 
 from faultload.host import listeners
+from faultload.host.addresses import address_of, resolved
 from faultload.host.listeners import LOOPBACK, Listener, answering, roots_of
 from faultload.host.processes import ProcessId, myself
 from faultload.host.trees import Family, family
@@ -166,24 +164,15 @@ def addresses_of(target: TargetFile, service: Service, port: int) -> tuple[str, 
     """Where a service listens: on its `address`, else the URL's host if the port is the URL's, else loopback."""
     if service.address is not None:
         return (service.address,)
-    parts = urlsplit(target.url or "")
-    if target.url is None or (parts.port or {"http": 80, "https": 443}[parts.scheme]) != port:
+    if target.url is None:
         return LOOPBACK
-    return _addresses(parts.hostname or "")
+    url = address_of(target.url)
+    return _resolved(url.host) if (url.port or {"http": 80, "https": 443}[url.scheme]) == port else LOOPBACK
 
 
 @cache
-def _addresses(host: str) -> tuple[str, ...]:
-    if host == "localhost":
-        return LOOPBACK
-    try:
-        return (str(ipaddress.ip_address(host)),)
-    except ValueError:
-        pass
-    try:
-        return tuple(dict.fromkeys(str(one[4][0]) for one in socket.getaddrinfo(host, None)))
-    except OSError:
-        return ()
+def _resolved(host: str) -> tuple[str, ...]:
+    return LOOPBACK if host == "localhost" else tuple(resolved(host))
 
 
 def look(service: Service) -> Seen:

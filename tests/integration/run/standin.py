@@ -264,7 +264,7 @@ class Workspace:
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
-        self.faultload("undo", "--all")
+        self.faultload("undo", "--all", "--yes")
         for process in processes_in(self.state.parent):
             process.kill()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.long
 
 ELSEWHERE = "http://shop.invalid:80"
 PAUSE_STORE = ("pause", {"service": "store"})
+CUT = ("partition", {"link": "web -> store"})
 
 
 def untouched(target: StandIn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> bool:
@@ -65,6 +67,28 @@ def test_a_target_elsewhere_is_refused_unless_it_is_listed(
     assert untouched(target, workspace, monkeypatch)
 
 
+def test_nothing_is_asked_at_an_address_elsewhere_before_it_is_approved(
+    workspace: Workspace, target: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.0.0.0 is no loopback address, and yet this listener would notice."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.5)
+        far = f"http://0.0.0.0:{listener.getsockname()[1]}"
+        target.write_target(links={"web -> store": {"proxy": far}})
+        file = scenario(workspace, target, *CUT)
+        planned = workspace.faultload("plan", file)
+        done = workspace.faultload("run", file, "--out", workspace.folder / "out")
+        alone = start_chaos(workspace, target, workspace.folder / workspace.experiment("f", *CUT, 3))
+        told = alone.communicate(timeout=60)[0].decode()
+        with pytest.raises(TimeoutError):
+            listener.accept()
+    assert (planned.returncode, done.returncode, alone.returncode != 0) == (0, 5, True)
+    for said in (planned.stdout, done.stderr, told):
+        assert f"is not on this machine (the proxy of web -> store is {far}): list it under `allow`" in said
+    assert not (workspace.folder / "out").exists()
+    assert untouched(target, workspace, monkeypatch)
+
+
 @pytest.mark.parametrize("approve", [(), ("--approve", "http://other.invalid:80")])
 def test_a_listed_target_elsewhere_is_refused_unless_it_is_confirmed(
     workspace: Workspace, target: StandIn, monkeypatch: pytest.MonkeyPatch, approve: tuple[str, ...]
@@ -73,7 +97,7 @@ def test_a_listed_target_elsewhere_is_refused_unless_it_is_confirmed(
     file = scenario(workspace, target, *PAUSE_STORE, allow=[ELSEWHERE])
     done = workspace.faultload("run", file, *approve, "--out", workspace.folder / "out")
     assert done.returncode == 5, done.stderr
-    assert f"confirm with --approve {ELSEWHERE}" in done.stderr
+    assert f"confirm it with --approve {ELSEWHERE}" in done.stderr
     assert not (workspace.folder / "out").exists()
     assert untouched(target, workspace, monkeypatch)
 

@@ -105,7 +105,7 @@ def test_with_the_warden_dead_too_the_next_run_refuses_until_undo(workspace: Wor
     assert done.returncode == 0, done.stdout + done.stderr
     assert disturbed(target) == []
     assert undone(run)
-    again = workspace.faultload("undo", "--all")
+    again = workspace.faultload("undo", "--all", "--yes")
     assert again.returncode == 0
     assert "nothing is open" in again.stdout
     wait_for(lambda: not processes_of_run(run), 10, f"nothing runs: {processes_of_run(run)}")

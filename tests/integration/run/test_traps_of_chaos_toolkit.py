@@ -161,7 +161,7 @@ def test_trap_a_rollback_that_fails_fails_the_experiment(workspace: Workspace, t
         target.proxy.send_signal(signal.SIGCONT)
     assert process.returncode == 1, output
     assert b"`faultload undo` tries again" in output
-    done = workspace.faultload("undo", "--all")
+    done = workspace.faultload("undo", "--all", "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
     assert run.faults()[-1].state == "UNDONE"
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from standin import StandIn, Workspace, states, wait_for
+from standin import StandIn, Workspace, start_chaos, states, wait_for
 
 from faultload.chaos.warden import processes_of
 from faultload.host.processes import ProcessId, identify, state_of
@@ -78,7 +81,7 @@ def test_it_lists_shows_and_undoes_one_by_one(workspace: Workspace, target: Stan
     assert "freeze#1 on" in one.stdout
     rest = workspace.faultload("undo", str(dead_run))
     assert (rest.returncode, disturbed(target)) == (0, set()), rest.stdout
-    again = workspace.faultload("undo", "--all")
+    again = workspace.faultload("undo", "--all", "--yes")
     assert again.returncode == 0
     assert again.stdout.strip() == "nothing is open"
 
@@ -105,7 +108,7 @@ def test_what_does_not_answer_stays_open_and_is_undone_later(
     proxy = proxy_of(target)
     proxy.signal(signal.SIGSTOP)
     try:
-        failed = workspace.faultload("undo", "--all")
+        failed = workspace.faultload("undo", "--all", "--yes")
     finally:
         proxy.signal(signal.SIGCONT)
     assert failed.returncode == 6, failed.stdout + failed.stderr
@@ -114,5 +117,49 @@ def test_what_does_not_answer_stays_open_and_is_undone_later(
     assert "freeze#1 on" in failed.stdout, "the other one is undone all the same"
     assert state_of(target.servers[target.cache]) != "T"
     assert "cut#1  partition  UNDO_FAILED" in workspace.faultload("undo", "--list").stdout
-    later = workspace.faultload("undo", "--all")
+    later = workspace.faultload("undo", "--all", "--yes")
     assert (later.returncode, disturbed(target)) == (0, set()), later.stdout
+
+
+def at_a_terminal(workspace: Workspace, answer: str) -> tuple[int, str]:
+    """`faultload undo --all`, asked and answered: its exit code, and what it said."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "faultload", "undo", "--all"]
+    env = {**os.environ, **workspace.env}
+    process = subprocess.Popen(command, env=env, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    os.close(theirs)
+    try:
+        os.write(ours, f"{answer}\n".encode())
+        said = process.communicate(timeout=60)[0].decode()
+    finally:
+        os.close(ours)
+    return process.returncode, said
+
+
+def test_everything_is_undone_only_when_a_person_says_so(
+    workspace: Workspace, target: StandIn, dead_run: Path
+) -> None:
+    unasked = workspace.faultload("undo", "--all")
+    assert unasked.returncode == 5
+    assert "cut#1  partition  ACTIVE" in unasked.stdout and "say --yes" in unasked.stderr
+    code, said = at_a_terminal(workspace, "n")
+    assert (code, "freeze#1  pause  ACTIVE" in said, "Undo all of this? [y/N]" in said) == (5, True, True)
+    assert disturbed(target) == {"cut", "freeze"}
+    code, said = at_a_terminal(workspace, "yes")
+    assert (code, disturbed(target)) == (0, set()), said
+
+
+def test_what_belongs_to_a_run_that_goes_on_is_left_alone(workspace: Workspace, target: StandIn) -> None:
+    file = workspace.folder / workspace.experiment("f", "pause", {"service": "cache"}, 60)
+    process = start_chaos(workspace, target, file)
+    try:
+        wait_for(lambda: disturbed(target) == {"freeze"}, 30, "it is paused")
+        done = workspace.faultload("undo", "--all", "--yes")
+        assert done.returncode == 0, done.stderr
+        assert "is left alone" in done.stdout and "--force" in done.stdout
+        assert disturbed(target) == {"freeze"}
+        forced = workspace.faultload("undo", "--all", "--yes", "--force")
+        assert (forced.returncode, disturbed(target)) == (0, set()), forced.stdout
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)

@@ -7,11 +7,13 @@ import fcntl
 import json
 import math
 import os
+import pwd
 import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -327,7 +329,7 @@ def test_undo_of_something_else_touches_nothing(world: World, run: RunDirectory)
         undo_leftovers(None, everything=False, only_list=False)
     assert world.undone == []
     world.stuck = set(world.there)
-    assert undo_leftovers(None, everything=True, only_list=False) is ExitCode.NOT_UNDONE
+    assert undo_leftovers(None, everything=True, only_list=False, confirmed=True, force=True) is ExitCode.NOT_UNDONE
 
 
 # -- entries that are hard to undo
@@ -340,7 +342,7 @@ def rewrite(fault: OpenFault, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def undo_all_here() -> ExitCode:
-    return undo_leftovers(None, everything=True, only_list=False)
+    return undo_leftovers(None, everything=True, only_list=False, confirmed=True, force=True)
 
 
 def test_an_entry_of_an_older_version_says_so_and_keeps_no_other_open(
@@ -430,6 +432,43 @@ def test_a_full_disk_never_keeps_a_fault_in_place(
     assert open_faults() == []
 
 
+def test_a_state_folder_that_turned_read_only_never_keeps_a_fault_in_place(
+    world: World, run: RunDirectory, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = inject(world, run)
+    real = os.open
+
+    def read_only(path: Any, flags: int, *more: Any) -> int:
+        if flags & (os.O_CREAT | os.O_RDWR | os.O_WRONLY):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real(path, flags, *more)
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", read_only)
+        for of, name in (
+            (journal, "write_json"),
+            (journal, "append_line"),
+            (RunDirectory, "event"),
+            (Path, "mkdir"),
+        ):
+            patch.setattr(of, name, refused)
+        patch.setattr(Path, "unlink", refused)
+        with fault.locked() as current:
+            assert current is not None
+            folder = real(fault.path.parent, os.O_RDONLY)
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.close(folder)
+        assert undo(fault, "warden")
+        assert world.there == set()
+        assert undo(fault, "undo"), "its entry is still there, and a second undo finds nothing to do"
+    assert undo(fault, "undo")
+    assert open_faults() == []
+
+
 def test_a_fault_from_before_a_reboot_is_past_its_time(world: World, run: RunDirectory) -> None:
     fault = inject(world, run, one_shot=True)
     later = time.monotonic_ns() + 10**15
@@ -494,3 +533,20 @@ def test_an_entry_that_cannot_be_read_does_not_end_the_warden(world: World, run:
 
 def warden(run: RunDirectory) -> Warden:
     return Warden(run, -1, standalone=False)
+
+
+def test_what_other_users_left_is_named_and_who_can_undo_it(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def user(name: str, uid: int) -> SimpleNamespace:
+        return SimpleNamespace(pw_name=name, pw_uid=uid, pw_dir=str(tmp_path / name))
+
+    users = [user("me", os.geteuid()), user("ann", 70001), user("bob", 70002), user("nobody", 70003)]
+    monkeypatch.setattr(pwd, "getpwall", lambda: users)
+    for name, count in (("me", 1), ("ann", 2), ("bob", 0)):
+        folder = tmp_path / name / ".local" / "state" / "faultload" / "open" / "shop"
+        folder.mkdir(parents=True)
+        for number in range(count):
+            (folder / f"{number}.json").write_text("{}")
+    home = tmp_path / "ann" / ".local" / "state" / "faultload"
+    assert journal.others_open() == [f"2 open faults of ann in {home}: `faultload undo` as ann"]

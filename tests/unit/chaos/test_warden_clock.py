@@ -19,7 +19,7 @@ from faultload.record.faults import FaultLine
 class Fault(SimpleNamespace):
     """An open fault as the warden sees it; its injector lives."""
 
-    label = "cut#1"
+    label, fault_id = "cut#1", "cut#1@run"
     one_shot = False
     injector = None
 

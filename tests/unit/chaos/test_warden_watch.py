@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +31,8 @@ BEAT, BYE, END = b".", b"q", b""
 class Fault(SimpleNamespace):
     """An open fault in its time, as the warden sees it; its injector lives."""
 
-    label, state, overdue_s, one_shot, injector = "cut#1", "ACTIVE", -9.0, False, None
+    label, fault_id = "cut#1", "cut#1@run"
+    state, overdue_s, one_shot, injector = "ACTIVE", -9.0, False, None
 
 
 class World:
@@ -45,13 +47,16 @@ class World:
         self.now = 100.0
         self.faults: list[Any] = [Fault()]
         self.undone: list[str] = []
+        self.tried_s: list[float] = []
+        self.undone_at_last = 0
+        """The try that succeeds; 0: all of them do, as far as the warden sees."""
         self.left: list[Any] = []
         self.script: list[tuple[float, bytes | None]] = []
         self._reading, self._writing = os.pipe()
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self._sleep))
         monkeypatch.setattr(module, "select", SimpleNamespace(select=self._select))
         monkeypatch.setattr(module, "readable_faults", lambda **_: (self.faults, ["an entry that cannot be read"]))
-        monkeypatch.setattr(module, "undo", lambda fault, by: self.undone.append(fault.label))
+        monkeypatch.setattr(module, "undo", self._undo)
         monkeypatch.setattr(module, "undo_all", self._undo_all)
         self.warden = Warden(run, self._reading, standalone=standalone)
 
@@ -69,6 +74,15 @@ class World:
         else:
             os.close(self._writing)
         return reading, [], []
+
+    def _sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def _undo(self, fault: Any, by: str) -> None:
+        self.undone.append(fault.label)
+        self.tried_s.append(self.now)
+        if len(self.undone) == self.undone_at_last:
+            self.faults = []
 
     def _undo_all(self, faults: list[Any], by: str) -> list[Any]:
         self.undone.append(f"all {len(faults)}")
@@ -138,7 +152,7 @@ def test_a_run_whose_conductor_hung_is_invalid(tmp_path: Path, monkeypatch: pyte
 
 def test_faults_are_looked_after_at_every_turn_also_right_after_a_beat(world: World) -> None:
     world.faults = [Fault(overdue_s=5.5)]
-    assert world.watch((1.0, BEAT), (0.5, None), (1.0, BYE)) == ["overdue", "overdue"]
+    assert world.watch((1.0, BEAT), (1.5, None), (1.0, BYE)) == ["overdue"]
     assert world.undone == ["cut#1", "cut#1"]
     assert events(world.run, "note")[0]["text"] == "cut#1 is past its maximum duration"
 
@@ -155,17 +169,36 @@ DEAD, ALIVE = SimpleNamespace(alive=lambda: False), SimpleNamespace(alive=lambda
         (Fault(injector=DEAD), True),
         (Fault(injector=ALIVE), False),
         (Fault(injector=None), False),
-        (Fault(injector=DEAD, state="UNDO_FAILED"), False),
         (Fault(injector=DEAD, one_shot=True, overdue_s=-1.0), False),
         (Fault(injector=DEAD, one_shot=True, overdue_s=0.0), False),
         (Fault(injector=DEAD, one_shot=True, overdue_s=1.0), True),
     ],
-    ids=["dead", "alive", "not known", "tried already", "comes back", "just in time", "did not come back"],
+    ids=["dead", "alive", "not known", "comes back", "just in time", "did not come back"],
 )
 def test_what_nobody_is_left_to_undo_is_undone(world: World, fault: Fault, undone: bool) -> None:
     world.faults = [fault]
     assert world.watch((0.5, None), (0.5, BYE)) == ["injector_died"] * undone
     assert world.undone == ["cut#1"] * undone
+
+
+# -- a fault that could not be undone
+
+
+def test_what_could_not_be_undone_is_tried_again_and_again_each_time_later(world: World) -> None:
+    world.faults = [Fault(state="UNDO_FAILED")]
+    world.undone_at_last = 7
+    assert world.watch((0.5, BEAT), *[(0.5, None)] * 8, (0.5, BYE)) == ["undo_again"]
+    waits = [later - before for before, later in pairwise(world.tried_s)]
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0], "also after the run"
+
+
+@pytest.mark.parametrize("said", [BYE, END])
+def test_a_warden_gives_up_an_hour_after_its_run(world: World, said: bytes) -> None:
+    world.faults = [Fault(state="UNDO_FAILED")]
+    world.watch((1.0, said))
+    waits = [later - before for before, later in pairwise(world.tried_s)]
+    assert max(waits) == 60.0
+    assert 3500.0 < world.tried_s[-1] - world.tried_s[0] <= 3600.0
 
 
 # -- a conductor that died

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.context import ContextAPI
 
-from faultload.chaos.guard import check_target
+from faultload.chaos.guard import Unapproved, check_before_asking, check_here, check_target
 from faultload.errors import Refused, TargetError
 from faultload.faults import cannot, faults_of
 from faultload.faults.base import FaultRequest
@@ -32,27 +37,95 @@ def target(**more: Any) -> TargetFile:
     return TargetFile.model_validate({**value, **more})
 
 
-@pytest.mark.parametrize("host", ["", "unix:///var/run/docker.sock", "tcp://127.0.0.1:2375", "tcp://[::1]:2375"])
-def test_an_engine_on_this_machine_needs_no_approval(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+class Engine:
+    """Containers of a service as an engine describes them, by the pid of their first process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *pids: int) -> None:
+        found = [Seen(State={"Running": True, "Paused": False, "Restarting": False, "Pid": pid}) for pid in pids]
+        monkeypatch.setattr(docker_client, "containers_of", lambda target, service: found)
+
+
+def test_a_target_is_here_by_the_process_of_one_of_its_containers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    groups = {7: "0::/system.slice/docker-abc.scope", 8: "0::/system.slice/docker-other.scope"}
+    monkeypatch.setattr(Path, "read_text", lambda path: groups[int(path.parent.name)])
+    monkeypatch.setattr(Seen, "id", "abc", raising=False)
+    monkeypatch.setattr(Seen, "name", "shop-web-1", raising=False)
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    for pids in ((7,), (8, 7), ()):
+        Engine(monkeypatch, *pids)
+        check_here(target(), [])
+    Engine(monkeypatch, 8)
+    with pytest.raises(Refused, match="is no process of this machine"):
+        check_here(target(), [])
+    with pytest.raises(Unapproved, match=f"--approve {ENGINE}"):
+        check_here(target(allow=[ENGINE]), [])
+    check_here(target(allow=[ENGINE]), [ENGINE])
+
+
+@pytest.mark.parametrize("host", ["unix:///var/run/docker.sock", "tcp://127.0.0.1:2375", "tcp://[::1]:2375"])
+def test_an_engine_at_an_address_of_this_machine_may_be_asked(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("DOCKER_HOST", host)
-    check_target(target(), [])
+    check_before_asking(target(), [])
 
 
 @pytest.mark.parametrize("host", ["tcp://10.1.2.3:2376", "tcp://engine.example:2376", "ssh://me@localhost"])
-def test_an_engine_elsewhere_must_be_listed_and_approved(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_an_engine_elsewhere_must_be_listed_and_approved_before_it_is_asked(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
     monkeypatch.setenv("DOCKER_HOST", host)
+    monkeypatch.setattr(docker_client, "client", lambda: pytest.fail("it was asked"))
+    for check in (check_before_asking, check_here, check_target):
+        with pytest.raises(Refused, match=rf"\(its engine is {re.escape(host)}\): list it under `allow`"):
+            check(target(), [ENGINE])
+        with pytest.raises(Refused, match=f"--approve {ENGINE}"):
+            check(target(allow=[ENGINE]), [])
+        check(target(allow=[ENGINE]), [ENGINE])
+        check(target(), [ENGINE], [ENGINE])
+
+
+def test_an_engine_without_an_id_is_approved_by_its_address_or_as_one_that_is_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://10.1.2.3:2376")
+    name = "docker:tcp://10.1.2.3:2376"
+    with pytest.raises(Refused, match=f"^{name} is not on this machine"):
+        check_before_asking(target(id=""), [name])
+    check_before_asking(target(id="", allow=[name]), [name])
+    check_before_asking(target(id="", allow=[ENGINE]), [ENGINE])
+    check_here(target(allow=[ENGINE]), [ENGINE])
     with pytest.raises(Refused, match="list it under `allow`"):
-        check_target(target(), [ENGINE])
-    with pytest.raises(Refused, match=f"--approve {ENGINE}"):
-        check_target(target(allow=[ENGINE]), [])
-    check_target(target(allow=[ENGINE]), [ENGINE])
-    check_target(target(), [ENGINE], allowed=[ENGINE])
+        check_here(target(id="docker:another:shop", allow=[ENGINE]), [ENGINE])
+
+
+@pytest.mark.skipif(
+    not hasattr(ContextAPI, "kwargs_from_context"), reason="this docker-py goes by DOCKER_HOST alone"
+)
+@pytest.mark.parametrize("by", ["config.json", "DOCKER_CONTEXT"])
+def test_a_context_of_dockers_own_client_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, by: str) -> None:
+    meta = tmp_path / "contexts" / "meta" / hashlib.sha256(b"prod").hexdigest() / "meta.json"
+    meta.parent.mkdir(parents=True)
+    endpoint = {"Host": "tcp://203.0.113.5:2376", "SkipTLSVerify": False}
+    meta.write_text(json.dumps({"Name": "prod", "Metadata": {}, "Endpoints": {"docker": endpoint}}))
+    config = {"currentContext": "prod"} if by == "config.json" else {}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr("docker.utils.config.home_dir", lambda: str(tmp_path))
+    if by == "DOCKER_CONTEXT":
+        monkeypatch.setenv("DOCKER_CONTEXT", "prod")
+    with pytest.raises(Refused, match=re.escape("its engine is tcp://203.0.113.5:2376")):
+        check_before_asking(target(), [])
+    monkeypatch.setenv("DOCKER_HOST", "unix:///var/run/docker.sock")
+    check_before_asking(target(), [])
 
 
 def test_a_url_elsewhere_must_be_approved_although_the_engine_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DOCKER_HOST", raising=False)
-    with pytest.raises(Refused, match="is not on this machine"):
-        check_target(target(url="http://shop.example"), [])
+    monkeypatch.setenv("DOCKER_HOST", "unix:///var/run/docker.sock")
+    with pytest.raises(Refused, match=r"\(its url is http://203.0.113.5\)"):
+        check_before_asking(target(url="http://203.0.113.5"), [])
 
 
 def test_a_project_whose_name_is_protected_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,11 @@ import pytest
 import yaml
 from recorded_api import Answer, RecordedApi, recorded, status
 
-from faultload.errors import TargetError
+from faultload.chaos.guard import check_before_asking, check_here
+from faultload.errors import Refused, TargetError
 from faultload.faults.rbac import FOLDER, demands, main
 from faultload.faults.rbac import manifest as rbac_manifest
-from faultload.platforms.kubernetes.client import api_client, container_of, core, pods_of
+from faultload.platforms.kubernetes.client import api_client, container_of, core, pods_of, server_url
 from faultload.platforms.kubernetes.extension import actions
 from faultload.platforms.kubernetes.helper import labels_of, manifest
 from faultload.platforms.kubernetes.platform import Kubernetes
@@ -143,14 +144,75 @@ def test_a_refusal_by_the_cluster_is_one_line(cluster: RecordedApi) -> None:
 def test_the_identity_is_that_of_the_cluster_and_the_namespace(cluster: RecordedApi) -> None:
     cluster.put("/api/v1/namespaces", {"metadata": {"name": "kube-system", "uid": "abc"}})
     assert Kubernetes(target()).identity() == "kubernetes:abc:shop"
-    assert Kubernetes(target()).here
 
 
-def test_a_cluster_elsewhere_is_not_here(tmp_path: Path, cluster: RecordedApi) -> None:
+def elsewhere(cluster: RecordedApi) -> None:
     content = yaml.safe_load(cluster.kubeconfig.read_text())
     content["clusters"][0]["cluster"]["server"] = "https://cluster.example.org:6443"
     cluster.kubeconfig.write_text(yaml.safe_dump(content))
-    assert not Kubernetes(target()).here
+
+
+def test_a_cluster_elsewhere_is_approved_before_it_is_asked(cluster: RecordedApi) -> None:
+    elsewhere(cluster)
+    for check in (check_before_asking, check_here):
+        with pytest.raises(Refused, match=r"its cluster is https://cluster.example.org:6443"):
+            check(target(), ["k"])
+    allowed = target().model_copy(update={"allow": ["k"]})
+    check_here(allowed, ["k"])
+    by_address = target().model_copy(update={"id": "", "allow": ["kubernetes:https://cluster.example.org:6443"]})
+    check_before_asking(by_address, by_address.allow)
+    assert cluster.asked == []
+
+
+def test_a_context_that_is_not_there_is_said(cluster: RecordedApi) -> None:
+    with pytest.raises(TargetError, match="the kubeconfig has no context 'prod'"):
+        server_url(target().model_copy(update={"context": "prod"}))
+
+
+def test_a_credential_plugin_is_not_run_to_see_where_the_cluster_is(cluster: RecordedApi, tmp_path: Path) -> None:
+    content = yaml.safe_load(cluster.kubeconfig.read_text())
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "touch", "args": [str(tmp_path / "ran")]}
+    content["users"][0]["user"] = {"exec": plugin}
+    cluster.kubeconfig.write_text(yaml.safe_dump(content))
+    assert server_url(target()).startswith("http")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("node", ["this kernel", "another kernel", "may not be asked"])
+def test_a_cluster_at_a_loopback_address_is_here_by_the_kernel_of_a_node(cluster: RecordedApi, node: str) -> None:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip() if node == "this kernel" else "another"
+    cluster.put("/api/v1/nodes", {"metadata": {"name": "n"}, "status": {"nodeInfo": node_info(boot)}})
+    if node == "may not be asked":
+        cluster.special.append(
+            lambda method, path, body: status(403, "Forbidden", "no") if "nodes" in path else None
+        )
+    if node == "this kernel":
+        check_here(target(), [])
+    else:
+        with pytest.raises(Refused, match="nothing shows that the cluster"):
+            check_here(target(), [])
+
+
+def node_info(boot_id: str) -> dict[str, str]:
+    keys = (
+        "architecture containerRuntimeVersion kernelVersion kubeProxyVersion kubeletVersion machineID "
+        "operatingSystem osImage systemUUID"
+    )
+    return {"bootID": boot_id, **dict.fromkeys(keys.split(), "x")}
+
+
+def test_a_cluster_is_here_by_a_container_that_is_a_process_of_this_machine(
+    cluster: RecordedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def here(container: str) -> bool:
+        asked.append(container)
+        return True
+
+    monkeypatch.setattr("faultload.platforms.kubernetes.platform.in_a_control_group_here", here)
+    check_here(target(), [])
+    assert len(asked) == 1 and len(asked[0]) == 64
 
 
 def test_a_helper_carries_no_label_that_a_service_could_have(cluster: RecordedApi) -> None:

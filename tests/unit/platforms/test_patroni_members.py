@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -29,10 +30,13 @@ def test_a_process_with_the_same_port_number_is_none_of_a_cluster_elsewhere(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_member_of_this_machine_is_the_process_that_listens_there(
-    monkeypatch: pytest.MonkeyPatch, host: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: str
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         cluster_at(monkeypatch, host, port)
+        assert members_of("db", ["http://127.0.0.1:8008"]) == [], "it is no PostgreSQL server"
+        Path("postmaster.pid").write_text(f"{myself().pid}\n{tmp_path}\n0\n{port}\n")
         [found] = members_of("db", ["http://127.0.0.1:8008"])
         assert (found.name, int(found.id)) == ("db1", myself().pid)

@@ -13,10 +13,10 @@ from small_workspace import SmallWorkspace, experiment
 
 from faultload.errors import InvalidInput
 from faultload.faults import words
-from faultload.platforms import is_here
+from faultload.platforms.where import elsewhere
 from faultload.spec.experiment import read_experiment
 from faultload.spec.journeys import read_journeys
-from faultload.spec.target import TargetFile, external, id_of_url, is_loopback, read_target, target_from_json
+from faultload.spec.target import TargetFile, external, id_of_url, read_target, target_from_json
 from faultload.spec.workspace import packs_root
 
 
@@ -28,7 +28,7 @@ def target(**changes: Any) -> TargetFile:
 
 def test_a_target_file(workspace: SmallWorkspace) -> None:
     shop = read_target(workspace.target)
-    assert (shop.id, is_here(shop)) == ("http://127.0.0.1:8080", True)
+    assert (shop.id, elsewhere(shop)) == ("http://127.0.0.1:8080", [])
     assert shop.services["web"].instance_ports == [8080, 8081]
     assert (shop.services["web"].declared, shop.services["store"].declared) == (2, 1)
 
@@ -68,22 +68,6 @@ def test_a_target_goes_through_json() -> None:
 )
 def test_a_url_is_an_identity(url: str, identity: str) -> None:
     assert id_of_url(url) == identity
-
-
-@pytest.mark.parametrize(
-    ("url", "local"),
-    [
-        ("http://127.8.9.1", True),
-        ("http://[::1]:80", True),
-        ("http://localhost:1", True),
-        ("http://10.0.0.1", False),
-        ("http://localhost.example.org", False),
-        ("http://127.0.0.1.example.org", False),
-        ("http://0.0.0.0", False),
-    ],
-)
-def test_what_is_this_machine(url: str, local: bool) -> None:
-    assert is_loopback(url) is local
 
 
 @pytest.mark.parametrize(
@@ -142,6 +126,22 @@ def test_an_experiment_with_a_scenarios_values(tmp_path: Path) -> None:
     assert (changed.arguments["on_heal"], changed.duration_s) == ("reset", 2.5)
     with pytest.raises(InvalidInput, match="configuration: on_heal must be one of deliver, reset, not 'drop'"):
         read_experiment(file, words(), {"mode": "drop"})
+
+
+def test_what_an_experiment_asks_over_http_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUR_PORT", "8080")
+    url = "http://${host}:${port}/${token}"
+    probe = {"type": "probe", "name": "well", "provider": {"type": "http", "url": url}}
+    whole = yaml.safe_load(experiment("pause", "{service: web}"))
+    whole["configuration"] |= {"host": "127.0.0.1", "port": {"type": "env", "key": "OUR_PORT"}}
+    whole["secrets"] = {"a": {"token": {"type": "vault", "path": "x"}}}
+    whole["steady-state-hypothesis"] = {"title": "well", "probes": [{**probe, "tolerance": 200}]}
+    whole["method"].append({**probe, "name": "told", "provider": {"type": "http", "url": "http://203.0.113.5"}})
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(whole))
+    assert read_experiment(tmp_path / "x.yaml", words()).urls == (
+        ("well of x.yaml", "http://127.0.0.1:8080/${token}"),
+        ("told of x.yaml", "http://203.0.113.5"),
+    )
 
 
 @pytest.mark.parametrize("value", [0, -1, "5", True, None, float("nan"), float("inf")])
