@@ -270,6 +270,21 @@ def status(place: Place, timeout_s: float = 2.0) -> int | None:
     return int(head[9:12]) if head.startswith(b"HTTP/1.") and head[9:12].isdigit() else None
 
 
+def speaks_tls(host: str, port: int, timeout_s: float = 2.0) -> bool:
+    """Whether a server takes up a TLS handshake, or ends one with an alert of its own."""
+    import ssl  # only here: agents also run where Python was built without it
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection((host, port), timeout_s) as plain, context.wrap_socket(plain):
+            return True
+    except ssl.SSLError as error:
+        return "ALERT" in str(error.reason)
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Statuses:
     """The answers to so many HEAD requests: how many had the status, and how many were made by the proxy."""

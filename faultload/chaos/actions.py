@@ -7,24 +7,29 @@ experiment against.
 from __future__ import annotations
 
 import inspect
+import logging
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
+
+from chaoslib.exit import exit_gracefully
 
 from faultload.chaos.gate import problems, shared_instances
 from faultload.chaos.guard import check_fault, check_target
 from faultload.chaos.journal import OpenFault, open_faults, pause_for_test, plan_fault, readable_faults
 from faultload.chaos.session import Session, leave
 from faultload.chaos.undo import undo as undo_fault
-from faultload.errors import FaultloadError, NotUndone
+from faultload.errors import FaultloadError, InvalidInput, NotUndone
 from faultload.faults import fault_for, words
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
-from faultload.spec.vocabulary import Argument, FaultWord
+from faultload.spec.vocabulary import COMMON, Argument, FaultWord
 
 Configuration = dict[str, Any] | None
 Result = dict[str, Any]
+_log = logging.getLogger("chaostoolkit")
 
 
 def _or_leave(action: Callable[..., Result]) -> Callable[..., Result]:
@@ -32,6 +37,10 @@ def _or_leave(action: Callable[..., Result]) -> Callable[..., Result]:
 
     @wraps(action)
     def act(*args: Any, **kwargs: Any) -> Result:
+        if threading.current_thread() is not threading.main_thread():
+            _log.error("%s cannot run in the background: take `background` away", act.__name__)
+            exit_gracefully()  # the experiment's own thread leaves; SystemExit would end no more than this one
+            return {}
         try:
             return action(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - whatever it is: said, and the rollbacks run
@@ -42,12 +51,19 @@ def _or_leave(action: Callable[..., Result]) -> Callable[..., Result]:
 
 @_or_leave
 def hold(duration_s: float, configuration: Configuration = None) -> Result:
-    """Keep what was injected for `duration_s`, or shorter when somebody asks to stop."""
+    """Keep what was injected for `duration_s`, or shorter when somebody asks to stop.
+
+    A fault whose own `duration_s` is over is undone when this returns.
+    """
+    problem = COMMON["duration_s"].problem(duration_s)
+    if problem is not None:
+        raise InvalidInput(f"hold: duration_s {problem}, not {duration_s!r}")
     session = Session.current(configuration)
-    injected = [int(one.entry["injected_ns"]) for one in session.opened.values() if one.entry.get("injected_ns")]
-    started = max(injected, default=time.monotonic_ns())
+    started = max((fault.began_ns for fault in session.opened.values()), default=time.monotonic_ns())
     session.sleep_until(started + int(float(duration_s) * 1e9))
-    return {"held_s": round((time.monotonic_ns() - started) / 1e9, 3)}
+    held_s = round((time.monotonic_ns() - started) / 1e9, 3)
+    session.wait_for_expired()
+    return {"held_s": held_s}
 
 
 def undo(fault: str, configuration: Configuration = None) -> Result:
@@ -71,6 +87,8 @@ def undo(fault: str, configuration: Configuration = None) -> Result:
     finally:
         session.undoing = False
     session.tried[fault] = gone
+    if gone and fault in session.expiries:
+        session.expiries[fault].cancel()
     if set(session.opened) <= set(session.tried) and not all(session.tried.values()):
         left = ", ".join(name for name, undone in session.tried.items() if not undone)
         session.leave(f"not undone: {left}: `faultload undo` tries again")  # the last one: the experiment fails
@@ -90,7 +108,7 @@ def _action(word: FaultWord) -> Callable[..., Result]:
         configuration: Configuration = None,
         **arguments: Any,
     ) -> Result:
-        return _inject(word.name, fault, word.filled(arguments), duration_s, seed, configuration)
+        return _inject(word, fault, arguments, duration_s, seed, configuration)
 
     act.__name__ = act.__qualname__ = word.name
     act.__doc__ = f"{word.what[0].upper()}{word.what[1:]}."
@@ -107,7 +125,7 @@ def _parameter(name: str, argument: Argument) -> inspect.Parameter:
 
 
 def _inject(
-    kind: str,
+    word: FaultWord,
     fault: str,
     arguments: dict[str, Any],
     duration_s: float | None,
@@ -116,17 +134,26 @@ def _inject(
 ) -> Result:
     """Gate, guard, resolve, write ahead, inject, witness: the life of every fault."""
     session = Session.current(configuration)
+    run, settings = session.run, configuration or {}
+    if duration_s is None:
+        duration_s = settings.get("duration_s", 10.0)
+    seed = next(one for one in (seed, session.order.seed, settings.get("seed"), 1) if one is not None)
+    given = {**arguments, "fault": fault, "duration_s": duration_s, "seed": seed}
+    mistakes = word.mistakes({name: value for name, value in given.items() if value is not None})
+    if mistakes:
+        text = f"{word.name}: {'; '.join(mistakes)}"
+        run.event("note", what="not_injected", fault=session.label(fault), k=session.k, refused=True, text=text)
+        session.leave(text)
     session.sleep_until_due(fault)
     session.check_may_go_on()
-    run, settings = session.run, configuration or {}
     request = FaultRequest(
         # what a fault leaves is found again by its id: no other run's is the same, whatever its folder is called
         fault_id=f"{session.label(fault)}#{session.k}@{run.path.name}-{secrets.token_hex(4)}",
-        kind=kind,
-        arguments=arguments,
-        duration_s=float(duration_s if duration_s is not None else settings.get("duration_s", 10.0)),
-        seed=int(next(one for one in (seed, session.order.seed, settings.get("seed"), 1) if one is not None)),
-        max_duration_s=session.order.max_duration_s if words()[kind].one_shot else 0.0,
+        kind=word.name,
+        arguments=word.filled(arguments),
+        duration_s=float(duration_s),
+        seed=int(seed),
+        max_duration_s=session.order.max_duration_s if word.one_shot else 0.0,
     )
     handler, opened = _planned(session, request, fault)
     instances, plan = opened.instances, opened.plan
@@ -140,12 +167,13 @@ def _inject(
         run.event("witness", fault=label, k=k, of="there", seen=False, what=_said(error))
         session.leave(f"{label} could not be injected: {_said(error)}")
     pause_for_test("injected")
-    opened = session.opened[fault] = opened.mark("ACTIVE", "chaos")
+    opened = session.opened[fault] = opened.mark("ACTIVE", "chaos", active_ns=time.monotonic_ns())
     try:
         sight = handler.witness(instances)
     except Exception as error:  # noqa: BLE001 - a witness that fails has seen nothing
         sight = WitnessReport(False, _said(error))
     run.event("witness", fault=label, k=k, of="there", seen=sight.seen, what=sight.what)
+    session.expire(fault, opened.began_ns + int(request.duration_s * 1e9))
     pause_for_test("witnessed")
     if session.standalone and not sight.seen:
         session.leave(f"{label} was not witnessed: {sight.what}")

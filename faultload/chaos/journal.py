@@ -85,10 +85,15 @@ class OpenFault:
         return bool(self.entry["one_shot"])
 
     @property
+    def began_ns(self) -> int:
+        """Where its time begins, on the monotonic clock: it is active, or else as far as it has come."""
+        moments = (self.entry.get(name) for name in ("active_ns", "injected_ns", "planned_ns"))
+        return int(next(moment for moment in moments if moment))
+
+    @property
     def overdue_s(self) -> float:
         """Seconds since the fault's maximum duration was over; negative before, infinite after a reboot."""
-        started = self.entry.get("injected_ns") or self.entry["planned_ns"]
-        elapsed_s = (time.monotonic_ns() - int(started)) / 1e9
+        elapsed_s = (time.monotonic_ns() - self.began_ns) / 1e9
         return math.inf if elapsed_s < 0 else elapsed_s - float(self.entry["max_duration_s"])
 
     @property

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from faultload.chaos.expiry import Expiry
 from faultload.chaos.guard import APPROVED_ENV, check_before_asking, kill_switch
 from faultload.chaos.journal import OpenFault
 from faultload.errors import FaultloadError, InvalidInput, Refused
@@ -54,6 +55,7 @@ class Session:
         self.tried: dict[str, bool] = {}
         """Faults that an undo was tried of, and whether they are gone."""
         self.undoing = False
+        self.expiries: dict[str, Expiry] = {}
         self.order = ChaosOrder.from_environment()
         in_run = RunDirectory.from_environment()
         self.standalone = in_run is None
@@ -132,6 +134,17 @@ class Session:
             self.check_may_go_on()
             time.sleep(min(left / 1e9, 0.1))
         self.check_may_go_on()
+
+    def expire(self, fault: str, due_ns: int) -> None:
+        """Have a fault undone at a moment of the monotonic clock, whatever the experiment does then."""
+        self.expiries[fault] = Expiry(self.opened[fault], due_ns)
+
+    def wait_for_expired(self) -> None:
+        """Wait until faults whose time is over are undone; those that end by themselves are not waited for."""
+        held = [expiry for fault, expiry in self.expiries.items() if not self.opened[fault].one_shot]
+        while any(expiry.undoing for expiry in held):
+            self.check_may_go_on()
+            time.sleep(0.02)
 
     def sleep_until_due(self, fault: str) -> None:
         """In a run: sleep until the experiment's first fault is due; the record says so when it is late."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from faultload import faults, reference
+from faultload.chaos.validity import refusals
 from faultload.commands.plan import undecidable
 from faultload.errors import InvalidInput, Mistake
 from faultload.run.prepare import RunOptions, prepare, target_of
@@ -61,7 +62,7 @@ def _of_file(file: Path) -> list[Mistake]:
     keys = set(load(file, expand=False).data)
     if "method" in keys:
         read_experiment(file, faults.words())
-        return []
+        return refusals(file)
     if "platform" in keys and "load" not in keys:
         read_target(file)
         return []

@@ -168,6 +168,12 @@ class RunDirectory:
         write_json(path, plain(order.to_json()), mode=0o644)
         return path
 
+    def write_control(self, control: Mapping[str, Any]) -> Path:
+        """Write which control the chaos processes of the run load; returns the file."""
+        path = self.path / "orders" / "control.json"
+        write_json(path, control, mode=0o644)
+        return path
+
     def chaos_journal(self, name: str, k: int) -> Path:
         return self.path / f"journal-{name}-{k}.json"
 

@@ -91,6 +91,30 @@ class Slots(Note):
     offered: int
 
 
+class Look(Entry):
+    """One look at the hypothesis of an experiment: `before`, `during` or `after` its method."""
+
+    when: str
+    met: bool
+    why: str = ""
+
+
+class ExperimentEnded(Note):
+    """What Chaos Toolkit says of the experiment of one injection, at its end."""
+
+    WHAT = "experiment_ended"
+
+    status: str = ""
+    looks: tuple[Look, ...] = ()
+    failed: tuple[str, ...] = ()
+    """What the team's own actions and probes did not do, in words."""
+
+    @property
+    def injection(self) -> tuple[str | None, int]:
+        """Name and number of the injection that it was."""
+        return self.fault, self.k
+
+
 class LocustTable(Note):
     """Locust's own figures of a load process, at its end."""
 
@@ -142,7 +166,18 @@ class Health(Event):
     p99_ms: Gauge = None
 
 
-_CLASSES: Sequence[type[Event]] = (Health, Gate, Witness, Slots, LocustTable, Note, ProcessEvent, Abort, Event)
+_CLASSES: Sequence[type[Event]] = (
+    Health,
+    Gate,
+    Witness,
+    Slots,
+    ExperimentEnded,
+    LocustTable,
+    Note,
+    ProcessEvent,
+    Abort,
+    Event,
+)
 """The first that a line is of is its class."""
 
 

@@ -55,6 +55,12 @@ class PlannedInjection(Entry):
     """After the load's start."""
     by_chance: bool = False
     process: str = ""
+    hypothesis: str | None = None
+    """The title of its experiment's hypothesis."""
+    looks: tuple[str, ...] = ()
+    """When Chaos Toolkit looks at the hypothesis: `before`, `during` and `after` the method."""
+    activities: tuple[str, ...] = ()
+    """The names of the team's own activities in its experiment."""
 
     @property
     def label(self) -> str:

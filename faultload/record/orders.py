@@ -10,6 +10,8 @@ from faultload.host.state import read_json
 from faultload.record.entry import Entry
 
 ORDER_ENV = "FAULTLOAD_ORDER"
+CONTROL = {"faultload": {"provider": {"type": "python", "module": "faultload.chaos.findings"}}}
+"""The control file of a run's chaos processes: what Chaos Toolkit finds gets into the record."""
 
 
 class ChaosOrder(Entry):

@@ -14,7 +14,7 @@ from pathlib import Path
 from faultload.chaos.session import TARGET_ENV
 from faultload.host.processes import Process, Spawn, identify, spawn
 from faultload.record.directory import RUN_ENV, RunDirectory
-from faultload.record.orders import ORDER_ENV, ChaosOrder
+from faultload.record.orders import CONTROL, ORDER_ENV, ChaosOrder
 from faultload.run.injections import Injection
 
 LEAD_S = 12.0
@@ -94,6 +94,7 @@ class Children:
         """Start the Chaos Toolkit process of one injection; its first action waits for the moment."""
         argv = [sys.executable, "-m", "chaostoolkit", "--no-version-check", "--no-log-file", "run"]
         argv += ["--journal-path", str(self.run.chaos_journal(injection.fault, injection.k))]
+        argv += ["--control-file", str(self.run.write_control(CONTROL))]
         for name, value in injection.variables.items():
             argv += ["--var", f"{name}{_type_of(value)}={value}"]
         argv.append(str(injection.experiment))

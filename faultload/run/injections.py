@@ -32,6 +32,10 @@ class Injection:
     max_duration_s: float
     seed: int = 1
     by_chance: bool = False
+    hypothesis: str | None = None
+    looks: tuple[str, ...] = ()
+    activities: tuple[str, ...] = ()
+    """Of the experiment, what its end is held to: see `PlannedInjection`."""
 
     @property
     def process(self) -> str:
@@ -45,7 +49,14 @@ class Injection:
     def planned(self) -> PlannedInjection:
         """What run.json says of it before anything starts."""
         return PlannedInjection(
-            fault=self.fault, k=self.k, at_s=self.at_s, by_chance=self.by_chance, process=self.process
+            fault=self.fault,
+            k=self.k,
+            at_s=self.at_s,
+            by_chance=self.by_chance,
+            process=self.process,
+            hypothesis=self.hypothesis,
+            looks=self.looks,
+            activities=self.activities,
         )
 
 
@@ -80,6 +91,9 @@ def injections_of(
             max_duration_s=max(experiment.duration_s, patience),
             seed=int(variables["seed"]),
             by_chance=by_chance,
+            hypothesis=experiment.hypothesis,
+            looks=experiment.looks,
+            activities=experiment.activities,
         )
 
     found = [

@@ -91,6 +91,13 @@ def prepare(file: Path, options: RunOptions) -> Prepared:
         experiment = experiment_of(spec, loaded.folder, faults.words())
         assert experiment is not None
         experiments[spec.name] = experiment
+    if experiments:
+        from faultload.chaos.validity import refusals  # Chaos Toolkit is imported where there are faults
+
+        files = dict.fromkeys(experiment.file for experiment in experiments.values())
+        mistakes = [mistake for one in files for mistake in refusals(one)]
+        if mistakes:
+            raise InvalidInput(mistakes)
     return Prepared(loaded, scaled.scenario, scaled.profile, scaled.scaled, journeys, experiments, target)
 
 

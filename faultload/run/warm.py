@@ -34,6 +34,7 @@ WARDEN = {"faultload.chaos.warden": "faultload.chaos.warden:main"}
 CHAOS = {**WARDEN, "chaostoolkit": "chaostoolkit.cli:cli"}
 _CHAOS_NEEDS = (
     "faultload.chaos.actions",
+    "faultload.chaos.findings",
     "faultload.verdict.live_baseline",
     "chaoslib.provider.python",
 )

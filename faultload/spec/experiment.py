@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,10 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from faultload.errors import InvalidInput, Mistake
-from faultload.spec.vocabulary import FaultWord
+from faultload.spec.vocabulary import COMMON, FaultWord
 from faultload.spec.yamlfile import Document, load
 
 ACTIONS_MODULE = "faultload.chaos.actions"
+HYPOTHESIS = "steady-state-hypothesis"
+LOOKS: Mapping[str, tuple[str, ...]] = {
+    "default": ("before", "after"),
+    "before-method-only": ("before",),
+    "after-method-only": ("after",),
+    "during-method-only": ("during",),
+    "continuously": ("before", "during", "after"),
+    "skip": (),
+}
+"""When Chaos Toolkit looks at the hypothesis, by strategy: before, during and after the method."""
 _VARIABLE = re.compile(r"\$\{([^}]+)\}")
 
 
@@ -27,6 +36,12 @@ class Experiment:
     word: FaultWord
     arguments: Mapping[str, Any]
     duration_s: float
+    hypothesis: str | None = None
+    """The title of the steady-state hypothesis, where it has probes."""
+    looks: tuple[str, ...] = ()
+    """When Chaos Toolkit looks at it."""
+    activities: tuple[str, ...] = ()
+    """The names of the team's own activities."""
     urls: tuple[tuple[str, str], ...] = ()
     """What its probes and actions ask over HTTP, as (name, URL); a variable that only Chaos Toolkit knows stays."""
 
@@ -88,11 +103,19 @@ class _Reader:
             raise InvalidInput(self.mistakes)
         assert injected is not None
         title = str(self.data.get("title", self.document.file.stem))
-        return Experiment(self.document.file, title, *injected, duration, tuple(self._urls()))
+        return Experiment(
+            self.document.file,
+            title,
+            *injected,
+            duration,
+            *self._hypothesis(),
+            urls=tuple(self._urls()),
+            activities=tuple(name_of(one) for one in own_activities(self.data)),
+        )
 
     def _urls(self) -> Iterator[tuple[str, str]]:
         values = {**self._from_environment(), **self.values}
-        hypothesis = self.data.get("steady-state-hypothesis")
+        hypothesis = self.data.get(HYPOTHESIS)
         probes = hypothesis.get("probes") if isinstance(hypothesis, dict) else None
         for activity in [*(probes or ()), *(self.data.get("method") or ()), *(self.data.get("rollbacks") or ())]:
             provider = activity.get("provider") if isinstance(activity, dict) else None
@@ -145,10 +168,10 @@ class _Reader:
 
     def _duration(self) -> float:
         duration = self.values.get("duration_s")
-        number = isinstance(duration, int | float) and not isinstance(duration, bool)
-        if number and 0 < float(str(duration)) < math.inf:
+        problem = COMMON["duration_s"].problem(duration)
+        if problem is None:
             return float(str(duration))
-        message = "duration_s must be a number of seconds above 0"
+        message = f"duration_s {problem}"
         if "duration_s" in self.variables:
             self._wrong_variable("duration_s", message)
         else:
@@ -170,6 +193,8 @@ class _Reader:
             path: tuple[str | int, ...] = ("method", index, "provider")
             if name == "hold":
                 held = True
+            elif name == "undo":
+                self._wrong((*path, "func"), "undo belongs to the rollbacks", "the fault ends with its duration_s")
             elif name not in self.words:
                 self._wrong((*path, "func"), f"unknown fault '{name}'", f"known: {', '.join(self.words)}")
             elif found is not None:
@@ -195,6 +220,15 @@ class _Reader:
             else:
                 self._wrong_variable(None, text)
         return arguments
+
+    def _hypothesis(self) -> tuple[str | None, tuple[str, ...]]:
+        """The title of the hypothesis and when it is looked at; what is wrong with it, Chaos Toolkit says."""
+        hypothesis = self.data.get(HYPOTHESIS)
+        if not isinstance(hypothesis, dict) or not hypothesis.get("probes"):
+            return None, ()
+        own = self.data["runtime"].get("hypothesis")
+        strategy = own.get("strategy", "default") if isinstance(own, dict) else "default"
+        return str(hypothesis.get("title")), LOOKS.get(strategy, ())
 
     def _check_undone(self, injected: tuple[FaultWord, dict[str, Any]] | None) -> None:
         runtime = self.data.get("runtime")
@@ -229,6 +263,23 @@ def _lacking(activity: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     provider = activity.get("provider")
     if not isinstance(provider, dict) or provider.get("type") not in ("python", "process", "http"):
         yield ("provider",), "an activity needs a provider with a type: python, process or http"
+
+
+def is_ours(activity: Any) -> bool:
+    """Whether an activity is an action of faultload."""
+    return _function(activity)[0] == ACTIONS_MODULE
+
+
+def name_of(activity: Mapping[str, Any]) -> str:
+    """What an activity is called, or the one that it refers to."""
+    return str(activity.get("name") or activity.get("ref"))
+
+
+def own_activities(experiment: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What the team itself plays in method and rollbacks of an experiment."""
+    sections = [experiment.get("method"), experiment.get("rollbacks")]
+    played = [one for section in sections if isinstance(section, list) for one in section]
+    return [one for one in played if isinstance(one, dict) and not is_ours(one)]
 
 
 def _function(activity: Any) -> tuple[str, str]:

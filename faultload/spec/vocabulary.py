@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from faultload.errors import Mistake
 from faultload.spec import units
 
-Kind = Literal["text", "count", "whole", "share", "number", "size", "choice", "flag"]
+Kind = Literal["text", "count", "whole", "share", "number", "seconds", "size", "choice", "flag"]
 Layer = Literal["process", "network", "answers", "names", "database", "cpu", "memory", "disk", "node", "clock"]
 
 
@@ -19,8 +19,8 @@ class Argument:
     """One argument of a fault word.
 
     `count` is a whole number from 1, `whole` from 0, `share` above 0 and at most 1, `number` not negative,
-    `size` bytes as a number or as text such as 256MB, `flag` true or false. `default` is what the actions pass
-    on when nothing is given; None leaves the choice to the platform.
+    `seconds` above 0, `size` bytes as a number or as text such as 256MB, `flag` true or false. `default` is what
+    the actions pass on when nothing is given; None leaves the choice to the platform.
     """
 
     kind: Kind
@@ -47,6 +47,8 @@ class Argument:
             return None if whole and value >= 0 else "must be a whole number that is not negative"
         if self.kind == "share":
             return None if number and 0 < value <= 1 else "must be above 0 and at most 1"
+        if self.kind == "seconds":
+            return None if number and 0 < value < math.inf else "must be a number of seconds above 0"
         if self.kind == "size":
             try:
                 units.size(value)
@@ -59,11 +61,12 @@ class Argument:
 COMMON = {
     "fault": Argument("text", what="a name for the fault; by default the word"),
     "duration_s": Argument(
-        "number", what="the longest it lasts, in seconds; by default the experiment's `duration_s`"
+        "seconds", what="the longest it lasts, in seconds; by default the experiment's `duration_s`"
     ),
     "seed": Argument("number", what="makes the choice of instances repeatable; by default the experiment's `seed`"),
 }
 """What every word takes."""
+
 SERVICE = {"service": Argument("text", True, what="the service")}
 SELECTION = {
     **SERVICE,

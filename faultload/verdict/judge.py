@@ -18,6 +18,7 @@ from faultload.spec.term import Objective
 from faultload.spec.units import Quantity
 from faultload.verdict.capacity import Capacity, capacity_found, with_slo, with_steps
 from faultload.verdict.evidence import Evidence
+from faultload.verdict.experiments import hypotheses, own_trouble
 from faultload.verdict.measures.budget import consumed
 from faultload.verdict.measures.mtbf import mtbf
 from faultload.verdict.overview import Offered, Overview, OverviewBuilder
@@ -82,10 +83,11 @@ def judge(run: RunDirectory) -> Judgement:
     overview = glance.finish()
     ran = offered.begun > 0 or bool(measured.health)
     objectives = [_judged(evidence, spec, one, ran=ran) for spec, one in zip(specs, wanted, strict=True)]
+    objectives += hypotheses(measured)
     capacity = capacity_found(evidence, wanted)
     points = recovery_points(run, measured)
     invalid = invalid_reasons(measured, begun=offered.begun, dropped=overview.dropped)
-    partial = _cut_short(measured)
+    partial = [*filter(None, [_cut_short(measured)]), *own_trouble(measured)]
     verdict = worst(Verdict(one["verdict"]) for one in objectives)
     if invalid:
         verdict = Verdict.INVALID
@@ -97,7 +99,7 @@ def judge(run: RunDirectory) -> Judgement:
         "name": scenario.name,
         "profile": profile,
         "scaled": dict(measured.info.scaled),
-        "reasons": [*invalid, *([partial] if partial else [])],
+        "reasons": [*invalid, *partial],
         "objectives": objectives,
         "faults": [
             _fault(fault, recoveries.get(fault.label), points.get(fault.label)) for fault in measured.faults

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from faultload.agents.link.http1 import Errors, Exchange
+from faultload.agents.link.http1 import Errors, Exchange, foreign
 
 CHUNK = 64 * 1024
 LINE_LIMIT = 8 * 1024 * 1024
@@ -36,6 +36,7 @@ class Pair(Protocol):
     conditions: LinkConditions
     passable: asyncio.Event
     connections: set[Connection]
+    foreign: set[str]
 
     @property
     def settings(self) -> Mapping[str, Any]: ...
@@ -54,6 +55,7 @@ class Connection:
             self._exchange = Exchange(lambda: pair.conditions.errors)
             self._answering = asyncio.Lock()
             self._server_left = False
+            self._begun = False
             up.take, self._down.take = self._from_client, self._from_server
         self._tasks = [asyncio.create_task(up.run()), asyncio.create_task(self._down.run())]
         self._closer = asyncio.create_task(self._close())
@@ -64,6 +66,9 @@ class Connection:
             task.cancel()
 
     async def _from_client(self, pump: Pump, item: bytes) -> None:
+        if not self._begun:
+            self._begun = True
+            self.pair.foreign.update(filter(None, [foreign(item)]))
         passed = self._exchange.from_client(item) if item else self._exchange.client_ended()
         if passed and self._server_left:
             raise ConnectionResetError("the server ended the connection before this request")

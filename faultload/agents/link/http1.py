@@ -25,8 +25,16 @@ _ENCODING = re.compile(rb"\ntransfer-encoding[ \t]*:[ \t]*([^\r\n]*)", re.IGNORE
 _CONNECTION = re.compile(rb"\nconnection[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _EXPECT = re.compile(rb"\nexpect[ \t]*:[ \t]*100-continue", re.IGNORECASE)
 
+_OPENINGS = ((re.compile(rb"\x16\x03[\x00-\x04]"), "TLS"), (re.compile(rb"PRI \* HTTP/2"), "HTTP/2"))
+"""How connections begin on which no request can be answered here: RFC 8446, section 5.1; RFC 9113, section 3.4."""
+
 CHUNKED = -1
 UNTIL_CLOSE = -2
+
+
+def foreign(first: bytes) -> str | None:
+    """What a connection speaks that is not HTTP/1, by its client's first bytes; None where that cannot be told."""
+    return next((name for opening, name in _OPENINGS if opening.match(first)), None)
 
 
 class NotHttpError(Exception):

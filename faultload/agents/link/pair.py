@@ -35,6 +35,8 @@ class Pair:
         self.passable.set()
         self.connections: set[Connection] = set()
         self.accepted = 0
+        self.foreign: set[str] = set()
+        """What clients spoke here on which no request can be answered: TLS, HTTP/2."""
         self._budget_free_at = {True: 0.0, False: 0.0}
         self._unlimited = asyncio.Event()
         self._listener: socket.socket | None = None
@@ -130,7 +132,8 @@ class Pair:
         self._unlimited = asyncio.Event()
 
     def to_json(self) -> dict[str, Any]:
-        return {**self.settings, "connections": len(self.connections), "accepted": self.accepted}
+        seen = {"connections": len(self.connections), "accepted": self.accepted, "foreign": sorted(self.foreign)}
+        return {**self.settings, **seen}
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

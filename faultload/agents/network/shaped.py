@@ -12,13 +12,15 @@ from faultload.agents.network.faults import NOTHING, AgentFault, Dropped, NameFa
 from faultload.agents.network.proxy import FaultProxy
 from faultload.agents.network.segments import connections, echo, prod
 from faultload.agents.network.spec import AgentError, Flow, Spec
-from faultload.agents.probes import more_than, round_trips, status, together
+from faultload.agents.probes import more_than, round_trips, speaks_tls, status, together
 
 _SEGMENT = 1400
 _UNMEASURED = Seen(False, "no round trip could be measured on the link")
 _MOST_SEGMENTS = 60_000
 _DRAIN_S = 1.5
 _QUIET_S = 0.25
+_BAD_REQUEST = 400
+"""What many servers with TLS say to a request without it."""
 
 
 class Loss(AgentFault):
@@ -309,6 +311,8 @@ class HttpError(Proxied):
         found = self._statuses(max(4, len(self.goals)))
         if not found:
             raise AgentError("no peer of the link answers HTTP even without a fault")
+        if _BAD_REQUEST in found and any(speaks_tls(goal.host, goal.port) for goal in self.goals):
+            raise AgentError("a peer of the link speaks TLS: no request to it can be answered by the proxy")
         if self.status in found:
             raise AgentError(f"the link answers {self.status} even without a fault: choose another status")
         return {"statuses": sorted(set(found))}

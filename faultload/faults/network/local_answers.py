@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from faultload.agents.probes import Statuses, close_all, statuses, together
+from faultload.agents.probes import Statuses, close_all, speaks_tls, statuses, together
 from faultload.errors import Refused
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
@@ -17,6 +17,10 @@ from faultload.platforms.local.links import Pair
 _WITHIN_S = 5.0
 _UNLIKELY = 1e-4
 """How improbable it may be that a share strikes none of the witness's requests."""
+
+
+_BAD_REQUEST = 400
+"""What many servers with TLS say to a request without it."""
 
 
 @makes("http_error", "local")
@@ -52,6 +56,9 @@ class HttpError(OnLink):
         deaf = [pair.name for pair in self._pairs() if pair.protocol != "http"]
         if deaf:
             raise Refused(f"link '{self.link}' does not speak HTTP ({', '.join(deaf)})")
+        spoken = _foreign(self._pairs())
+        if spoken:
+            raise Refused(f"link '{self.link}' {spoken}: the link proxy can answer none of its requests")
         return super().resolve()
 
     def _parameters(self) -> dict[str, Any]:
@@ -59,7 +66,13 @@ class HttpError(OnLink):
 
     def prepare(self, instances: Sequence[Instance]) -> None:
         super().prepare(instances)
-        self._before = together(lambda pair: statuses(pair, self.status, 5, _WITHIN_S), self._pairs())
+        pairs = self._pairs()
+        self._before = together(lambda pair: statuses(pair, self.status, 5, _WITHIN_S), pairs)
+        for pair, before in zip(pairs, self._before, strict=True):
+            if not before.asked:
+                raise Refused(f"{pair.name} answers no HTTP request even without a fault")
+            if statuses(pair, _BAD_REQUEST, 1, _WITHIN_S).with_status and speaks_tls(*pair.upstream):
+                raise Refused(f"{pair.name} speaks TLS: the link proxy can answer none of its requests")
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         pairs = self._pairs()
@@ -72,6 +85,9 @@ class HttpError(OnLink):
         close_all(self._probes)
         if any(one.with_status for one in self._before):
             return WitnessReport(False, f"{self.link} answered {self.status} before the fault too")
+        spoken = _foreign(pairs)
+        if spoken:
+            return WitnessReport(False, f"{self.link} {spoken}: those requests pass the link proxy unanswered")
         for pair, one in zip(pairs, seen, strict=True):
             wanted = self.share * one.asked
             spread = 4 * math.sqrt(wanted * (1 - self.share)) + (1 if self.share < 1 else 0)
@@ -89,3 +105,9 @@ class HttpError(OnLink):
         if not asked:
             return super()._gone(pairs)
         return WitnessReport(ours == 0, f"{ours} of {asked} requests were answered by the link proxy")
+
+
+def _foreign(pairs: Sequence[Pair]) -> str:
+    """What else than HTTP/1 was spoken on pairs, in words; empty where nothing was seen."""
+    seen = [f"{' and '.join(pair.foreign)} on {pair.name}" for pair in pairs if pair.foreign]
+    return f"carries {', '.join(seen)}" if seen else ""

@@ -23,6 +23,8 @@ class Pair:
     upstream: tuple[str, int]
     client: str | None = None
     server: str | None = None
+    foreign: tuple[str, ...] = ()
+    """What clients spoke on it on which the proxy can answer no request: TLS, HTTP/2."""
 
 
 class LinkProxy:
@@ -56,6 +58,7 @@ class LinkProxy:
                 upstream=(str(pair["upstream"][0]), int(pair["upstream"][1])),
                 client=pair.get("client"),
                 server=pair.get("server"),
+                foreign=tuple(pair.get("foreign") or ()),
             )
             for pair in links[link]["pairs"]
         ]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,11 +47,11 @@ def echo(connection: socket.socket, payload: bytes = b"ping", timeout_s: float =
     return time.perf_counter() - started
 
 
-def _echo_server(server: socket.socket) -> None:
+def _serve(server: socket.socket, answer: Callable[[bytes], bytes]) -> None:
     def serve(connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
             while data := connection.recv(65536):
-                connection.sendall(data)
+                connection.sendall(answer(data))
 
     with contextlib.suppress(OSError):
         while True:
@@ -60,12 +60,15 @@ def _echo_server(server: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def bench(folder: Path) -> Iterator[Bench]:
+def bench(
+    folder: Path, protocol: str = "tcp", answer: Callable[[bytes], bytes] = lambda data: data
+) -> Iterator[Bench]:
+    """`answer`: what the server sends for what it gets; by default the same."""
     server = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=_echo_server, args=(server,), daemon=True).start()
+    threading.Thread(target=_serve, args=(server, answer), daemon=True).start()
     control, listen, spare = free_ports(3)
     upstream = ["127.0.0.1", server.getsockname()[1]]
-    pair = {"name": "api-1 -> pg1", "listen": listen, "upstream": upstream, "protocol": "tcp"}
+    pair = {"name": "api-1 -> pg1", "listen": listen, "upstream": upstream, "protocol": protocol}
     other = {"name": "api-2 -> pg1", "listen": spare, "upstream": upstream, "protocol": "tcp"}
     config = folder / "links.json"
     config.write_text(json.dumps({"control": control, "links": {LINK: [pair], "other": [other]}}))

@@ -65,18 +65,28 @@ def test_trap_rollbacks_run_though_a_probe_raises(workspace: Workspace, target: 
     assert state_of(target.servers[target.store]) != "T"
 
 
-def test_trap_rollbacks_that_are_skipped_leave_the_fault_to_the_warden(
-    workspace: Workspace, target: StandIn
-) -> None:
-    """Chaos Toolkit's own default: a failed experiment is not rolled back."""
+def test_trap_rollbacks_that_are_skipped_leave_no_fault_behind(workspace: Workspace, target: StandIn) -> None:
+    """Chaos Toolkit's own default: a failed experiment is not rolled back. The fault ends when its time is over."""
     hypothesis = {"title": "all is well", "probes": [{**RAISES, "name": "well", "tolerance": True}]}
     runtime = {"hypothesis": {"strategy": "after-method-only"}}
     changes = {"runtime": runtime, "rollbacks": [], "steady-state-hypothesis": hypothesis}
     file = experiment_file(workspace, [PAUSE_STORE], **changes)
     _, run, output = alone(workspace, target, file)
-    wait_for(lambda: run.faults()[-1].state == "UNDONE", 15, f"it is undone: {output}")
-    assert run.faults()[-1].by == "warden"
+    assert [line.state for line in run.faults()][-1] == "UNDONE", output
+    assert run.faults()[-1].by == "chaos"
     assert state_of(target.servers[target.store]) != "T"
+
+
+def test_trap_a_second_look_that_hangs_makes_no_fault_longer(workspace: Workspace, target: StandIn) -> None:
+    """The probe asks what is frozen; Chaos Toolkit looks before the rollbacks, so that it never had an answer."""
+    url = f"http://127.0.0.1:{target.store}/health"
+    probe = {"type": "probe", "name": "answers", "tolerance": 200, "provider": {"type": "http", "url": url}}
+    hypothesis = {"title": "the store answers", "probes": [probe]}
+    file = experiment_file(workspace, [PAUSE_STORE], **{"steady-state-hypothesis": hypothesis})
+    code, run, output = alone(workspace, target, file)
+    assert code == 0, output
+    began = {line.state: line.t for line in run.faults()}
+    assert 2.0 <= began["UNDOING"] - began["INJECTING"] < 3.5
 
 
 def test_trap_rollbacks_that_may_be_skipped_are_refused(workspace: Workspace) -> None:
@@ -84,6 +94,19 @@ def test_trap_rollbacks_that_may_be_skipped_are_refused(workspace: Workspace) ->
     done = workspace.faultload("validate", file)
     assert done.returncode == 2
     assert "rollbacks must always run" in done.stdout + done.stderr
+
+
+def run_of(workspace: Workspace, target: StandIn, seconds: int = 14) -> tuple[int, dict[str, Any], str]:
+    """A run that plays the experiment `trap`; its exit code, its verdict and what it printed."""
+    scenario = workspace.scenario(
+        target,
+        load={"journeys": "journeys.py", "rate": [{"step": "20/s", "for": f"{seconds}s"}], "arrivals": "even"},
+        faults=[{"name": "freeze", "experiment": "experiments/trap.yaml", "at": "5s"}],
+    )
+    done = workspace.faultload("run", scenario, "--out", workspace.folder / "out")
+    verdict = RunDirectory(workspace.folder / "out").verdict()
+    assert verdict is not None, done.stdout + done.stderr
+    return done.returncode, verdict, done.stdout + done.stderr
 
 
 def test_trap_a_method_that_is_skipped_is_never_a_pass(workspace: Workspace, target: StandIn) -> None:
@@ -96,17 +119,38 @@ def test_trap_a_method_that_is_skipped_is_never_a_pass(workspace: Workspace, tar
     file = experiment_file(workspace, [PAUSE_STORE], **{"steady-state-hypothesis": hypothesis})
     code, run, _ = alone(workspace, target, file)
     assert code == 0 and run.faults() == []  # the trap itself
-    scenario = workspace.scenario(
-        target,
-        load={"journeys": "journeys.py", "rate": [{"step": "20/s", "for": "14s"}], "arrivals": "even"},
-        faults=[{"name": "freeze", "experiment": "experiments/trap.yaml", "at": "5s"}],
-    )
-    out = workspace.folder / "out"
-    done = workspace.faultload("run", scenario, "--out", out)
-    assert done.returncode == 4, done.stdout + done.stderr
-    verdict = RunDirectory(out).verdict()
-    assert verdict is not None and verdict["verdict"] == "INVALID"
-    assert any("freeze#1 was never injected" in reason for reason in verdict["reasons"]), verdict["reasons"]
+    code, verdict, output = run_of(workspace, target)
+    assert code == 5, output
+    assert verdict["reasons"] == ["not injected: freeze#1"]
+    (fault,) = verdict["faults"]
+    assert fault["gate"] == {
+        "passed": False,
+        "why": "the hypothesis 'there is' deviates: probe 'there' gave False, wanted True",
+    }
+
+
+def test_trap_a_deviation_after_the_method_is_a_fail(workspace: Workspace, target: StandIn) -> None:
+    """The file is there before the method and not after it; a probe of the team's own fails beside it."""
+    there = workspace.folder / "there"
+    there.touch()
+    look = {"type": "python", "module": "os.path", "func": "exists", "arguments": {"path": str(there)}}
+    remove = {"type": "python", "module": "os", "func": "unlink", "arguments": {"path": str(there)}}
+    hypothesis = {
+        "title": "it is there",
+        "probes": [{"type": "probe", "name": "there", "tolerance": True, "provider": look}],
+    }
+    method = [
+        *with_a_raising_probe([PAUSE_STORE]),
+        {"type": "action", "name": "remove", "background": True, "provider": remove},
+    ]
+    experiment_file(workspace, [PAUSE_STORE], 1.0, method=method, **{"steady-state-hypothesis": hypothesis})
+    code, verdict, output = run_of(workspace, target)
+    assert code == 1, output
+    by_name = {one["objective"]: one for one in verdict["objectives"]}
+    assert by_name["hypothesis(freeze) == holds"]["verdict"] == "FAIL"
+    assert "probe 'there' gave False, wanted True" in by_name["hypothesis(freeze) == holds"]["why"]
+    assert any("freeze#1: probe 'raises' failed" in reason for reason in verdict["reasons"]), verdict["reasons"]
+    assert verdict["faults"][0]["state"] == "UNDONE"
 
 
 def test_trap_a_breach_that_is_over_at_the_end_fails_all_the_same(workspace: Workspace, target: StandIn) -> None:
