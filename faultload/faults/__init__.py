@@ -131,4 +131,7 @@ def fault_for(target: TargetFile, request: FaultRequest) -> PlatformFault:
     mistake = cannot(target.platform, request.kind)
     if mistake is not None:
         raise InvalidInput(mistake)
+    foreign = words()[request.kind].foreign(target.platform, request.arguments)
+    if foreign:
+        raise InvalidInput(Mistake(foreign[0], hint="leave it out"))
     return faults_of(target.platform)[request.kind](target, request)

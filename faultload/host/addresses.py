@@ -54,11 +54,13 @@ def is_this_machine(host: str) -> bool:
     An address of this machine's network card does not count: others use it too. A name is resolved, and counts
     if all of its addresses do; one that cannot be resolved does not.
     """
-    addresses = _addresses(host.strip("[]"))
+    addresses = resolved(host)
     return bool(addresses) and all(_is_loopback(one) for one in addresses)
 
 
-def _addresses(host: str) -> list[str]:
+def resolved(host: str) -> list[str]:
+    """The addresses of a host name, or the address that it is; empty where it cannot be resolved."""
+    host = host.strip("[]")
     try:
         return [str(ipaddress.ip_address(host))]
     except ValueError:

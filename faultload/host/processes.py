@@ -57,8 +57,8 @@ class ProcessId:
 def _fields(pid: int) -> list[str] | None:
     """What the kernel says of a pid, from its state letter on."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()
+        with open(f"/proc/{pid}/stat", "rb") as file:  # a name may be any bytes
+            return file.read().rpartition(b")")[2].decode("ascii").split()
     except (FileNotFoundError, ProcessLookupError):
         return None
 

@@ -40,6 +40,8 @@ def _addresses(target: TargetFile) -> Iterator[tuple[str, str]]:
         if address is not None:
             yield {"docker": "its engine", "kubernetes": "its cluster"}[target.platform], address
     for name, service in target.services.items():
+        if service.address is not None:
+            yield f"the address of {name}", service.address
         for url in service.patroni or ():
             yield f"Patroni of {name}", url
         for host in hosts_of(service.dsn or ""):

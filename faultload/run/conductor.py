@@ -106,7 +106,8 @@ class Conductor:
         if self._target_file is not None and self._declared is None:
             self._declared = read_target(self._target_file)
         assert self._declared is not None
-        if self._target_file is None:
+        if self._target_file is None or any(one.pids is not None for one in self._declared.services.values()):
+            # a pid is the process that had it when the file was read: whoever reads the file later takes that
             self._target_file = self.run.path / "target.yaml"
             write_json(self._target_file, self._declared.to_json())
         url = self._declared.url

@@ -150,6 +150,8 @@ def _experiments(
         refused = faults.cannot(known.platform, experiment.word.name)
         if refused is not None:
             mistakes.append(loaded.document.mistake(path, refused.message, refused.hint))
+        for text in experiment.word.foreign(known.platform, experiment.arguments):
+            mistakes.append(loaded.document.mistake(path, text, "leave it out"))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from faultload.errors import InvalidInput, Mistake
 from faultload.host.addresses import address_of
+from faultload.host.processes import identify
 from faultload.spec import units
 from faultload.spec.mistakes import MistakeAt, mistakes_of
 from faultload.spec.yamlfile import Document, load
@@ -44,21 +46,63 @@ def _share(value: object) -> float:
 Share = Annotated[float, BeforeValidator(_share), WithJsonSchema({"type": "string", "examples": ["50%"]})]
 
 
+class Pid(Model):
+    """A process by its pid and its start time in seconds since boot, which tells it from a later one."""
+
+    pid: Annotated[int, Field(ge=1)]
+    started: float | None = None
+    """None: it did not run when the file was read."""
+
+
+def _as_it_runs(value: object) -> object:
+    """A plain pid with the start time of the process that has it now."""
+    if isinstance(value, bool) or not isinstance(value, int | Mapping | Pid):
+        raise ValueError("must be a pid, or its pid and start: {pid: 4711, started: 812.3}")
+    if not isinstance(value, int):
+        return value
+    known = identify(value)
+    return {"pid": value, "started": None if known is None else known.started}
+
+
+PidNow = Annotated[
+    Pid,
+    BeforeValidator(_as_it_runs),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, Pid.model_json_schema()]}),
+]
+
+
+def _folder(value: object) -> object:
+    if isinstance(value, str) and not value.startswith("/"):
+        raise ValueError(f"{value!r} does not begin with /")
+    return value
+
+
+def _address(value: object) -> str:
+    try:
+        return str(ipaddress.ip_address(str(value)))
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IP address such as 127.0.0.1") from None
+
+
 class Service(Model):
     """How to find a service's instances on each platform, and how to tell that one is ready.
 
     local: `command` (exact argv; `{port}` stands for the instance's port), `port` and `count` or `ports`,
-    `pids`, or `patroni` URLs for a database. docker: `compose` (a service of the target's `project`) or
-    `labels`. kubernetes: `selector`, in `namespace` or the target's; `container` if a pod has several. On docker
-    and kubernetes, `port` is the port inside the container. `health` is a path that returns 200 when the instance
-    is ready; without it, the container's own health check or the pod's readiness counts.
+    `pids`, or `patroni` URLs for a database; `address`, `cwd` and `user` tell its processes from others. docker:
+    `compose` (a service of the target's `project`) or `labels`. kubernetes: `selector`, in `namespace` or the
+    target's; `container` if a pod has several. On docker and kubernetes, `port` is the port inside the container.
+    `health` is a path that returns 200 when the instance is ready; without it, the container's own health check
+    or the pod's readiness counts.
     """
 
     command: list[str] | None = None
     port: Port | None = None
     ports: list[Port] | None = None
     count: Annotated[int, Field(ge=1)] | None = None
-    pids: list[int] | None = None
+    pids: list[PidNow] | None = None
+    address: Annotated[str, BeforeValidator(_address)] | None = None
+    cwd: Annotated[str, BeforeValidator(_folder)] | None = None
+    user: str | int | None = None
     patroni: list[Url] | None = None
     dsn: str | None = None
     health: str | None = None

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from faultload.errors import Mistake
 from faultload.spec import units
 
-Kind = Literal["text", "count", "whole", "share", "number", "seconds", "size", "choice"]
+Kind = Literal["text", "count", "whole", "share", "number", "seconds", "size", "choice", "flag"]
 Layer = Literal["process", "network", "answers", "names", "database", "cpu", "memory", "disk", "node", "clock"]
 
 
@@ -19,8 +19,8 @@ class Argument:
     """One argument of a fault word.
 
     `count` is a whole number from 1, `whole` from 0, `share` above 0 and at most 1, `number` not negative,
-    `seconds` above 0, `size` bytes as a number or as text such as 256MB. `default` is what the actions pass on when
-    nothing is given; None leaves the choice to the platform.
+    `seconds` above 0, `size` bytes as a number or as text such as 256MB, `flag` true or false. `default` is what
+    the actions pass on when nothing is given; None leaves the choice to the platform.
     """
 
     kind: Kind
@@ -28,6 +28,8 @@ class Argument:
     choices: tuple[str, ...] = ()
     default: Any = None
     what: str = ""
+    platforms: tuple[str, ...] = ()
+    """The only platforms that know it; empty: all."""
 
     def problem(self, value: Any) -> str | None:
         """What is wrong with a value, or None."""
@@ -37,6 +39,8 @@ class Argument:
             return None if isinstance(value, str) and value else "must be a name"
         if self.kind == "choice":
             return None if value in self.choices else f"must be one of {', '.join(self.choices)}"
+        if self.kind == "flag":
+            return None if isinstance(value, bool) else "must be true or false"
         if self.kind == "count":
             return None if whole and value >= 1 else "must be a whole number of at least 1"
         if self.kind == "whole":
@@ -70,6 +74,11 @@ SELECTION = {
     "share": Argument("share", what="or what share of them, rounded down, at least one"),
 }
 """Arguments of a word that acts on some instances of a service."""
+WORKER = {
+    "worker": Argument(
+        "flag", what="one worker of each chosen instance's process tree, not the whole tree", platforms=("local",)
+    )
+}
 LINK = {"link": Argument("text", True, what="the link, as `client -> server`")}
 DATABASE = {"service": Argument("text", default="db", what="the database service")}
 
@@ -112,6 +121,15 @@ class FaultWord:
             found.append("give count or share, not both")
         return found
 
+    def foreign(self, platform: str, given: Mapping[str, Any]) -> list[str]:
+        """Arguments that are given and that a platform does not know, in words."""
+        only = {name: self.arguments[name].platforms for name in given if name in self.arguments}
+        return [
+            f"{self.name}: '{name}' is for platform {', '.join(platforms)} only, not for {platform}"
+            for name, platforms in only.items()
+            if platforms and platform not in platforms and given[name] not in (None, False)
+        ]
+
     def filled(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The word's own arguments with their defaults, as a fault is asked for; those left open are left out."""
         values = {
@@ -149,15 +167,22 @@ class Catalogue(Protocol):
 
 
 WORDS = (
-    FaultWord("kill", "sends SIGKILL; the target's own supervisor restarts it", SELECTION, one_shot=True),
+    FaultWord(
+        "kill",
+        "sends SIGKILL; the target's own supervisor restarts it",
+        {**SELECTION, **WORKER},
+        one_shot=True,
+    ),
     FaultWord(
         "terminate",
         "sends SIGTERM, then SIGKILL after `grace_s`",
-        {**SELECTION, "grace_s": Argument("number", default=10.0, what="seconds to shut down cleanly")},
+        {**SELECTION, "grace_s": Argument("number", default=10.0, what="seconds to shut down cleanly"), **WORKER},
         one_shot=True,
     ),
     FaultWord("restart", "stops the instances and starts them again", SELECTION, one_shot=True),
-    FaultWord("pause", "freezes the instances: connections stay open, nothing is answered", SELECTION),
+    FaultWord(
+        "pause", "freezes the instances: connections stay open, nothing is answered", {**SELECTION, **WORKER}
+    ),
     FaultWord(
         "scale",
         "changes the number of instances",

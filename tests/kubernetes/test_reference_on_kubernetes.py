@@ -16,12 +16,13 @@ from memoryref import NAME, READY_S, Up, up
 from faultload import reference
 from faultload.errors import Refused, TargetError
 from faultload.host import state
+from faultload.host.addresses import leads_here
 from faultload.platforms import platform_of
 from faultload.platforms.kubernetes.client import core, pods_of
 from faultload.reference.host import kubernetes_ways
 from faultload.reference.host.kubernetes import IMAGE_ENV, NAMESPACE_ENV
 from faultload.reference.host.kubernetes_namespace import Namespace
-from faultload.spec.target import is_loopback, read_target
+from faultload.spec.target import read_target
 
 pytestmark = pytest.mark.kubernetes
 __all__ = ["up"]
@@ -60,7 +61,7 @@ def test_its_target_file_declares_what_there_is_on_this_machines_loopback(up: Up
     assert target.namespace == named()["namespace"]
     assert up.file.stat().st_mode & 0o077 == 0  # it holds a password
     urls = [str(target.url), *(target.services["db"].patroni or [])]
-    assert all(is_loopback(url) for url in urls)
+    assert all(leads_here(url) for url in urls)
     platform = platform_of(target)
     counts = {service: len(platform.instances(service)) for service in target.services}
     assert counts == {"gateway": 1, "api": 3, "cloud": 1, "shortterm": 1, "db": 2}

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from faultload.errors import Refused
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
 from faultload.faults.database.cluster_fault import FailoverFault, SwitchoverFault
 from faultload.faults.process.local import sight_of_death
-from faultload.host.listeners import listeners
 from faultload.host.processes import ProcessId
 from faultload.platforms.base import Instance
-from faultload.platforms.databases.patroni import Member, api_port, members_of
-from faultload.platforms.local.processes import kill_all, process_of, restart_plan, start_again
+from faultload.platforms.databases.patroni import Member, api_place, members_of, postmaster_of, process_at
+from faultload.platforms.local.processes import process_of, restart_plan, start_again
 from faultload.spec.target import TargetFile
 
 _PATRONI = "patroni"
@@ -39,17 +40,18 @@ class Failover(FailoverFault):
 
     def resolve(self) -> list[Instance]:
         leader = self._leader()
-        ports = {leader.port: leader.name}
+        found = [(leader.name, leader.port, postmaster_of(leader))]
         if self.mode == "member":
-            ports[api_port(leader)] = f"{leader.name} {_PATRONI}"
-        found = listeners(set(ports))
-        missing = [f"{name} (port {port})" for port, name in ports.items() if port not in found]
+            # the one that would start the other again goes first
+            host, port = api_place(leader)
+            found.insert(0, (f"{leader.name} {_PATRONI}", port, process_at(host, port)))
+        missing = [f"{name} (port {port})" for name, port, process in found if process is None]
         if missing:
             raise Refused(f"no process on this machine was found for {', '.join(missing)}")
-        # the one that would start the other again goes first
-        order = sorted(ports, key=lambda port: port == leader.port)
         return [
-            Instance(self.service, str(found[port].pid), found[port].started, ports[port], port) for port in order
+            Instance(self.service, str(process.pid), process.started, name, port)
+            for name, port, process in found
+            if process is not None
         ]
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
@@ -61,14 +63,15 @@ class Failover(FailoverFault):
         return plan
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        kill_all(instances)
+        for instance in instances:  # PostgreSQL's own processes end when they miss their postmaster
+            process_of(instance).signal(signal.SIGKILL)
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         return sight_of_death(instances, "the leader is gone")
 
     def _bring_back(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         port = next(one.port for one in instances if one.name.endswith(_PATRONI) and one.port is not None)
-        if not listeners({port}):
+        if process_at(urlsplit(str(plan["api"])).hostname or "", port) is None:
             start_again({**plan["restore"], "private": plan["private"]})
 
 
@@ -77,7 +80,7 @@ class Switchover(SwitchoverFault):
     """The leader hands over through Patroni's own API."""
 
     def _instance(self, leader: Member) -> Instance:
-        found = listeners({leader.port}).get(leader.port)
+        found = postmaster_of(leader)
         if found is None:
             raise Refused(f"no process on this machine was found for {leader.name} (port {leader.port})")
         return Instance(self.service, str(found.pid), found.started, leader.name, leader.port)

@@ -12,7 +12,7 @@ from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport, ch
 from faultload.faults.network.local import EXPIRY_MARGIN_S, NEEDS_PROXY, closed_of, listens, open_faults_of, remove
 from faultload.platforms.base import Instance, names
 from faultload.platforms.local.links import Pair, planned, proxy_of, tokens_of
-from faultload.platforms.local.processes import instances_of
+from faultload.platforms.local.processes import certain_instances
 from faultload.spec.target import TargetFile
 
 _KIND = "partition"
@@ -44,7 +44,7 @@ class Isolate(PlatformFault):
         return [one for link, proxy in self.links.items() for one in open_faults_of(proxy, link, _KIND)]
 
     def resolve(self) -> list[Instance]:
-        chosen = choose(self.request, self.service, instances_of(self.target, self.service))
+        chosen = choose(self.request, self.service, certain_instances(self.target, self.service))
         pairs = [pair for found in self._pairs(chosen).values() for pair in found]
         for instance in chosen:
             name = self._end(instance)

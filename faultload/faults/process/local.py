@@ -1,4 +1,4 @@
-"""Faults on local processes by signals: kill, terminate, restart, pause."""
+"""Faults on local process trees by signals: kill, terminate, restart, pause; of a whole tree, or of one worker."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from typing import Any
 from faultload.errors import TargetError
 from faultload.faults import makes
 from faultload.faults.base import PlatformFault, WitnessReport, choose
-from faultload.host.processes import wait_gone
+from faultload.faults.process import workers
+from faultload.host import trees
+from faultload.host.processes import ProcessId, wait_gone
+from faultload.host.trees import stopped, tree
 from faultload.platforms.base import Instance, names
+from faultload.platforms.local.matching import command_of
 from faultload.platforms.local.processes import (
     answers,
+    certain_instances,
     cpu_ticks,
-    http_status,
+    health_of,
     instances_of,
-    kill_all,
     process_of,
     restart_plan,
     start_again,
-    stopped,
+    starting,
+    tree_of,
     wait_until,
 )
 
 _RESTART_GRACE_S = 5.0
-_STOP_WITHIN_S = 2.0
+_LOOK_EVERY_S = 0.05
 _OWN = "processes of your own user; root for other users' processes"
 
 
@@ -36,40 +41,107 @@ class OnService(PlatformFault):
         return str(self.request.arguments["service"])
 
     def resolve(self) -> list[Instance]:
-        return choose(self.request, self.service, instances_of(self.target, self.service))
+        return choose(self.request, self.service, certain_instances(self.target, self.service))
 
     def _ready(self) -> list[Instance]:
-        service = self.target.services[self.service]
-        return [instance for instance in instances_of(self.target, self.service) if answers(service, instance)]
+        return [instance for instance in instances_of(self.target, self.service) if answers(self.target, instance)]
+
+
+class OnTrees(OnService):
+    """What is touched is the whole tree of each chosen instance or, with `worker`, one worker of each."""
+
+    @property
+    def of_worker(self) -> bool:
+        return bool(self.request.argument("worker", False))
+
+    def resolve(self) -> list[Instance]:
+        chosen = super().resolve()
+        return [workers.choose(self.request, one) for one in chosen] if self.of_worker else chosen
+
+    def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
+        """Every process of the trees, and of what each chosen worker is one."""
+        members = {one.id: [process.to_json() for process in tree_of(one)] for one in instances}
+        return {"members": members, **({"of": workers.described(instances)} if self.of_worker else {})}
+
+    def _named(self, instances: Sequence[Instance]) -> str:
+        """For people: web:8081 (pid 4711) with 3 processes below it, or one of three workers of web:8081."""
+        if self.of_worker:
+            return ", ".join(self._of.values())
+        return ", ".join(_with_below(one, len(self._members.get(one.id, ())) - 1) for one in instances)
+
+    def _remember(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        """What the witness needs to know of the trees as they were."""
+        self._members = {one.id: members_of(plan, one) for one in instances}
+        self._of: Mapping[str, str] = {
+            one.id: str(plan["of"][one.id]["what"]) for one in instances if self.of_worker
+        }
+
+
+def members_of(plan: Mapping[str, Any], instance: Instance) -> list[ProcessId]:
+    """The processes of an instance's tree as the plan knows them; older plans know the root only."""
+    known = plan.get("members", {}).get(instance.id, [])
+    return [process_of(instance), *(ProcessId.from_json(one) for one in known[1:])]
+
+
+def _with_below(instance: Instance, below: int) -> str:
+    if below < 1:
+        return instance.label
+    return f"{instance.label} with {below} process{'es' if below > 1 else ''} below it"
 
 
 @makes("kill", "local")
-class Kill(OnService):
-    """SIGKILL; the target's own supervisor brings the process back, undo does where none did."""
+class Kill(OnTrees):
+    """SIGKILL; the target's own supervisor brings the tree back, undo starts its root where none did."""
 
-    made_by = "SIGKILL through a pidfd"
+    made_by = (
+        "SIGKILL through pidfds to the root and all its descendants, which are stopped first; or to one worker"
+    )
     needs = _OWN
-    witnessed_by = "the processes are gone within 3 s"
-    undone_by = "starts the missing processes with the same arguments, folder, environment and log"
+    witnessed_by = "every process of the trees is gone within 3 s"
+    undone_by = (
+        "starts the missing roots once with the same arguments, folder, environment and log; a worker is brought "
+        "back by its master"
+    )
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
+        held = [one.pid for instance in instances for one in tree_of(instance) if stopped(one)]
+        plan = {**super().undo_plan(instances), "stopped": held}
+        if self.of_worker:
+            return plan
         expected = len(instances_of(self.target, self.service))
-        plans = []
+        restores = []
         private = {}
-        for instance in instances:
-            plan = restart_plan(process_of(instance))
-            private[instance.id] = plan.pop("private")
-            plans.append({"id": instance.id, "port": instance.port, **plan})
-        return {"restores": plans, "expected": expected, "private": private}
+        for instance in {one.id: one for one in instances}.values():
+            restore = restart_plan(process_of(instance), self._command(instance))
+            private[instance.id] = restore.pop("private")
+            restores.append({"id": instance.id, "port": instance.port, **restore})
+        return {**plan, "restores": restores, "expected": expected, "private": private}
+
+    def _command(self, instance: Instance) -> Sequence[str] | None:
+        service = self.target.services[self.service]
+        return None if service.command is None else command_of(service, instance.port)
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        kill_all(instances)
+        self._remember(instances, plan)
+        self._end(instances)
+
+    def _end(self, instances: Sequence[Instance]) -> None:
+        """End the trees, each read again now, and keep what was found for the witness."""
+        for instance in instances:
+            self._members[instance.id] = trees.kill([process_of(instance)])
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
-        return sight_of_death(instances, "gone")
+        left = wait_gone(tree([one for members in self._members.values() for one in members]), 3.0)
+        if left:
+            return WitnessReport(False, f"still running: {', '.join(str(process.pid) for process in left)}")
+        return WitnessReport(True, f"gone: {self._named(instances)}")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        """Starts again what did not come back by itself."""
+        """Starts again what did not come back by itself: a root, which starts the others."""
+        for instance in instances:
+            self._finish(instance, plan)
+        if self.of_worker:
+            return
         running = instances_of(self.target, self.service)
         missing = int(plan["expected"]) - len(running)
         taken = {instance.port for instance in running}
@@ -79,10 +151,22 @@ class Kill(OnService):
             instance = next(instance for instance in instances if instance.id == restore["id"])
             if process_of(instance).alive() or (restore["port"] is not None and restore["port"] in taken):
                 continue
-            start_again({**restore, "private": plan["private"][restore["id"]]})
+            if not starting(restore, running):
+                start_again({**restore, "private": plan["private"][restore["id"]]})
             missing -= 1
 
+    def _finish(self, instance: Instance, plan: Mapping[str, Any]) -> None:
+        """An injection that was cut short left a tree stopped, or without its root: then it keeps the port."""
+        if process_of(instance).alive():
+            if not plan.get("stopped"):
+                trees.thaw(members_of(plan, instance))
+        elif not self.of_worker:
+            left = trees.kill(tree(members_of(plan, instance)))
+            wait_gone(left, 3.0)
+
     def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        if self.of_worker:
+            return workers.back(instances, plan["of"])
         expected = int(plan["expected"])
         ready = self._ready()
         return WitnessReport(
@@ -92,16 +176,29 @@ class Kill(OnService):
 
 @makes("terminate", "local")
 class Terminate(Kill):
-    """SIGTERM, and SIGKILL after `grace_s`."""
+    """SIGTERM to the roots, who end their trees; SIGKILL for what is left after `grace_s`."""
 
-    made_by = "SIGTERM through a pidfd, then SIGKILL to whatever is left after `grace_s`"
+    made_by = (
+        "SIGTERM through a pidfd to the root (and to what `sh -c` or `tini` wraps), then SIGKILL to whatever is "
+        "left of its tree after `grace_s`"
+    )
 
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+    def _end(self, instances: Sequence[Instance]) -> None:
         for instance in instances:
-            process_of(instance).signal(signal.SIGTERM)
-        processes = [process_of(instance) for instance in instances]
-        for process in wait_gone(processes, float(self.request.argument("grace_s", 10.0))):
-            process.signal(signal.SIGKILL)
+            self._members[instance.id] = tree_of(instance)
+            for process in workers.wrapped(process_of(instance)):
+                process.signal(signal.SIGTERM)
+        deadline = time.monotonic() + float(self.request.argument("grace_s", 10.0))
+        while (left := self._left(instances)) and time.monotonic() < deadline:
+            time.sleep(_LOOK_EVERY_S)
+        trees.kill(left)
+
+    def _left(self, instances: Sequence[Instance]) -> list[ProcessId]:
+        """What still runs of the trees, with what was started meanwhile."""
+        for instance in instances:
+            found = tree(self._members[instance.id])
+            self._members[instance.id] = list(dict.fromkeys([*self._members[instance.id], *found]))
+        return [process for members in self._members.values() for process in members if process.alive()]
 
 
 @makes("restart", "local")
@@ -118,53 +215,60 @@ class Restart(Terminate):
 
 
 @makes("pause", "local")
-class Pause(OnService):
-    """SIGSTOP; undo sends SIGCONT to the very process that was stopped."""
+class Pause(OnTrees):
+    """SIGSTOP; undo sends SIGCONT to the very processes that were stopped, and to what they started."""
 
-    made_by = "SIGSTOP through a pidfd"
+    made_by = "SIGSTOP through pidfds to the root and all its descendants, or to one worker"
     needs = _OWN
-    witnessed_by = "the process uses no CPU time for 0.5 s, and the health path does not answer"
-    undone_by = "SIGCONT to the process that was stopped"
+    witnessed_by = "the trees use no CPU time for 0.5 s, and the health path does not answer"
+    undone_by = "SIGCONT to the whole trees, children before their parents"
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
-        already = [instance.id for instance in instances if stopped(process_of(instance))]
+        plan = super().undo_plan(instances)
+        already = [str(one.pid) for instance in instances for one in tree_of(instance) if stopped(one)]
         if already:
             raise TargetError(f"already stopped before the fault: {', '.join(already)}")
-        return {"resume": [instance.id for instance in instances]}
+        return {"resume": [instance.id for instance in instances], **plan}
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        for instance in instances:
-            process_of(instance).signal(signal.SIGSTOP)
         # one that waits for a processor stops when it gets one; one that never does is the witness's to tell
-        wait_until(lambda: all(stopped(process_of(instance)) for instance in instances), _STOP_WITHIN_S, 0.01)
+        self._remember(instances, plan)
+        for instance in instances:
+            self._members[instance.id] = trees.freeze([process_of(instance)])
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
-        """Frozen means: it uses no CPU time and, where it has a health path, it does not answer."""
-        service = self.target.services[self.service]
-        before = {instance.id: cpu_ticks(process_of(instance)) for instance in instances}
+        """Frozen means: nothing uses CPU time and, where there is a health path, it does not answer."""
+        roots = [process_of(instance) for instance in instances]
+        before = {process: cpu_ticks(process) for process in tree(roots)}
         started = time.monotonic()
-        for instance in instances:
-            if instance.port is not None and service.health is not None:
-                status = http_status(f"http://127.0.0.1:{instance.port}{service.health}", 0.5)
+        for instance in [] if self.of_worker else instances:
+            if instance.port is not None and self.target.services[self.service].health is not None:
+                status = health_of(self.target, instance, 0.5)
                 if status is not None:
                     return WitnessReport(False, f"{instance.name} still answers with {status}")
         time.sleep(max(0.0, 0.5 - (time.monotonic() - started)))
-        for instance in instances:
-            ticks = cpu_ticks(process_of(instance))
-            if ticks is None or ticks != before[instance.id] or not stopped(process_of(instance)):
-                return WitnessReport(False, f"{instance.name} still runs")
-        return WitnessReport(True, f"frozen, no answer and no CPU time in 0.5 s: {names(instances)}")
+        now = tree(roots)
+        awake = [one.pid for one in now if not stopped(one) or cpu_ticks(one) != before.get(one)]
+        ended = [one.pid for one in roots if not one.alive()]
+        if awake or ended:
+            return WitnessReport(False, f"still running: {awake}" if awake else f"ended meanwhile: {ended}")
+        silent = "no CPU time in 0.5 s" if self.of_worker else "no answer and no CPU time in 0.5 s"
+        return WitnessReport(True, f"frozen, {silent}: {self._named(instances)}")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         for instance in instances:
-            if stopped(process_of(instance)):
-                process_of(instance).signal(signal.SIGCONT)
+            trees.thaw(members_of(plan, instance))
 
     def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
-        service = self.target.services[self.service]
+        still = [one.pid for instance in instances for one in tree(members_of(plan, instance)) if stopped(one)]
+        if still:
+            return WitnessReport(False, f"still stopped: {', '.join(map(str, still))}")
         alive = [instance for instance in instances if process_of(instance).alive()]
-
-        ok = all(not stopped(process_of(one)) and answers(service, one) for one in alive)
+        if self.of_worker:
+            return WitnessReport(
+                True, f"running again: {names(alive)}" if alive else "the processes ended meanwhile"
+            )
+        ok = all(answers(self.target, one) for one in alive)
         what = "running and answering again" if ok else "not answering yet"
         return WitnessReport(ok, f"{what}: {names(alive)}" if alive else "the processes ended meanwhile")
 

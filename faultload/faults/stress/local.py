@@ -20,7 +20,7 @@ from faultload.faults.process.local import OnService
 from faultload.faults.stress import stressors
 from faultload.host.processes import ProcessId
 from faultload.platforms.base import Instance, names
-from faultload.platforms.local.processes import process_of
+from faultload.platforms.local.processes import process_of, tree_of
 from faultload.spec import units
 
 _LOOK_S = 1.0
@@ -63,9 +63,9 @@ class Stress(OnService):
 
 @makes("cpu_stress", "local")
 class CpuStress(Stress):
-    """Busy processes on the processors that the instances may use."""
+    """Busy processes on the processors that the instances' process trees may use."""
 
-    made_by = "busy processes on the processors the instances may use, in the instances' control groups if root"
+    made_by = "busy processes on the processors that the trees may use, in their control groups if root"
     needs = "nothing; as root, the stressors join the instances' control groups and share their limits"
     witnessed_by = "over 1 s, the stressors run or wait for a busy processor for at least half the time asked for"
 
@@ -77,20 +77,23 @@ class CpuStress(Stress):
         return int(self.request.argument("workers", len(place.cpus)))
 
     def _places(self, instances: Sequence[Instance]) -> list[_Place]:
-        """One for all instances that share processors and control group: they are stressed together."""
+        """One for all processes that share processors and control group: they are stressed together."""
         found: dict[Any, _Place] = {}
         for instance in instances:
-            pid = int(instance.id)
-            try:
-                cpus = frozenset(os.sched_getaffinity(pid))
-            except ProcessLookupError:
-                raise Refused(f"{instance.label} has ended meanwhile") from None
-            if stressors.joinable(pid, "cpu"):
-                key: Any = (cpus, *cgroups.folders(pid, "cpu"))
-                found.setdefault(key, _Place(cpus, pid, cgroups.cpu_limit(pid)))
-            else:
-                found.setdefault(cpus, _Place(cpus, None, None))
+            if not (members := tree_of(instance)):
+                raise Refused(f"{instance.label} has ended meanwhile")
+            for member in members:
+                with suppress(ProcessLookupError):  # a worker may end; its master starts another
+                    self._add_place(found, member.pid)
         return list(found.values())
+
+    def _add_place(self, found: dict[Any, _Place], pid: int) -> None:
+        cpus = frozenset(os.sched_getaffinity(pid))
+        if stressors.joinable(pid, "cpu"):
+            key: Any = (cpus, *cgroups.folders(pid, "cpu"))
+            found.setdefault(key, _Place(cpus, pid, cgroups.cpu_limit(pid)))
+        else:
+            found.setdefault(cpus, _Place(cpus, None, None))
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         for place in self._places(instances):

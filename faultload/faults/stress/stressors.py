@@ -14,7 +14,7 @@ from pathlib import Path
 from faultload.agents.stress import cgroups
 from faultload.errors import TargetError
 from faultload.host.processes import ProcessId, end, identify
-from faultload.platforms.local.processes import all_argv
+from faultload.platforms.local.matching import all_argv
 
 MODULE = "faultload.agents.stress.stressor"
 _READY_S = 60.0

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from faultload.errors import TargetError
-from faultload.host.addresses import is_this_machine
+from faultload.host.addresses import is_this_machine, resolved
 from faultload.host.listeners import listeners
 from faultload.host.processes import ProcessId
 from faultload.platforms.base import Instance
@@ -242,13 +242,25 @@ def members_of(service: str, urls: Sequence[str]) -> list[Instance]:
         state = cluster(urls)
     except TargetError:
         return []
-    here = [member for member in state.members if is_this_machine(member.host)]
-    found = listeners({member.port for member in here})
     return [
         Instance(service, str(process.pid), process.started, member.name, member.port)
-        for member in here
-        if (process := found.get(member.port)) is not None and _is_postmaster(process, member.port)
+        for member in state.members
+        if (process := postmaster_of(member)) is not None
     ]
+
+
+def postmaster_of(member: Member) -> ProcessId | None:
+    """The PostgreSQL server of a member on this machine; None when it lives elsewhere, or does not run."""
+    process = process_at(member.host, member.port)
+    return process if process is not None and _is_postmaster(process, member.port) else None
+
+
+def process_at(host: str, port: int) -> ProcessId | None:
+    """The process of this machine that answers at a member's address; None when that is another machine's.
+
+    A process of this machine that has the same port number is none of a remote cluster's.
+    """
+    return listeners({port}, resolved(host)).get(port) if is_this_machine(host) else None
 
 
 def elsewhere(service: str, urls: Sequence[str]) -> list[str]:
@@ -270,6 +282,7 @@ def _is_postmaster(process: ProcessId, port: int) -> bool:
     return len(lines) > 3 and lines[0].strip() == str(process.pid) and lines[3].strip() == str(port)
 
 
-def api_port(member: Member) -> int:
-    """The port of a member's REST API."""
-    return urlsplit(member.api_url).port or 0
+def api_place(member: Member) -> tuple[str, int]:
+    """Host and port of a member's REST API."""
+    parts = urlsplit(member.api_url)
+    return parts.hostname or "", parts.port or 0

@@ -1,25 +1,26 @@
-"""Local processes as instances: finds them by argv, port or pid, checks readiness, and restarts them."""
+"""Local processes as instances: their trees, whether they are ready, and how one is started again."""
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
 
-import psutil
-
-from faultload.host.listeners import listeners
-from faultload.host.processes import ProcessId, identify, state_of
+from faultload.errors import Refused
+from faultload.host.listeners import LOOPBACK, answering, listening
+from faultload.host.processes import ProcessId, identify
+from faultload.host.trees import family, stopped, tree
 from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import cluster_problems, members_of
-from faultload.spec.target import Service, TargetFile
+from faultload.platforms.local.facts import facts_of, file_of
+from faultload.platforms.local.matching import addresses_of, all_argv, around_here, matches, uid_of
+from faultload.spec.target import TargetFile
 
 _direct = build_opener(ProxyHandler({}))
 
@@ -30,45 +31,38 @@ def process_of(instance: Instance) -> ProcessId:
 
 
 def instances_of(target: TargetFile, name: str) -> list[Instance]:
-    """The running instances of a declared service, by port and pid; never a process that is not declared."""
+    """The running instances of a declared service; never a process that is not declared.
+
+    Each is the root of its process tree. A fault asks `certain_instances`.
+    """
     service = target.services[name]
     if service.patroni is not None:
         return members_of(name, service.patroni)
-    if service.pids is not None:
-        return [_instance(name, found, None) for pid in service.pids if (found := identify(pid)) is not None]
-    if service.command is not None:
-        return sorted(_by_argv(name, service), key=lambda instance: (instance.name, instance.id))
-    ports = {port for port in service.instance_ports if port is not None}
-    return [_instance(name, found, port) for port, found in sorted(listeners(ports).items())]
+    return list(matches(target, name).instances)
 
 
-def _instance(service: str, process: ProcessId, port: int | None) -> Instance:
-    return Instance(service, str(process.pid), process.started, f"{service}:{port or process.pid}", port)
+def certain_instances(target: TargetFile, name: str) -> list[Instance]:
+    """The running instances of a service for a fault to choose from.
+
+    Raises Refused where others match as well, and where faultload itself runs inside one.
+    """
+    service = target.services[name]
+    if service.user is not None and uid_of(service.user) is None:
+        raise Refused(f"service '{name}': this machine has no user '{service.user}' (target file: user)")
+    if service.patroni is not None:
+        return members_of(name, service.patroni)
+    found = matches(target, name)
+    if found.ambiguous is not None:
+        raise Refused(found.ambiguous)
+    ours = around_here(found.instances)
+    if ours is not None:
+        raise Refused(f"faultload itself runs in the process tree of {ours.label}: start it from elsewhere")
+    return list(found.instances)
 
 
-def _by_argv(name: str, service: Service) -> Iterator[Instance]:
-    assert service.command is not None
-    wanted: dict[tuple[str, ...], int | None] = {}
-    for port in service.instance_ports:
-        argv = tuple(part.replace("{port}", str(port)) for part in service.command)
-        wanted[argv] = port if argv not in wanted else None
-    for pid, argv in all_argv():
-        for candidate, port in wanted.items():
-            same = argv[1:] == candidate[1:] and Path(argv[0]).name == Path(candidate[0]).name
-            if same and (found := identify(pid)) is not None:
-                yield _instance(name, found, port)
-
-
-def all_argv() -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Pid and argument list of every process that this user may read."""
-    for pid in psutil.pids():
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                raw = file.read()
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-        if raw:
-            yield pid, tuple(raw.decode(errors="replace").rstrip("\0").split("\0"))
+def tree_of(instance: Instance) -> list[ProcessId]:
+    """The process tree of an instance as it is now, its root first; empty when it is gone."""
+    return tree([process_of(instance)])
 
 
 def not_ready(target: TargetFile, name: str) -> list[str]:
@@ -77,7 +71,10 @@ def not_ready(target: TargetFile, name: str) -> list[str]:
     if service.patroni is not None:
         return cluster_problems(name, service.patroni)
     floor = service.declared if service.min_ready is None else service.min_ready
-    count = len(ready(target, name))
+    found = matches(target, name)
+    if found.ambiguous is not None:
+        return [found.ambiguous]
+    count = sum(answers(target, instance) for instance in found.instances)
     if count < floor:
         return [f"{name}: {count} of {service.declared} instances are ready, {floor} must be"]
     return []
@@ -88,20 +85,36 @@ def ready(target: TargetFile, name: str) -> list[Instance]:
     service, found = target.services[name], instances_of(target, name)
     if service.patroni is not None:
         return found
-    return [instance for instance in found if answers(service, instance)]
+    return [instance for instance in found if answers(target, instance)]
 
 
-def answers(service: Service, instance: Instance, timeout_s: float = 2.0) -> bool:
+def answers(target: TargetFile, instance: Instance, timeout_s: float = 2.0) -> bool:
     """Whether an instance is ready: its health path answers 200, or its port connects, or it is not stopped."""
+    service = target.services[instance.service]
     if instance.port is None:
         return not stopped(process_of(instance))
-    if service.health is None:
-        try:
-            socket.create_connection(("127.0.0.1", instance.port), timeout_s).close()
-        except OSError:
-            return False
-        return not stopped(process_of(instance))
-    return http_status(f"http://127.0.0.1:{instance.port}{service.health}", timeout_s) == 200
+    if service.health is not None:
+        return health_of(target, instance, timeout_s) == 200
+    try:
+        socket.create_connection((_address_of(target, instance), instance.port), timeout_s).close()
+    except OSError:
+        return False
+    return not stopped(process_of(instance))
+
+
+def health_of(target: TargetFile, instance: Instance, timeout_s: float) -> int | None:
+    """The status of an instance's health path where it listens, or None when nothing answers in time."""
+    address, path = _address_of(target, instance), target.services[instance.service].health
+    host = f"[{address}]" if ":" in address else address
+    return http_status(f"http://{host}:{instance.port}{path}", timeout_s)
+
+
+def _address_of(target: TargetFile, instance: Instance) -> str:
+    """The first address of an instance where something listens, or would."""
+    assert instance.port is not None
+    addresses = addresses_of(target, target.services[instance.service], instance.port) or LOOPBACK
+    sockets = listening({instance.port})
+    return next((one for one in addresses if answering(sockets, instance.port, [one])), addresses[0])
 
 
 def http_status(url: str, timeout_s: float) -> int | None:
@@ -115,11 +128,6 @@ def http_status(url: str, timeout_s: float) -> int | None:
         return None
 
 
-def stopped(process: ProcessId) -> bool:
-    """Whether the process is stopped by a signal."""
-    return state_of(process) in ("T", "t")
-
-
 def cpu_ticks(process: ProcessId) -> int | None:
     """User and system CPU time of a process in clock ticks, or None when it is gone."""
     if not process.alive():
@@ -131,22 +139,48 @@ def cpu_ticks(process: ProcessId) -> int | None:
     return int(fields[11]) + int(fields[12])
 
 
-def restart_plan(process: ProcessId) -> dict[str, Any]:
-    """What it takes to start a process again as it is now; the environment goes into `private`."""
+def restart_plan(process: ProcessId, command: Sequence[str] | None = None) -> dict[str, Any]:
+    """What it takes to start a process again as it is now; the environment goes into `private`.
+
+    `command`: how the target file says that it was started, for one that wrote a title over its arguments. Raises
+    Refused where that is not certain.
+    """
     root = Path(f"/proc/{process.pid}")
-    argv = root.joinpath("cmdline").read_bytes().decode(errors="surrogateescape").rstrip("\0").split("\0")
+    facts = facts_of(process)
+    if facts is None:
+        raise Refused(f"process {process.pid} has ended meanwhile")
+    if facts.elsewhere or facts.other_root:
+        raise Refused(
+            f"{facts.label} lives in other namespaces or has another root folder, as in a container: undo could "
+            "not start it there again"
+        )
+    if facts.deleted:
+        raise Refused(
+            f"{facts.label} runs {facts.program}, which was removed or replaced since: undo could not start the "
+            "same program again; restart the service first"
+        )
     pairs = root.joinpath("environ").read_bytes().decode(errors="surrogateescape").split("\0")
     env = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-    log = (root / "fd" / "1").readlink()
-    named = Path(argv[0])
+    argv = list(facts.argv)
+    named = Path(argv[0]) if argv else Path()
     # a virtual environment is known by the path it was started with
-    executable = named if named.is_absolute() and named.exists() else (root / "exe").readlink()
+    executable = str(named) if named.is_absolute() and named.exists() else str((root / "exe").readlink())
+    if facts.titled:
+        known = file_of(command[0], facts.cwd, env.get("PATH")) if command else None
+        if command is None or known is None:
+            raise Refused(
+                f"{facts.label} wrote the title '{facts.argv[0]}' over its arguments, so undo could not start it "
+                "again: give its `command` in the target file"
+            )
+        argv, executable = list(command), known
+    log = (root / "fd" / "1").readlink()
     return {
         "argv": argv,
-        "executable": str(executable),
+        "executable": executable,
         "cwd": str((root / "cwd").readlink()),
         "log": str(log) if log.is_file() else None,
         "user": _identity_of(root),
+        "seen_s": time.clock_gettime(time.CLOCK_BOOTTIME),
         "private": {"env": env},
     }
 
@@ -159,6 +193,21 @@ def _identity_of(root: Path) -> dict[str, Any]:
         "gid": int(lines["Gid"].split()[1]),
         "groups": [int(group) for group in lines["Groups"].split()],
     }
+
+
+def starting(plan: Mapping[str, Any], known: Sequence[Instance]) -> bool:
+    """Whether somebody started a process of this restart plan since, and it is no instance yet."""
+    others = {one.id for one in known}
+    wanted = (tuple(plan["argv"]), plan["cwd"], plan["user"]["uid"])
+    now = family()
+    for pid, argv in all_argv():
+        younger = now.started.get(pid, 0.0) >= plan.get("seen_s", 0.0)
+        if argv != wanted[0] or not younger or others.intersection(map(str, (pid, *now.above(pid)))):
+            continue
+        facts = facts_of(now.process(pid))
+        if facts is not None and not facts.elsewhere and (facts.argv, facts.cwd, facts.uid) == wanted:
+            return True
+    return False
 
 
 def start_again(plan: Mapping[str, Any]) -> ProcessId | None:
@@ -180,12 +229,6 @@ def start_again(plan: Mapping[str, Any]) -> ProcessId | None:
             extra_groups=user["groups"] if other else None,
         )
     return identify(process.pid)
-
-
-def kill_all(instances: Sequence[Instance]) -> None:
-    """SIGKILL for the very processes that were resolved."""
-    for instance in instances:
-        process_of(instance).signal(signal.SIGKILL)
 
 
 def wait_until(condition: Any, timeout_s: float, every_s: float = 0.05) -> bool:

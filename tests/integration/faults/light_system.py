@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from faultload.faults import fault_for
 from faultload.faults.base import FaultRequest, WitnessReport
@@ -122,10 +122,16 @@ def _answers(port: int) -> bool:
     return http_status(f"http://127.0.0.1:{port}/health", 2.0) == 200
 
 
+class System(Protocol):
+    """Whatever faults are made on."""
+
+    target: TargetFile
+
+
 class Fault:
     """One fault: made here, undone elsewhere, by a process that knows its JSON only."""
 
-    def __init__(self, system: LightSystem, word: str, arguments: dict[str, Any], duration_s: float) -> None:
+    def __init__(self, system: System, word: str, arguments: dict[str, Any], duration_s: float) -> None:
         request = FaultRequest(f"{word}#1@{uuid.uuid4().hex[:8]}", word, arguments, duration_s, 3)
         self.handler = fault_for(system.target, request)
         if problems := self.handler.gate():
@@ -164,7 +170,7 @@ class Fault:
 
 
 @contextmanager
-def prepared(system: LightSystem, word: str, duration_s: float = 60.0, **arguments: Any) -> Iterator[Fault]:
+def prepared(system: System, word: str, duration_s: float = 60.0, **arguments: Any) -> Iterator[Fault]:
     """A fault that is ready to be made; undone whatever happens."""
     fault = Fault(system, word, arguments, duration_s)
     try:
@@ -174,7 +180,7 @@ def prepared(system: LightSystem, word: str, duration_s: float = 60.0, **argumen
 
 
 @contextmanager
-def injected(system: LightSystem, word: str, duration_s: float = 60.0, **arguments: Any) -> Iterator[Fault]:
+def injected(system: System, word: str, duration_s: float = 60.0, **arguments: Any) -> Iterator[Fault]:
     """A fault that is made, and seen by its witness; undone whatever happens."""
     with prepared(system, word, duration_s, **arguments) as fault:
         sight = fault.inject()

@@ -6,22 +6,25 @@ import signal
 
 import pytest
 
-from faultload.faults.process import local as local_signals
-from faultload.faults.process.local import Pause
-from faultload.platforms.base import Instance
-
-ONE = Instance("store", "4711", 0.0, "store:8081", 8081)
+from faultload.host import trees
+from faultload.host.processes import ProcessId
 
 
-def test_pause_returns_when_the_process_has_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = [False, False, True]
+def test_freezing_returns_when_the_process_has_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [False, False, False, True, True]
     sent: list[int] = []
-
-    class Process:
-        signal = staticmethod(sent.append)
-
-    monkeypatch.setattr(local_signals, "process_of", lambda instance: Process())
-    monkeypatch.setattr(local_signals, "stopped", lambda process: looks.pop(0))
-    Pause.__new__(Pause).inject([ONE], {})
+    monkeypatch.setattr(ProcessId, "signal", lambda self, signum: sent.append(signum))
+    monkeypatch.setattr(ProcessId, "alive", lambda self: True)
+    monkeypatch.setattr(trees, "tree", lambda roots: [ProcessId(4711, 0.0)])
+    monkeypatch.setattr(trees, "stopped", lambda process: looks.pop(0))
+    assert trees.freeze([ProcessId(4711, 0.0)]) == [ProcessId(4711, 0.0)]
     assert sent == [signal.SIGSTOP]
     assert looks == []
+
+
+def test_freezing_gives_up_on_a_process_that_never_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ProcessId, "signal", lambda self, signum: True)
+    monkeypatch.setattr(ProcessId, "alive", lambda self: True)
+    monkeypatch.setattr(trees, "tree", lambda roots: [ProcessId(4711, 0.0)])
+    monkeypatch.setattr(trees, "stopped", lambda process: False)
+    assert trees.freeze([ProcessId(4711, 0.0)], within_s=0.02) == [ProcessId(4711, 0.0)]

@@ -86,6 +86,20 @@ def test_what_a_run_is_pointed_at_is_described_for_its_processes(world: World) -
     assert world.processes["load-0"].env["FAULTLOAD_RUN"] == str(world.run.path)
 
 
+def test_the_processes_of_a_run_take_a_pid_for_the_process_that_had_it_when_the_run_read_the_file(
+    world: World, tmp_path: Path
+) -> None:
+    described = {"name": "shop", "platform": "local", "url": "http://127.0.0.1:9/"}
+    me = myself()
+    declared = TargetFile.model_validate({**described, "services": {"web": {"pids": [me.pid]}}})
+    world.target = Target(file=tmp_path / "own.yaml", declared=declared)
+    world.conduct()
+    file = world.run.path / "target.yaml"
+    assert world.processes["load-0"].env["FAULTLOAD_TARGET"] == str(file)
+    [pid] = read_json(file)["services"]["web"]["pids"]
+    assert pid == {"pid": me.pid, "started": me.started}
+
+
 def test_the_stages_of_the_load_are_on_the_runs_clock(world: World) -> None:
     world.conduct()
     start_s = info(world)["load_start_s"]

@@ -193,6 +193,13 @@ def test_a_shipped_experiment_is_in_order(file: Path) -> None:
         ("kill", {"service": "web", "count": 1, "share": 0.5}, ["give count or share, not both"]),
         ("kill", {"service": "web", "share": 1.5}, ["share must be above 0 and at most 1, not 1.5"]),
         ("kill", {"service": ""}, ["service must be a name, not ''"]),
+        ("kill", {"service": "web", "worker": True}, []),
+        ("kill", {"service": "web", "worker": "yes"}, ["worker must be true or false, not 'yes'"]),
+        (
+            "restart",
+            {"service": "web", "worker": True},
+            ["restart takes no 'worker' (known: service, count, share, fault, duration_s, seed)"],
+        ),
         ("latency", {"link": "a -> b"}, ["latency needs 'delay_ms'"]),
         ("latency", {"link": "a -> b", "delay_ms": -1}, ["delay_ms must be a number that is not negative, not -1"]),
         (
@@ -204,6 +211,34 @@ def test_a_shipped_experiment_is_in_order(file: Path) -> None:
 )
 def test_arguments_of_a_fault_word(word: str, given: dict[str, Any], says: list[str]) -> None:
     assert words()[word].mistakes(given) == says
+
+
+def test_an_argument_that_a_platform_does_not_know_is_foreign_there() -> None:
+    kill = words()["kill"]
+    assert kill.foreign("local", {"worker": True}) == []
+    assert kill.foreign("docker", {"worker": False, "count": 2}) == []
+    said = "kill: 'worker' is for platform local only, not for kubernetes"
+    assert kill.foreign("kubernetes", {"worker": True}) == [said]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("cwd", "shop", "'shop' does not begin with /"),
+        ("address", "localhost", "'localhost' is not an IP address such as 127.0.0.1"),
+        ("pids", "[0]", "greater than or equal to 1"),
+        ("pids", "[{started: 1.0}]", "this key is missing"),
+        ("pids", "[x]", "must be a pid, or its pid and start: {pid: 4711, started: 812.3}"),
+    ],
+)
+def test_what_tells_processes_apart_is_checked_when_the_file_is_read(
+    tmp_path: Path, key: str, value: str, says: str
+) -> None:
+    file = tmp_path / "target.yaml"
+    file.write_text(f"id: x\nname: x\nplatform: local\nservices:\n  web:\n    ports: [80]\n    {key}: {value}\n")
+    with pytest.raises(InvalidInput) as error:
+        read_target(file)
+    assert str(error.value).startswith(f"{file}:7: services.web.{key}") and says in str(error.value)
 
 
 # -- journeys
