@@ -26,9 +26,8 @@ from faultload.host.state import file_name, locks_dir, read_json, state_home
 from faultload.platforms import identified
 from faultload.record.directory import RunDirectory
 from faultload.record.orders import ChaosOrder
-from faultload.spec.target import TargetFile, read_target
+from faultload.spec.target import TARGET_ENV, TargetFile, read_target
 
-TARGET_ENV = "FAULTLOAD_TARGET"
 PLANNING_PATIENCE_S = 60.0
 LATE_S = 1.0
 """So late may an injection begin before the record says so."""

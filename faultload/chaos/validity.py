@@ -19,9 +19,9 @@ from chaoslib.hypothesis import ensure_hypothesis_is_valid
 from chaoslib.secret import load_secrets
 from chaoslib.types import Strategy
 
-from faultload.chaos.session import TARGET_ENV
 from faultload.errors import Mistake
 from faultload.spec.experiment import HYPOTHESIS, LOOKS, is_ours
+from faultload.spec.target import TARGET_ENV
 from faultload.spec.yamlfile import Document, load
 
 SECTIONS = ("method", "rollbacks")

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from faultload import faults, reference
-from faultload.chaos.validity import refusals
 from faultload.commands.plan import undecidable
 from faultload.errors import InvalidInput, Mistake
-from faultload.run.prepare import RunOptions, prepare, target_of
+from faultload.run.prepare import RunOptions, prepare, refused, target_of
 from faultload.spec.checks import check_scenario
 from faultload.spec.experiment import read_experiment
 from faultload.spec.scenario import read_scenario
@@ -62,7 +61,7 @@ def _of_file(file: Path) -> list[Mistake]:
     keys = set(load(file, expand=False).data)
     if "method" in keys:
         read_experiment(file, faults.words())
-        return refusals(file)
+        return refused(file)
     if "platform" in keys and "load" not in keys:
         read_target(file)
         return []

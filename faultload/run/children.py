@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from faultload.chaos.session import TARGET_ENV
 from faultload.host.processes import Process, Spawn, identify, spawn
 from faultload.record.directory import RUN_ENV, RunDirectory
 from faultload.record.orders import CONTROL, ORDER_ENV, ChaosOrder
 from faultload.run.injections import Injection
+from faultload.spec.target import TARGET_ENV
 
 LEAD_S = 12.0
 """How long before its fault a chaos process is started: it waits inside its first action."""

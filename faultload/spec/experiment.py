@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from faultload.errors import InvalidInput, Mistake
+from faultload.spec.target import TARGET_ENV
 from faultload.spec.vocabulary import COMMON, FaultWord
 from faultload.spec.yamlfile import Document, load
 
@@ -24,6 +25,7 @@ LOOKS: Mapping[str, tuple[str, ...]] = {
     "skip": (),
 }
 """When Chaos Toolkit looks at the hypothesis, by strategy: before, during and after the method."""
+_PLAIN = {"title", "description", "tags", "configuration", "method", "rollbacks", "runtime"}
 _VARIABLE = re.compile(r"\$\{([^}]+)\}")
 
 
@@ -268,6 +270,29 @@ def _lacking(activity: Any) -> Iterator[tuple[tuple[str, ...], str]]:
 def is_ours(activity: Any) -> bool:
     """Whether an activity is an action of faultload."""
     return _function(activity)[0] == ACTIONS_MODULE
+
+
+def is_plain(experiment: Mapping[str, Any]) -> bool:
+    """Whether an experiment in order holds our own actions and nothing else.
+
+    Then `read_experiment` has read all of it, and Chaos Toolkit has nothing more to refuse.
+    """
+    target = {"type": "env", "key": TARGET_ENV}
+    values = (experiment.get("configuration") or {}).values()
+    activities = [*experiment["method"], *experiment["rollbacks"]]
+    return (
+        set(experiment) <= _PLAIN
+        and all(
+            isinstance(one, str | int | float) or (isinstance(one, dict) and {**one, **target} == one)
+            for one in values
+        )
+        and all(isinstance(experiment[key], str) for key in ("title", "description"))
+        and all(isinstance(tag, str) for tag in experiment.get("tags", ()))
+        and all(set(one) == {"type", "name", "provider"} and is_ours(one) for one in activities)
+        and all(one["type"] == "action" and one["provider"]["type"] == "python" for one in activities)
+        and all(set(one["provider"]) <= {"type", "module", "func", "arguments"} for one in activities)
+        and experiment["runtime"] == {"rollbacks": {"strategy": "always"}}
+    )
 
 
 def name_of(activity: Mapping[str, Any]) -> str:

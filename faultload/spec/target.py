@@ -27,6 +27,8 @@ def _one_host(url: str) -> str:
 
 Url = Annotated[str, Field(pattern=r"^https?://"), AfterValidator(_one_host)]
 """An HTTP URL that all programs read in the same way."""
+TARGET_ENV = "FAULTLOAD_TARGET"
+"""The environment variable that names the target file, for experiments and verifiers."""
 PROTECTED_BY_DEFAULT = ("kube-system", "prod*")
 
 

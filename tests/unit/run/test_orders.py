@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from faultload.chaos.guard import APPROVED_ENV
-from faultload.chaos.session import TARGET_ENV, Session
+from faultload.chaos.session import Session
 from faultload.errors import InvalidInput
 from faultload.host.processes import Process
 from faultload.record.directory import RUN_ENV, RunDirectory
@@ -19,6 +19,7 @@ from faultload.record.orders import ORDER_ENV, ChaosOrder
 from faultload.record.redactor import SECRETS_ENV
 from faultload.run.children import Children
 from faultload.run.injections import Injection
+from faultload.spec.target import TARGET_ENV
 
 INJECTION = Injection(
     fault="cut",
