@@ -31,6 +31,8 @@ IDLE_S = 60.0
 """How long an agent waits for the order to inject."""
 _LINGER_S = 15.0
 """How long it still answers after it has undone."""
+_LONGEST_WAIT_S = 0.5
+"""A signal that comes right before a wait is seen after it (Python runs handlers between two instructions only)."""
 _ASK_S = 30.0
 
 
@@ -95,7 +97,7 @@ class Agent:
     def serve(self, listener: socket.socket) -> None:
         """Answer until the time is over."""
         while (left_s := self.ends_at - time.monotonic()) > 0:
-            listener.settimeout(left_s)
+            listener.settimeout(min(left_s, _LONGEST_WAIT_S))
             try:
                 caller, _ = listener.accept()
             except TimeoutError:

@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -75,3 +75,22 @@ def test_another_user_is_neither_heard_nor_answered(served: tuple[Obedient, str]
     os.close(reading)
     os.close(writing)
     assert agent.orders == []
+
+
+def test_a_signal_that_just_missed_a_wait_is_seen_soon() -> None:
+    """Python runs no handler within a wait, and the signal does not come twice."""
+    agent = Obedient()
+    waits: list[float] = []
+
+    class Silent:
+        def settimeout(self, seconds: float) -> None:
+            waits.append(seconds)
+
+        def accept(self) -> None:
+            if len(waits) == 3:
+                agent.ends_at = 0.0
+            raise TimeoutError
+
+    agent.ends_at = time.monotonic() + 60.0
+    agent.serve(cast(Any, Silent()))
+    assert len(waits) == 3 and max(waits) <= 1.0
