@@ -48,8 +48,10 @@ def echo(connection: socket.socket, payload: bytes = b"ping", timeout_s: float =
     return time.perf_counter() - started
 
 
-def _serve(server: socket.socket, answer: Callable[[bytes], bytes]) -> None:
-    def serve(connection: socket.socket) -> None:
+def serve(server: socket.socket, answer: Callable[[bytes], bytes] = lambda data: data) -> None:
+    """Send what `answer` says for what comes, on every connection; by default the same."""
+
+    def converse(connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
             while data := connection.recv(65536):
                 connection.sendall(answer(data))
@@ -57,7 +59,7 @@ def _serve(server: socket.socket, answer: Callable[[bytes], bytes]) -> None:
     with contextlib.suppress(OSError):
         while True:
             connection, _ = server.accept()
-            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+            threading.Thread(target=converse, args=(connection,), daemon=True).start()
 
 
 @contextlib.contextmanager
@@ -66,7 +68,7 @@ def bench(
 ) -> Iterator[Bench]:
     """`answer`: what the server sends for what it gets; by default the same."""
     server = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=_serve, args=(server, answer), daemon=True).start()
+    threading.Thread(target=serve, args=(server, answer), daemon=True).start()
     control, listen, spare = free_ports(3)
     upstream = ["127.0.0.1", server.getsockname()[1]]
     pair = {"name": "api-1 -> pg1", "listen": listen, "upstream": upstream, "protocol": protocol}

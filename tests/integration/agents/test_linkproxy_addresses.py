@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from linkbench import LINK, TOKEN, _echo_server, echo
+from linkbench import LINK, TOKEN, echo, serve
 
 from faultload.agents.link.pair import _outgoing
 from faultload.errors import TargetError
@@ -30,7 +30,7 @@ def test_a_connection_that_the_proxy_makes_carries_a_mark() -> None:
 @pytest.mark.parametrize("listen_host", ["127.0.0.2", "0.0.0.0"])
 def test_a_pair_listens_where_it_is_told_and_is_silent_there(tmp_path: Path, listen_host: str) -> None:
     server = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=_echo_server, args=(server,), daemon=True).start()
+    threading.Thread(target=serve, args=(server,), daemon=True).start()
     control, listen = free_ports(2)
     pair = {
         "name": "web",

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from linkbench import LINK, Bench, bench
+from linkbench import LINK, TOKEN, Bench, bench
 
 from faultload.agents.probes import speaks_tls
 from faultload.errors import Refused
@@ -42,7 +42,7 @@ def http_error(links: Bench) -> PlatformFault:
             "name": "shop",
             "platform": "local",
             "services": {"api": {"port": 1}, "db": {"port": 2}},
-            "links": {LINK: {"proxy": links.proxy.url}},
+            "links": {LINK: {"proxy": links.proxy.url, "token": TOKEN}},
         }
     )
     return fault_for(target, FaultRequest("f#1@t", "http_error", {"link": LINK, "share": 1.0, "status": 503}))
