@@ -20,6 +20,8 @@ from faultload.host.trees import freeze, stopped, tree
 from faultload.platforms.local.processes import certain_instances, process_of
 from faultload.reference.kit.ports import free_ports
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def port() -> int:

@@ -22,6 +22,8 @@ from faultload.platforms.local.processes import certain_instances, not_ready, pr
 from faultload.reference.kit.ports import free_ports
 from faultload.spec.target import target_from_json
 
+pytestmark = pytest.mark.long
+
 APP = (
     "import runpy, sys; sys.argv[1:] = ['--port', open('port').read()]; "
     f"runpy.run_path({PLAIN!r}, run_name='__main__')"
