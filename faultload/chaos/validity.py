@@ -20,8 +20,7 @@ from chaoslib.secret import load_secrets
 from chaoslib.types import Strategy
 
 from faultload.errors import Mistake
-from faultload.spec.experiment import HYPOTHESIS, LOOKS, is_ours
-from faultload.spec.target import TARGET_ENV
+from faultload.spec.experiment import HYPOTHESIS, LOOKS, is_ours, names_target
 from faultload.spec.yamlfile import Document, load
 
 SECTIONS = ("method", "rollbacks")
@@ -51,7 +50,7 @@ def _refusals(document: Document) -> list[Mistake]:
             found.append(document.mistake(path, _said(error), hint))
 
     for name, value in configuration.items():
-        if not _is_target(value):
+        if not names_target(value):
             look = partial(load_configuration, {name: value})
             check(("configuration", name), look, "set the variable, or give a `default`")
     if not isinstance(secrets, dict):
@@ -74,11 +73,6 @@ def _refusals(document: Document) -> list[Mistake]:
     if not found:
         check((), partial(ensure_experiment_is_valid, data))  # whatever a newer Chaos Toolkit demands
     return found
-
-
-def _is_target(value: object) -> bool:
-    """Whether a configuration value is the target file, which a run names."""
-    return isinstance(value, dict) and value.get("type") == "env" and value.get("key") == TARGET_ENV
 
 
 def _secrets_of_environment(value: Any, path: Place) -> Iterator[tuple[Place, Any]]:

@@ -60,8 +60,7 @@ def _of_file(file: Path) -> list[Mistake]:
     """Mistakes of one file, by what it looks like: an experiment, a target file, else a scenario."""
     keys = set(load(file, expand=False).data)
     if "method" in keys:
-        read_experiment(file, faults.words())
-        return refused(file)
+        return refused(read_experiment(file, faults.words()))
     if "platform" in keys and "load" not in keys:
         read_target(file)
         return []

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,10 +230,11 @@ def open_files(pid: int) -> int:
     return 0
 
 
-def in_a_control_group_here(container: str) -> bool:
-    """Whether a process of this machine is in the control group of a container, by the container's whole id."""
+def in_a_control_group_here(containers: Collection[str]) -> bool:
+    """Whether a process of this machine is in the control group of one of these containers, by their whole ids."""
     for pid in psutil.pids():
         with suppress(OSError):
-            if container in Path(f"/proc/{pid}/cgroup").read_text():
+            groups = Path(f"/proc/{pid}/cgroup").read_text()
+            if any(container in groups for container in containers):
                 return True
     return False

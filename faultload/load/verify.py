@@ -18,9 +18,9 @@ from faultload.load.plan import Plan
 from faultload.record.directory import RunDirectory
 from faultload.record.redactor import Redactor, plain
 from faultload.record.tables import numbers, read
+from faultload.spec.target import TARGET_ENV
 from faultload.spec.yamlfile import expand_secrets, load
 
-TARGET_ENV = "FAULTLOAD_TARGET"
 _CHUNK = 200
 _RETRY_S = 10.0
 _SHOWN = 100

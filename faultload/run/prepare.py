@@ -13,12 +13,11 @@ from faultload.record.info import LoadInfo
 from faultload.run.target import Target
 from faultload.spec import chance as monkey
 from faultload.spec.checks import Known, check_scenario, experiment_of, scaled_with_experiments
-from faultload.spec.experiment import Experiment, is_plain
+from faultload.spec.experiment import Experiment
 from faultload.spec.profile import scale
 from faultload.spec.scenario import LoadedScenario, Scenario, read_scenario
 from faultload.spec.target import external, read_target
 from faultload.spec.workspace import find, scenario_files
-from faultload.spec.yamlfile import load
 
 
 @dataclass(frozen=True)
@@ -92,23 +91,23 @@ def prepare(file: Path, options: RunOptions) -> Prepared:
         experiment = experiment_of(spec, loaded.folder, faults.words())
         assert experiment is not None
         experiments[spec.name] = experiment
-    files = dict.fromkeys(experiment.file for experiment in experiments.values())
-    mistakes = [mistake for one in files for mistake in refused(one)]
+    by_file = {experiment.file: experiment for experiment in experiments.values()}
+    mistakes = [mistake for one in by_file.values() for mistake in refused(one)]
     if mistakes:
         raise InvalidInput(mistakes)
     return Prepared(loaded, scaled.scenario, scaled.profile, scaled.scaled, journeys, experiments, target)
 
 
-def refused(file: Path) -> list[Mistake]:
+def refused(experiment: Experiment) -> list[Mistake]:
     """What Chaos Toolkit would refuse an experiment for that `read_experiment` found in order.
 
     It is imported only for an experiment that holds more than our own actions.
     """
-    if is_plain(load(file, expand=False).data):
+    if experiment.plain:
         return []
     from faultload.chaos.validity import refusals
 
-    return refusals(file)
+    return refusals(experiment.file)
 
 
 def target_of(loaded: LoadedScenario, options: RunOptions) -> tuple[Target, Known]:

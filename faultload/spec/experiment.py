@@ -46,6 +46,8 @@ class Experiment:
     """The names of the team's own activities."""
     urls: tuple[tuple[str, str], ...] = ()
     """What its probes and actions ask over HTTP, as (name, URL); a variable that only Chaos Toolkit knows stays."""
+    plain: bool = False
+    """It holds our own actions and nothing else: Chaos Toolkit has nothing more to refuse."""
 
     @property
     def service(self) -> str | None:
@@ -113,6 +115,7 @@ class _Reader:
             *self._hypothesis(),
             urls=tuple(self._urls()),
             activities=tuple(name_of(one) for one in own_activities(self.data)),
+            plain=_is_plain(self.data),
         )
 
     def _urls(self) -> Iterator[tuple[str, str]]:
@@ -272,20 +275,18 @@ def is_ours(activity: Any) -> bool:
     return _function(activity)[0] == ACTIONS_MODULE
 
 
-def is_plain(experiment: Mapping[str, Any]) -> bool:
-    """Whether an experiment in order holds our own actions and nothing else.
+def names_target(value: object) -> bool:
+    """Whether a configuration value is the target file, which a run names."""
+    return isinstance(value, dict) and value.get("type") == "env" and value.get("key") == TARGET_ENV
 
-    Then `read_experiment` has read all of it, and Chaos Toolkit has nothing more to refuse.
-    """
-    target = {"type": "env", "key": TARGET_ENV}
+
+def _is_plain(experiment: Mapping[str, Any]) -> bool:
+    """Whether all of an experiment in order was read here: our own actions, and nothing else."""
     values = (experiment.get("configuration") or {}).values()
     activities = [*experiment["method"], *experiment["rollbacks"]]
     return (
         set(experiment) <= _PLAIN
-        and all(
-            isinstance(one, str | int | float) or (isinstance(one, dict) and {**one, **target} == one)
-            for one in values
-        )
+        and all(isinstance(one, str | int | float) or names_target(one) for one in values)
         and all(isinstance(experiment[key], str) for key in ("title", "description"))
         and all(isinstance(tag, str) for tag in experiment.get("tags", ()))
         and all(set(one) == {"type", "name", "provider"} and is_ours(one) for one in activities)

@@ -43,7 +43,7 @@ class Kubernetes(Platform):
     def unproven(self) -> list[str]:
         """A reason where no node runs on this machine's kernel, and no container of a service as a process here."""
         mine = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        if mine in self._boots() or any(map(in_a_control_group_here, self._containers())):
+        if mine in self._boots() or in_a_control_group_here([*self._containers()]):
             return []
         return [f"nothing shows that the cluster at {self.address} runs on this machine"]
 
