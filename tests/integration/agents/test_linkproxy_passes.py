@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 
@@ -36,10 +37,12 @@ def near(far: socket.socket) -> Iterator[int]:
 
     thread = threading.Thread(target=work)
     thread.start()
-    for _ in range(500):
+    while True:
         with socket.socket() as probe:
             if probe.connect_ex((HOST, port)) == 0:
                 break
+        assert thread.is_alive()
+        time.sleep(0.01)
     far.accept()[0].close()  # what the probe opened
     yield port
     loop.call_soon_threadsafe(task.cancel)
