@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -76,3 +77,32 @@ class TargetError(FaultloadError):
     """The target could not be started, reached or read: the run cannot be measured (INVALID)."""
 
     exit_code = ExitCode.INVALID
+
+
+class NoVerdict(FaultloadError):
+    """A run was made, but its record or verdict could not be written: exit code 70."""
+
+    def __init__(self, run: Path, why: str) -> None:
+        super().__init__(f"no verdict was written: {why}; `faultload report {run}` judges what was recorded")
+
+
+_OF_THE_MACHINE = frozenset(
+    getattr(errno, name)
+    for name in "ENOSPC EDQUOT EROFS EFBIG EIO EMFILE ENFILE ENOMEM EAGAIN ESTALE ENODEV ENXIO EPIPE".split()
+)
+
+
+def of_the_machine(error: BaseException) -> bool:
+    """Whether an error says that the machine has no more of something, or lost it: no mistake of anybody's."""
+    if isinstance(error, RuntimeError):
+        return "can't start new thread" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OF_THE_MACHINE)
+
+
+def in_words(error: BaseException) -> str:
+    """An error in a line for people."""
+    if isinstance(error, MemoryError):
+        return "this machine has no memory left for it"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error) if isinstance(error, FaultloadError) else f"{type(error).__name__}: {error}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import pwd
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,9 +17,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from faultload import __version__
-from faultload.errors import NotUndone, Refused
+from faultload.errors import InvalidInput, NotUndone, Refused
 from faultload.faults import fault_for
 from faultload.faults.base import FaultRequest, PlatformFault
+from faultload.host.locks import lock_from_the_living
 from faultload.host.private import lock_file, make_folder
 from faultload.host.processes import ProcessId, myself
 from faultload.host.state import (
@@ -40,6 +41,8 @@ from faultload.spec.target import TargetFile, target_from_json
 PAUSE_AT_ENV = "FAULTLOAD_PAUSE_AT"
 """For tests of dying processes: a chaos process stops itself (SIGSTOP) when it has `injected` or `witnessed`, or
 right after it wrote a state of this name, so that it can be killed at that very moment."""
+LOCK_PATIENCE_S = 150.0
+"""So long is another process left alone that undoes the same fault, unless it is stopped."""
 _NEEDED = ("fault", "k", "state", "target", "request", "instances", "plan", "one_shot", "max_duration_s", "journal")
 
 
@@ -154,13 +157,14 @@ class OpenFault:
     def locked(self) -> Iterator[OpenFault | None]:
         """The fault's own lock; gives the entry as it is now, or None when it has been undone meanwhile.
 
-        A lock is an aid: where none can be had, on a full or read-only disk, the fault is undone without.
+        A lock is an aid: where none can be had, on a full or read-only disk or from a process that was stopped
+        with it, the fault is undone without.
         """
         lock = locks_dir() / f"{file_name(self.fault_id)}.lock"
         descriptor = _opened(lock, self.path.parent)
         try:
             if descriptor is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                lock_from_the_living(descriptor, LOCK_PATIENCE_S)
             current = read_json(self.path)
             yield None if current is None else OpenFault(self.path, current)
             if not self.path.exists():
@@ -292,6 +296,21 @@ def readable_faults(target_id: str | None = None, run: Path | None = None) -> tu
             if entry is not None and (run is None or Path(entry["run"]).resolve() == run.resolve()):
                 found.append(OpenFault(path, entry))
     return sorted(found, key=lambda fault: int(fault.entry["planned_ns"]), reverse=True), unreadable
+
+
+def still_open(run: RunDirectory) -> list[OpenFault]:
+    """The open faults of a run, but for those whose undo is on record: on a read-only disk their entries stay."""
+    found, _ = readable_faults(run=run.path)
+    with suppress(OSError, InvalidInput):
+        lines = run.faults() if found else []
+        planned, undone = (
+            Counter((line.fault, line.k) for line in lines if line.state == state) for state in ("PLANNED", "UNDONE")
+        )
+        keys = [(one.entry["fault"], one.entry["k"]) for one in found]
+        return [
+            one for one, key in zip(found, keys, strict=True) if not planned[key] or undone[key] < planned[key]
+        ]
+    return found
 
 
 def others_open() -> list[str]:

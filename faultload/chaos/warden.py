@@ -6,11 +6,13 @@ other end only the conductor has. It writes a byte a second and `q` at an orderl
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import select
 import signal
 import sys
+import termios
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -51,11 +53,16 @@ class WardenProcess:
         """Say that the conductor lives."""
         os.write(self.life_fd, BEAT)
 
+    def unread(self) -> int:
+        """How many beats the warden has not read yet. Raises OSError."""
+        waiting = fcntl.ioctl(self.life_fd, termios.FIONREAD, b"\0" * 4)
+        return int.from_bytes(waiting, sys.byteorder)
+
     def dismiss(self) -> None:
         """Say that all is in order: the warden ends without touching anything."""
         try:
             os.write(self.life_fd, GOODBYE)
-        except BrokenPipeError:
+        except (BrokenPipeError, BlockingIOError):
             pass
         finally:
             os.close(self.life_fd)

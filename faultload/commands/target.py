@@ -11,7 +11,7 @@ from faultload.errors import ExitCode, NotUndone, Refused
 from faultload.host.private import close_to_others, make_folder, write_text
 from faultload.platforms import platform_of
 from faultload.platforms.base import names
-from faultload.run.conductor import READY_TIMEOUT_S
+from faultload.run.deadlines import TARGET_READY_S
 from faultload.spec.target import read_target
 
 
@@ -19,7 +19,7 @@ def bring_up(name: str, platform: str, defects: tuple[str, ...], copy: Path | No
     """Start a reference system and print its URL and target file; stop it again when it does not come up."""
     started = reference.start(name, platform, defects=defects)
     try:
-        file = started.wait_ready(READY_TIMEOUT_S[platform])
+        file = started.wait_ready(TARGET_READY_S[platform])
     except BaseException:
         reference.stop(name, platform)
         raise

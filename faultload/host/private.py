@@ -46,6 +46,17 @@ def write_text(path: Path, text: str, **options: Any) -> Path:
     return path
 
 
+def replace_text(path: Path, text: str) -> Path:
+    """Write a whole file in UTF-8 or leave what was there: nobody finds half of it. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        write_text(temporary, text, encoding="utf-8", errors="backslashreplace")  # names may be any bytes
+        return temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file."""
     with open_file(path, "wb") as file:

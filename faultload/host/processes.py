@@ -122,11 +122,15 @@ class Spawn(Protocol):
 
 
 def log_file(log: Path | None) -> int:
-    """A descriptor that appends to a log (or throws away), to be closed by the caller."""
-    if log is None:
-        return os.open(os.devnull, os.O_WRONLY)
-    make_folder(log.parent)
-    return opener(str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    """A descriptor that appends to a log (or throws away), to be closed by the caller.
+
+    A log is an aid: where none can be made, on a full or read-only disk, what it would hold is thrown away.
+    """
+    if log is not None:
+        with suppress(OSError):
+            make_folder(log.parent)
+            return opener(str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    return os.open(os.devnull, os.O_WRONLY)
 
 
 def spawn(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from faultload.errors import InvalidInput, Mistake
-from faultload.host.private import close_to_others, make_folder, write_text
+from faultload.host.private import close_to_others, make_folder, replace_text
 from faultload.host.state import read_json, write_json
 from faultload.record.entry import DAMAGED, Entry
 from faultload.record.events import Event, event_of
@@ -195,7 +195,7 @@ class RunDirectory:
     def write_text(self, name: str, text: str) -> Path:
         """Write a result file (report.html, junit.xml, summary.md, verdict.json)."""
         clean = visible(Redactor.from_environment().text(text))
-        return write_text(self.path / name, clean, encoding="utf-8")
+        return replace_text(self.path / name, clean)
 
     @property
     def write_checks_path(self) -> Path:

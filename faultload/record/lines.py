@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from faultload.host.locks import lock_soon
 from faultload.host.private import opener
 from faultload.record.redactor import plain
 
 
+_LOCK_S = 5.0
+
+
 def append_line(path: Path, value: Mapping[str, Any], *, sync: bool = False) -> None:
-    """Append one JSON line with one write under a lock; with `sync` it is on disk at return."""
+    """Append one JSON line with one write under a lock; with `sync` it is on disk at return. Raises OSError.
+
+    The lock is an aid: a process that was stopped with it keeps nobody waiting for long.
+    """
     line = json.dumps(plain(value), separators=(",", ":")) + "\n"
     descriptor = opener(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if _ends_torn(path):
-            os.write(descriptor, b"\n")
-        os.write(descriptor, line.encode())
+        lock_soon(descriptor, _LOCK_S)
+        torn = b"\n" if _ends_torn(path) else b""
+        data = torn + line.encode()
+        if os.write(descriptor, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         if sync:
             os.fsync(descriptor)
     finally:

@@ -31,11 +31,15 @@ def seal(folder: Path) -> None:
         target = path.with_suffix(".parquet")
         if not target.exists():
             temporary = target.with_suffix(".parquet.part")
-            write_bytes(temporary, b"")  # the library that goes on with it cannot be told a mode
-            _write(path, SCHEMAS[path.stem.rpartition("-")[0] or path.stem], temporary)
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(target)
+            try:
+                write_bytes(temporary, b"")  # the library that goes on with it cannot be told a mode
+                _write(path, SCHEMAS[path.stem.rpartition("-")[0] or path.stem], temporary)
+                with open(temporary, "rb") as file:
+                    os.fsync(file.fileno())
+                temporary.replace(target)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
         path.unlink()
 
 

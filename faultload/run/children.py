@@ -14,6 +14,7 @@ from pathlib import Path
 from faultload.host.processes import Process, Spawn, identify, spawn
 from faultload.record.directory import RUN_ENV, RunDirectory
 from faultload.record.orders import CONTROL, ORDER_ENV, ChaosOrder
+from faultload.run.deadlines import KILLED_S
 from faultload.run.injections import Injection
 from faultload.spec.target import TARGET_ENV
 
@@ -34,21 +35,22 @@ class Child:
         return self.process.poll() is None
 
     def interrupt(self) -> None:
-        """SIGINT, once; Chaos Toolkit goes on after a SIGTERM."""
+        """SIGINT, once, to one that was stopped too; Chaos Toolkit goes on after a SIGTERM."""
         if self.running and not self.told_to_stop:
             self.told_to_stop = True
             self.process.send_signal(signal.SIGINT)
+            self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         if self.running:
             self.process.kill()
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(5.0)
+            self.process.wait(KILLED_S)
 
     def tell(self, line: str) -> None:
         """Write an order to the child's standard input."""
         if self.process.stdin is not None:
-            with suppress(BrokenPipeError):
+            with suppress(OSError):
                 self.process.stdin.write(line.encode() + b"\n")
                 self.process.stdin.flush()
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from faultload.chaos.warden import conductor_lives
-from faultload.errors import ExitCode, Refused
+from faultload.errors import ExitCode, NoVerdict, Refused, in_words, of_the_machine
 from faultload.record.directory import RunDirectory
 from faultload.record.redactor import SECRETS_ENV
 
@@ -21,7 +22,20 @@ def report_again(path: Path) -> ExitCode:
 
 
 def finish(run: RunDirectory, *, skip_analysis: bool = False) -> dict[str, Any]:
-    """Seal, judge and report a run; also one that was killed."""
+    """Seal, judge and report a run; also one that was killed.
+
+    Raises NoVerdict where the machine has no room, memory or descriptors left for it; a report that cannot be
+    written is only named.
+    """
+    try:
+        return _finished(run, skip_analysis=skip_analysis)
+    except Exception as error:
+        if of_the_machine(error):
+            raise NoVerdict(run.path, in_words(error)) from None
+        raise
+
+
+def _finished(run: RunDirectory, *, skip_analysis: bool) -> dict[str, Any]:
     from faultload.record.sealed import seal
 
     os.environ.setdefault(SECRETS_ENV, ",".join(run.info().secrets))
@@ -37,6 +51,7 @@ def finish(run: RunDirectory, *, skip_analysis: bool = False) -> dict[str, Any]:
 
     judgement = judge(run)
     run.update({"verdict": judgement.verdict["verdict"]})
-    write_reports(run, judgement)
+    for name, why in write_reports(run, judgement).items():
+        print(f"{name} was not written: {why}", file=sys.stderr)
     print_verdict(judgement.verdict, run.path)
     return judgement.verdict

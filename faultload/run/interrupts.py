@@ -1,4 +1,4 @@
-"""Counts Ctrl-C and SIGTERM during runs instead of raising."""
+"""Counts Ctrl-C, SIGTERM and a closed terminal during runs instead of raising."""
 
 from __future__ import annotations
 
@@ -14,17 +14,25 @@ class Interrupts:
 
     count: int = 0
     why: str = ""
+    hung_up: bool = False
 
     def handle(self, signum: int, frame: object) -> None:
+        if signum == signal.SIGHUP and self.hung_up:
+            return  # kernel and shell both say so, and nobody is in a hurry
+        self.hung_up |= signum == signal.SIGHUP
         self.count += 1
-        self.why = "Ctrl-C" if signum == signal.SIGINT else f"signal {signum}"
+        known = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "the terminal was closed (SIGHUP)"}
+        self.why = known.get(signal.Signals(signum), f"signal {signum}")
 
 
 @contextmanager
 def counted_interrupts() -> Iterator[Interrupts]:
-    """Meanwhile both signals are counted; afterwards they do what they did before."""
+    """Meanwhile these signals are counted; afterwards they do what they did before. `nohup` is respected."""
     interrupts = Interrupts()
-    before = {signum: signal.signal(signum, interrupts.handle) for signum in (signal.SIGINT, signal.SIGTERM)}
+    counted = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        counted.append(signal.SIGHUP)
+    before = {signum: signal.signal(signum, interrupts.handle) for signum in counted}
     try:
         yield interrupts
     finally:

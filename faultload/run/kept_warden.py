@@ -1,4 +1,4 @@
-"""The warden of a run: gets a heartbeat once a second, and is replaced if it ends."""
+"""The warden of a run: gets a heartbeat once a second, and is replaced if it ends, is stopped or hangs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import time
 from contextlib import suppress
 
-from faultload.chaos.warden import start_warden
-from faultload.host.processes import Spawn, identify
+from faultload.chaos.warden import WardenProcess, start_warden
+from faultload.host.processes import Spawn, identify, state_of
 from faultload.record.directory import RunDirectory
+from faultload.run.deadlines import WARDEN_SILENT_S, WARDEN_STOPPED_S
 
 _BEAT_S = 1.0
 
@@ -19,15 +20,18 @@ class KeptWarden:
     def __init__(self, run: RunDirectory, spawn: Spawn) -> None:
         self._run = run
         self._spawn = spawn
-        self._start()
+        self._warden = self._started()
         self._last_beat = 0.0
+        self._dismissed = False
 
-    def _start(self) -> None:
-        self._warden = start_warden(self._run, spawn=self._spawn)
-        process = identify(self._warden.process.pid)
+    def _started(self) -> WardenProcess:
+        warden = start_warden(self._run, spawn=self._spawn)
+        process = identify(warden.process.pid)
         if process is not None:
             pid, started = process.pid, process.started
-            self._run.event("process", process="warden", state="started", pid=pid, started=started)
+            with suppress(OSError):  # a record that takes no more must not keep it from its work
+                self._run.event("process", process="warden", state="started", pid=pid, started=started)
+        return warden
 
     @property
     def alive(self) -> bool:
@@ -38,21 +42,46 @@ class KeptWarden:
         return self._warden.process.pid
 
     def beat(self) -> None:
-        """Say that the conductor lives, if that was not said in the last second."""
+        """Say that the conductor lives, if that was not said in the last second. Never raises.
+
+        One that cannot be replaced, for want of processes or descriptors, is tried to be replaced every second.
+        """
         now = time.monotonic()
-        if now - self._last_beat < _BEAT_S:
+        if self._dismissed or now - self._last_beat < _BEAT_S:
             return
         self._last_beat = now
-        if not self._warden.alive:
-            self._run.event("note", what="warden_lost", text="the warden ended: a new one was started")
+        why = "ended" if not self._warden.alive else self._hangs()
+        if why is not None:
             with suppress(OSError):
-                os.close(self._warden.life_fd)
-            self._start()
-        with suppress(BrokenPipeError, BlockingIOError):
+                self._replace(why)
+        with suppress(OSError):
             self._warden.beat()
+
+    def _hangs(self) -> str | None:
+        """What keeps the warden from reading its beats, or None; one of them is a second."""
+        with suppress(OSError):
+            silent_s = self._warden.unread() * _BEAT_S
+            process = identify(self._warden.process.pid)
+            stopped = process is not None and state_of(process) in ("T", "t")
+            if stopped and silent_s > WARDEN_STOPPED_S:
+                return f"was stopped for {WARDEN_STOPPED_S:g} s"
+            if silent_s > WARDEN_SILENT_S:
+                return f"read no beat for {WARDEN_SILENT_S:g} s"
+        return None
+
+    def _replace(self, why: str) -> None:
+        lost = self._warden
+        if lost.alive:
+            lost.process.kill()
+        self._warden = self._started()
+        with suppress(OSError):
+            os.close(lost.life_fd)
+        with suppress(OSError):
+            self._run.event("note", what="warden_lost", text=f"the warden {why}: a new one was started")
 
     def dismiss(self) -> None:
         """Say that all is in order: it ends without touching anything."""
+        self._dismissed = True
         self._warden.dismiss()
 
     def kill(self) -> None:

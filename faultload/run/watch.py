@@ -31,6 +31,8 @@ class Watch:
         self._ok = 0.0
         self._failed = 0.0
         self._users: dict[int, int] = {}
+        self.beats: dict[int, float] = {}
+        """When each load process last said how it is, by worker; seconds on the run's clock."""
         self._open: dict[str, None] = {}
         self.load_start_s: float | None = None
         self.status = "starting"
@@ -70,6 +72,7 @@ class Watch:
             place[name] = max(place[name], value or 0.0)
         self._ok += event.ok
         self._failed += event.failed
+        self.beats[event.worker] = event.t
         self._users[event.worker] = event.users or 0
 
     def abort_reason(self) -> str | None:

@@ -170,10 +170,12 @@ def invalid_reasons(measured: Measured, *, begun: int, dropped: int) -> list[str
     missing = _missing_slots(measured, begun + dropped)
     if missing:
         reasons.append(missing)
-    for what in ("conductor_hung", "lost_worker"):
+    for what in ("conductor_hung", "lost_worker", "deadline"):
         note = measured.note(what)
         if note is not None:
             reasons.append(note.text or what)
+    if measured.info.stopped is not None and measured.info.stopped.by == "machine":
+        reasons.append(f"this machine could not go on: {measured.info.stopped.why}")
     failed = next((one for one in measured.of_kind(ProcessEvent) if one.state == "failed"), None)
     if failed is not None:
         reasons.append(f"{failed.process} failed: {failed.why or 'see its log'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import signal
 import subprocess
@@ -57,6 +58,8 @@ class Proc:
     heard: bytes = b""
     """What a warden was told."""
     pid: int = NOBODY_PID
+    silent_from_s: float = math.inf
+    """From this second of the run on a load process says no more how it is."""
 
     @property
     def stdin(self) -> Proc:
@@ -73,6 +76,12 @@ class Proc:
     def flush(self) -> None:
         return
 
+    def beat(self) -> None:
+        """A load process says every second of its load how it is."""
+        if self.name.startswith("load-") and self.orders and self.poll() is None:
+            if self.world.now_s < self.silent_from_s:
+                self.world.run.event("health", worker=int(self.name.removeprefix("load-")))
+
     def listen(self) -> bytes:
         """Everything that a warden was told so far."""
         assert self.life_fd is not None
@@ -82,7 +91,7 @@ class Proc:
         return self.heard
 
     def poll(self) -> int | None:
-        if self.name == "warden" and self.leaves and b"q" in self.listen():
+        if self.name == "warden" and b"q" in self.listen() and self.leaves:
             return 0
         over = self.ends_at_s is not None and self.world.now_s >= self.ends_at_s
         return self.code if over else None
@@ -172,7 +181,11 @@ class World:
         return self.run.clock.now()
 
     def _sleep(self, seconds: float) -> None:
+        before_s = self.now_s
         self._ns += round(seconds * 1e9)
+        if int(before_s) < int(self.now_s):
+            for one in [*self.processes.values()]:
+                one.beat()
         for one in [one for one in self.then if one[0] <= self.now_s]:
             self.then.remove(one)
             one[1]()

@@ -210,14 +210,14 @@ def test_a_process_of_a_fault_that_outlives_the_load_is_interrupted_once_and_giv
     world.changes["chaos-cut-1"] = {"ends_at_s": None, "on_interrupt": 40.0}
     world.conduct([injection(20.0)])
     chaos = world.processes["chaos-cut-1"]
-    assert [number for _, number in chaos.signals] == [signal.SIGINT]
+    assert [number for _, number in chaos.signals] == [signal.SIGINT, signal.SIGCONT]
     assert chaos.signals[0][0] == SECOND(info(world)["load_start_s"] + 30.0, abs=0.4)
 
 
 def test_a_process_of_a_fault_that_does_not_end_is_killed_a_minute_after_its_faults_longest(world: World) -> None:
     world.changes["chaos-cut-1"] = {"ends_at_s": None, "on_interrupt": None}
     world.conduct([injection(20.0, max_duration_s=25.0), injection(99.0, 2, max_duration_s=5.0)])
-    (asked_s, asked), (killed_s, killed) = world.processes["chaos-cut-1"].signals
+    (asked_s, asked), _, (killed_s, killed) = world.processes["chaos-cut-1"].signals
     assert (asked, killed) == (signal.SIGINT, signal.SIGKILL)
     assert killed_s - asked_s == SECOND(85.0, abs=0.3)
 
@@ -306,16 +306,16 @@ def test_a_failed_target_is_not_a_failed_load(world: World) -> None:
     assert "stopped" not in info(world)
 
 
-def test_load_processes_that_never_get_ready_end_the_run_after_a_minute(world: World) -> None:
+def test_a_load_process_that_never_gets_ready_ends_the_run_after_a_minute_and_its_time_out(world: World) -> None:
     world.changes["load-0"] = {"ready_after_s": None}
     world.conduct()
     failed = [event for event in events(world.run, "process") if event["state"] == "failed"]
     assert [(one["process"], one["why"]) for one in failed] == [
-        ("target", "the load processes are not ready after 60 s")
+        ("load-0", "load-0: its start took longer than 63 s")
     ]
-    assert info(world)["ended"] == SECOND(61.0, abs=6.0)
+    assert info(world)["ended"] == SECOND(64.0, abs=6.0)
     assert "load_start_s" not in info(world)
-    assert world.screen.said[-1] == "the load processes are not ready after 60 s"
+    assert "load-0: its start took longer than 63 s" in world.screen.said
 
 
 def test_a_target_without_an_address_has_nothing_to_load(world: World) -> None:
