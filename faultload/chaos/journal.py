@@ -303,13 +303,8 @@ def still_open(run: RunDirectory) -> list[OpenFault]:
     found, _ = readable_faults(run=run.path)
     with suppress(OSError, InvalidInput):
         lines = run.faults() if found else []
-        planned, undone = (
-            Counter((line.fault, line.k) for line in lines if line.state == state) for state in ("PLANNED", "UNDONE")
-        )
-        keys = [(one.entry["fault"], one.entry["k"]) for one in found]
-        return [
-            one for one, key in zip(found, keys, strict=True) if not planned[key] or undone[key] < planned[key]
-        ]
+        times = Counter((line.label, line.state) for line in lines)
+        return [one for one in found if not 0 < times[one.label, "PLANNED"] <= times[one.label, "UNDONE"]]
     return found
 
 

@@ -14,13 +14,14 @@ import signal
 import sys
 import termios
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from faultload.chaos.journal import OpenFault, readable_faults
+from faultload.chaos.journal import OpenFault, still_open
 from faultload.chaos.undo import undo, undo_all
-from faultload.errors import InvalidInput
+from faultload.errors import InvalidInput, in_words
 from faultload.host.processes import Process, ProcessId, Spawn, end, myself, spawn
 from faultload.host.state import write_json
 from faultload.record.directory import RunDirectory
@@ -34,6 +35,7 @@ OVERDUE_S = {"ACTIVE": 5.0, "INJECTING": 20.0}
 """How long past its maximum duration a fault is left to its own rollback: a helper may take long to start."""
 KEEP_TRYING_S = 3600.0
 """So long after its run a warden goes on undoing what could not be undone, at most."""
+_LOOKS = 10
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 """Between two tries to undo a fault; each wait is twice as long as the one before."""
 
@@ -151,20 +153,38 @@ class Warden:
         return [fault for fault in self._open() if fault.state == "UNDO_FAILED"]
 
     def _open(self) -> list[OpenFault]:
-        """The run's open faults; an entry that cannot be read keeps none of the others open."""
-        return readable_faults(run=self.run.path)[0]
+        """The run's open faults; an entry that cannot be read keeps none of the others open.
+
+        Where this process has no descriptor left to look with, it looks again.
+        """
+        for _ in range(_LOOKS):
+            with suppress(OSError):
+                return still_open(self.run)
+            time.sleep(_FIRST_WAIT_S)
+        return []
 
     def conductor_died(self) -> None:
-        """Undo at once, then end what is left of the run, and the target if this run started it."""
+        """Undo at once, then end what is left of the run, and the target if this run started it.
+
+        No step needs another one to succeed.
+        """
+        left: list[OpenFault] = []
         if not self.standalone:
             self._note("conductor_died", "the conductor died: the warden undoes its faults and ends the run")
-            stop_injecting(self.run)
-        left = undo_all(self._open(), "warden")
+            self._step(lambda: stop_injecting(self.run))
+        self._step(lambda: left.extend(undo_all(self._open(), "warden")))
         if not self.standalone:
-            end_processes(self.run)
-        stop_own_target(self.run)
+            self._step(lambda: end_processes(self.run))
+        self._step(lambda: stop_own_target(self.run))
         text = f"could not undo {', '.join(fault.label for fault in left)}" if left else "all is undone"
         self._note("warden_ended", text)
+
+    @staticmethod
+    def _step(step: Callable[[], object]) -> None:
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - everything else is undone and ended all the same
+            print(in_words(error), file=sys.stderr, flush=True)
 
     def _note(self, what: str, text: str) -> None:
         """Note something in the record; a full disk or a damaged record keeps no fault in place."""
@@ -239,7 +259,8 @@ def main() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     if "--standalone" not in sys.argv:
-        write_json(run.path / "warden.json", myself().to_json())
+        with suppress(OSError):  # without it nothing is injected; what is open is undone all the same
+            write_json(run.path / "warden.json", myself().to_json())
     Warden(run, int(sys.argv[2]), standalone="--standalone" in sys.argv).watch()
 
 

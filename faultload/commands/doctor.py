@@ -15,9 +15,8 @@ import click
 from faultload import faults
 from faultload.chaos.guard import kill_switch
 from faultload.chaos.journal import open_faults, others_open
-from faultload.errors import ExitCode, FaultloadError
-from faultload.host.private import make_folder, write_text
-from faultload.host.state import state_home
+from faultload.errors import ExitCode, FaultloadError, Refused
+from faultload.host.state import check_state_room, state_home
 from faultload.reference.host.local import NEEDED
 from faultload.spec import measures
 from faultload.spec.target import TargetFile
@@ -84,14 +83,11 @@ def _broken(of: str, why: str) -> Finding:
 
 
 def _state_folder() -> Finding:
-    folder = state_home()
     try:
-        probe = make_folder(folder) / ".doctor"
-        write_text(probe, "")
-        probe.unlink()
-    except OSError as error:
-        return Finding("state folder", False, f"{folder}: {error.strerror}", "set XDG_STATE_HOME", needed=True)
-    return Finding("state folder", True, str(folder))
+        check_state_room(faults=1)
+    except Refused as error:
+        return Finding("state folder", False, str(error), "set XDG_STATE_HOME", needed=True)
+    return Finding("state folder", True, str(state_home()))
 
 
 def _pidfd() -> Finding:

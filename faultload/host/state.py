@@ -9,14 +9,51 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from faultload.errors import Refused, in_words
 from faultload.host.private import make_folder
+
+STATE_BYTES = 256 * 1024
+"""What a run keeps in the state folder beside its faults: locks, and what a reference system was started with."""
+FAULT_BYTES = 64 * 1024
+"""An entry of an open fault with all that its undo needs: some kilobytes, twice while it is written anew."""
 
 
 def state_home() -> Path:
     """`$XDG_STATE_HOME/faultload`, or `~/.local/state/faultload`; not created here."""
-    home = os.environ.get("XDG_STATE_HOME")
-    base = Path(home) if home else Path.home() / ".local" / "state"
-    return base / "faultload"
+    home = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not home.is_absolute():  # the standard has it left out then: processes differ in where they are
+        home = _home() / ".local" / "state"
+    return home / "faultload"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise Refused("this user has no home directory: set XDG_STATE_HOME to a folder of its own") from None
+
+
+def check_room(folder: Path, size: int) -> None:
+    """See that a folder can be made and takes this many bytes; nothing of it stays. Raises OSError."""
+    make_folder(folder)
+    descriptor, probe = tempfile.mkstemp(dir=folder, prefix=".room.")
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    finally:
+        os.close(descriptor)
+        Path(probe).unlink()
+
+
+def check_state_room(faults: int) -> None:
+    """Before a load starts: what undoing this many faults needs can be written. Raises Refused."""
+    for folder in (state_home() / "open", locks_dir()):
+        try:
+            check_room(folder, STATE_BYTES + faults * FAULT_BYTES)
+        except OSError as error:
+            raise Refused(
+                f"the state folder takes nothing more ({in_words(error)}), and without it no fault could be "
+                "undone: make room there, or set XDG_STATE_HOME"
+            ) from None
 
 
 def file_name(identifier: str) -> str:

@@ -17,7 +17,7 @@ from locust.argument_parser import get_parser
 from locust.env import Environment
 from locust.runners import LocalRunner
 
-from faultload.errors import InvalidInput
+from faultload.errors import InvalidInput, of_the_machine
 from faultload.load import locustfile, scheduled, words
 from faultload.load.closed import Population
 from faultload.load.columns import warm_up
@@ -49,6 +49,9 @@ class Engine:
         self._writing = Event()
         self._writing.set()
         self._failed_to_spawn = False
+        self._unwritten: Exception | None = None
+        """Why the record takes no more; the load ends with it."""
+        self._cannot_write = Event()
         random.seed(f"{plan.seed}/{worker}")
         module = locustfile.import_file(plan.journeys)
         journeys = locustfile.journeys_of(module)
@@ -170,7 +173,7 @@ class Engine:
             offering = gevent.spawn(pace.offer, self._schedule(start_ns))
         else:
             offering = gevent.spawn(pace.follow, start_ns)
-        gevent.wait([offering, stop], count=1)
+        gevent.wait([offering, stop, self._cannot_write], count=1)
         if not offering.ready():
             offering.kill()
             end_s = self._recorder.now_ns() / 1e9
@@ -179,8 +182,11 @@ class Engine:
             end_s = max(self._recorder.now_ns(), start_ns + end_of(self._plan.stages) * 1e9) / 1e9
         if isinstance(pace, Population):
             pace.stop_all()
-        while (pace.busy or pace.queued) and self._recorder.now_ns() / 1e9 < end_s + self._plan.drain_s:
+        until_s = end_s + self._plan.drain_s
+        while not self._unwritten and (pace.busy or pace.queued) and self._recorder.now_ns() / 1e9 < until_s:
             gevent.sleep(0.01)
+        if self._unwritten is not None:
+            raise self._unwritten
         self._one_second()
         self._loading = False
 
@@ -191,7 +197,14 @@ class Engine:
             self._beat += max(1, math.ceil(time.monotonic() - self._beat))
             while (left := self._beat - time.monotonic()) > 0:
                 gevent.sleep(left)
-            self._one_second()
+            try:
+                self._one_second()
+            except Exception as error:
+                if not of_the_machine(error):
+                    raise
+                self._unwritten = error
+                self._cannot_write.set()
+                return
 
     def _one_second(self) -> None:
         """Write what was recorded, and during the load the generator's health."""

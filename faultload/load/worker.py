@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -17,7 +18,7 @@ import gevent.os
 from gevent.event import Event
 from locust.log import setup_logging
 
-from faultload.errors import FaultloadError, InvalidInput
+from faultload.errors import FaultloadError, InvalidInput, in_words, of_the_machine
 from faultload.load.engine import Engine
 from faultload.load.plan import Plan
 from faultload.load.quiet import quiet_logs
@@ -82,16 +83,16 @@ def main(argv: list[str] | None = None) -> int:
         if not orders.stop.is_set():
             engine.run(orders.start_ns, orders.stop)
         engine.finish()
-    except FaultloadError as error:
-        run.event("process", process=name, state="failed", pid=os.getpid(), why=str(error))
-        print(error, file=sys.stderr)
-        return 2
+        run.event("process", process=name, state="ended", pid=os.getpid())
     except Exception as error:
-        why = f"{type(error).__name__}: {error}"
-        run.event("process", process=name, state="failed", pid=os.getpid(), why=why)
+        why = in_words(error)
+        with suppress(OSError):
+            run.event("process", process=name, state="failed", pid=os.getpid(), why=why)
+        if isinstance(error, FaultloadError) or of_the_machine(error):
+            print(f"{name}: {why}", file=sys.stderr)
+            return 2 if isinstance(error, FaultloadError) else 70
         logging.exception("the load process failed")
         return 70
-    run.event("process", process=name, state="ended", pid=os.getpid())
     return 0
 
 
@@ -129,8 +130,12 @@ def run_to_exit() -> NoReturn:
     except InvalidInput as error:
         print(error, file=sys.stderr)
         code = 2
-    sys.stdout.flush()
-    sys.stderr.flush()
+    except BaseException:  # noqa: BLE001 - said in the log; greenlets that are left must not keep it here
+        traceback.print_exc()
+        code = 70
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     # greenlets of a journey may be left in a request; nobody waits for them
     os._exit(code)
 

@@ -13,7 +13,6 @@ from faultload.host.locks import lock_soon
 from faultload.host.private import opener
 from faultload.record.redactor import plain
 
-
 _LOCK_S = 5.0
 
 

@@ -251,7 +251,10 @@ class Conductor:
                 self._lost(f"{child.name} ended with {code}: see logs/{child.name}.log")
 
     def _lost(self, text: str) -> NoReturn:
-        self._note("note", what="lost_worker", text=text)
+        try:
+            self.run.event("note", what="lost_worker", text=text)
+        except OSError as error:
+            raise Stopped("machine", f"{in_words(error)} ({text})") from None
         raise Stopped("load", text)
 
     @property

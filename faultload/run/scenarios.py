@@ -14,7 +14,8 @@ from typing import Any
 
 from faultload import faults, reference
 from faultload.chaos.guard import Unapproved, check_before_asking, check_here, check_places, kill_switch
-from faultload.errors import ExitCode, Refused
+from faultload.errors import ExitCode, Refused, in_words
+from faultload.host.state import check_room, check_state_room
 from faultload.platforms import identified
 from faultload.platforms.where import names_of
 from faultload.record.directory import RunDirectory
@@ -32,6 +33,9 @@ from faultload.spec.baseline import declared_slo
 from faultload.spec.target import TargetFile
 from faultload.spec.workspace import runs_folder
 from faultload.spec.yamlfile import load
+
+RUN_BYTES = 4 * 1024 * 1024
+"""What even a short run writes, logs and reports among it; with less room its record would be cut off."""
 
 
 def run_scenarios(names: Sequence[str], options: RunOptions, *, screen: Screen | None = None) -> ExitCode:
@@ -93,6 +97,8 @@ def _run_one(
     approved = _approved(prepared, target.declared, check_here, approved)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**31)
     injections = injections_of(prepared.scenario, prepared.profile, prepared.experiments, seed)
+    if injections or target.reference is not None:
+        check_state_room(len(injections))
     run = _begin(prepared, options, path, seed, injections)
     own_screen = screen or open_screen()
     conductor = Conductor(
@@ -145,6 +151,10 @@ def _begin(
         secrets |= set(load(prepared.target.file).secrets)
     os.environ[SECRETS_ENV] = ",".join(sorted(secrets))
     run = RunDirectory.create(path)
+    try:
+        check_room(path, RUN_BYTES)
+    except OSError as error:
+        raise Refused(f"the run directory {path} takes nothing more ({in_words(error)}): make room there") from None
     info = RunInfo(
         scenario=prepared.scenario.to_json(),
         file=str(prepared.loaded.document.file),

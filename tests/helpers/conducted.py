@@ -78,9 +78,9 @@ class Proc:
 
     def beat(self) -> None:
         """A load process says every second of its load how it is."""
-        if self.name.startswith("load-") and self.orders and self.poll() is None:
-            if self.world.now_s < self.silent_from_s:
-                self.world.run.event("health", worker=int(self.name.removeprefix("load-")))
+        loads = self.name.startswith("load-") and bool(self.orders) and self.poll() is None
+        if loads and self.world.now_s < self.silent_from_s:
+            self.world.run.event("health", worker=int(self.name.removeprefix("load-")))
 
     def listen(self) -> bytes:
         """Everything that a warden was told so far."""

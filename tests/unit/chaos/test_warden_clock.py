@@ -32,7 +32,7 @@ class World:
         self.faults: list[Any] = []
         self.undone: list[str] = []
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
-        monkeypatch.setattr(module, "readable_faults", lambda **_: (self.faults, []))
+        monkeypatch.setattr(module, "still_open", lambda run: self.faults)
         monkeypatch.setattr(module, "undo", lambda fault, by: self.undone.append(f"{by}: {fault.label}"))
         monkeypatch.setattr(module, "undo_all", lambda faults, by: self.undone.append(f"{by}: all {len(faults)}"))
         self.run = RunDirectory.create(path)

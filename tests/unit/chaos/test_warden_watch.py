@@ -55,7 +55,7 @@ class World:
         self._reading, self._writing = os.pipe()
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self._sleep))
         monkeypatch.setattr(module, "select", SimpleNamespace(select=self._select))
-        monkeypatch.setattr(module, "readable_faults", lambda **_: (self.faults, ["an entry that cannot be read"]))
+        monkeypatch.setattr(module, "still_open", lambda run: self.faults)
         monkeypatch.setattr(module, "undo", self._undo)
         monkeypatch.setattr(module, "undo_all", self._undo_all)
         self.warden = Warden(run, self._reading, standalone=standalone)

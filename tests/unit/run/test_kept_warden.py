@@ -92,3 +92,48 @@ def test_one_that_ended_is_replaced_and_the_record_says_so(world: World) -> None
 def test_it_is_told_when_all_is_in_order(world: World) -> None:
     world.warden.dismiss()
     assert world.started[0].heard() == b"q"
+
+
+def test_one_that_was_stopped_is_replaced_after_fifteen_seconds(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "state_of", lambda process: "T")
+    for _ in range(16):
+        world.beat_after(1.0)
+    assert len(world.started) == 1
+    world.beat_after(1.0)
+    assert len(world.started) == 2 and world.started[0].ended
+    (note,) = world.run.events_of(Note)
+    assert (note.what, note.text) == ("warden_lost", "the warden was stopped for 15 s: a new one was started")
+
+
+def test_one_that_is_busy_undoing_is_given_its_time(world: World) -> None:
+    for _ in range(151):
+        world.beat_after(1.0)
+    assert len(world.started) == 1
+    world.beat_after(1.0)
+    assert len(world.started) == 2
+
+
+def test_one_that_reads_its_beats_is_left_alone_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "state_of", lambda process: "T")
+    for _ in range(100):
+        world.beat_after(1.0)
+        assert world.started[0].heard() == b"."
+    assert len(world.started) == 1
+
+
+def test_one_that_cannot_be_replaced_now_is_replaced_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.started[0].die()
+    plain, tries = module.start_warden, []
+
+    def start(*args: Any, **options: Any) -> Any:
+        tries.append(1)
+        if len(tries) < 3:
+            raise BlockingIOError(11, "no process can be made")
+        return plain(*args, **options)
+
+    monkeypatch.setattr(module, "start_warden", start)
+    for _ in range(3):
+        world.beat_after(1.0)
+    assert len(tries) == 3 and len(world.started) == 2
