@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from faultload import __version__
-from faultload.errors import ExitCode, FaultloadError
+from faultload.commands.output import Output
+from faultload.errors import ExitCode, FaultloadError, in_words, of_the_machine
 
 _PATH = click.Path(path_type=Path)
 _NEW_OBJECTS = 50_000
@@ -214,8 +215,14 @@ def _say(problem: str) -> None:
 def main() -> None:
     """Entry of the `faultload` command: every expected error is a message and an exit code."""
     gc.set_threshold(_NEW_OBJECTS)
+    output = Output()
+    output.use()
     try:
         cli.main(prog_name="faultload", standalone_mode=False)
+        lost = output.lost()
+        if lost is not None:
+            _say(lost)
+            sys.exit(ExitCode.INTERNAL)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as error:
@@ -229,9 +236,12 @@ def main() -> None:
         _say(str(error))
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001 - the last resort: said plainly, with its trace in a file
+        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", []))
+        if of_the_machine(error):
+            _say(f"this machine could not go on: {in_words(error)}{notes}")
+            sys.exit(ExitCode.INTERNAL)
         from faultload.commands.crash import write_crash
 
-        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", []))
         _say(f"faultload failed: {type(error).__name__}: {error}{notes}\n{write_crash(error)}")
         sys.exit(ExitCode.INTERNAL)
 

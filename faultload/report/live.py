@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from faultload.report.live_state import LiveState
-from faultload.report.streams import is_terminal, printable
+from faultload.report.streams import is_terminal, printable, takes_more
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,7 +29,9 @@ class Screen:
             self.say(state.line())
 
     def say(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a line that stays; one that nobody reads, on a terminal that was stopped, is left out."""
+        if not takes_more(self._stream):
+            return
         print(printable(text, getattr(self._stream, "encoding", None)), file=self._stream, flush=True)
 
     def close(self) -> None:
@@ -51,6 +53,8 @@ class LiveScreen(Screen):
     def update(self, state: LiveState) -> None:
         if self._live is None:
             return super().update(state)
+        if not takes_more(self._stream):
+            return None
         try:
             self._live.update(_panel(state, self._live.console.encoding), refresh=True)
         except Exception as error:  # noqa: BLE001 - a screen must never end a run
@@ -61,6 +65,8 @@ class LiveScreen(Screen):
     def say(self, text: str) -> None:
         if self._live is None:
             return super().say(text)
+        if not takes_more(self._stream):
+            return None
         try:
             from rich.text import Text
 

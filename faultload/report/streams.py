@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -36,6 +37,14 @@ def is_terminal(stream: TextIO) -> bool:
         return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
     except ValueError:
         return False
+
+
+def takes_more(stream: TextIO) -> bool:
+    """Whether a line can be written without waiting for whoever reads the stream."""
+    try:
+        return bool(select.select([], [stream.fileno()], [], 0)[1])
+    except (OSError, ValueError):
+        return True  # no descriptor, or none that can be asked: writing says what is wrong
 
 
 class Printer:

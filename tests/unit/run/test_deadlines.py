@@ -156,8 +156,7 @@ def test_events_that_cannot_be_written_keep_no_run_from_its_end(
     world.changes["load-0"] = {"silent_from_s": 12.0}
     world.conduct([injection(25.5)])
     assert stopped(world)["by"] == "machine"
-    silent = "load-0 said nothing for 15 s of its load: it is stopped, or hangs"
-    assert stopped(world)["why"] == f"No space left on device ({silent})"
+    assert stopped(world)["why"].startswith("No space left on device")
     assert world.processes["load-0"].poll() is not None
 
 
