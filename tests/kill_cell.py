@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 from kill_worlds import NOTHING_LASTS, Facts, World, command_lines
@@ -49,11 +49,18 @@ class Cell:
         return f"{self.kind:20} {' + '.join(self.victims):20} {self.moment:7}"
 
 
+class Played(Protocol):
+    """A cell of any matrix: `kind` is the fault in it, `str` its line."""
+
+    @property
+    def kind(self) -> str: ...
+
+
 @dataclass
 class Result:
     """What became of a cell: how long until all was as before, by whom, and what is wrong."""
 
-    cell: Cell
+    cell: Any
     seconds: float | None = None
     by: str = ""
     wrong: list[str] = field(default_factory=list)
@@ -83,7 +90,7 @@ def play(cell: Cell, world: World, workspace: Workspace) -> Result:
     run = workspace.folder / "out"
     shutil.rmtree(run, ignore_errors=True)
     try:
-        before, traces = _settled(world), world.traces()
+        before, traces = settled(world), world.traces()
         conductor = _start(cell, world, workspace, run)
         try:
             _play(cell, world, workspace, run, conductor, before, traces, result)
@@ -94,14 +101,19 @@ def play(cell: Cell, world: World, workspace: Workspace) -> Result:
         result.wrong.append(str(error))
     finally:
         if not result.ok:
-            workspace.faultload("undo", "--all", "--yes")
-            for process in processes_in(workspace.folder):
-                with suppress(psutil.Error):
-                    process.kill()
+            sweep(workspace)
     return result
 
 
-def _settled(world: World) -> Facts:
+def sweep(workspace: Workspace) -> None:
+    """After a bad cell: undo and end whatever is left of its run."""
+    workspace.faultload("undo", "--all", "--yes")
+    for process in processes_in(workspace.folder):
+        with suppress(psutil.Error):
+            process.kill()
+
+
+def settled(world: World) -> Facts:
     """The facts, when two looks agree: what the last cell left behind is over."""
     facts = world.facts()
     deadline = time.monotonic() + 20.0
@@ -111,28 +123,33 @@ def _settled(world: World) -> Facts:
 
 
 def _start(cell: Cell, world: World, workspace: Workspace, run: Path) -> subprocess.Popen[str]:
+    scenario = scenario_with(cell.kind, world, workspace, seconds=90)
+    workspace.env[PAUSE_AT_ENV] = PAUSE_AT[cell.moment]
+    try:
+        return workspace.start("run", scenario, "--out", run)
+    finally:
+        del workspace.env[PAUSE_AT_ENV]
+
+
+def scenario_with(kind: str, world: World, workspace: Workspace, seconds: int) -> Path:
+    """A scenario of a light load with one fault of a kind after five seconds, which no error can fail."""
     fault = {
         "name": "one",
-        "experiment": workspace.experiment("one", cell.kind, world.arguments(cell.kind), world.duration_s),
+        "experiment": workspace.experiment("one", kind, world.arguments(kind), world.duration_s),
         "at": "5s",
     }
-    scenario = workspace.scenario(
+    return workspace.scenario(
         str(world.target_file),
         faults=[fault],
         load={
             "journeys": "journeys.py",
-            "rate": [{"step": "5/s", "for": "90s"}],
+            "rate": [{"step": "5/s", "for": f"{seconds}s"}],
             "arrivals": "even",
             "max_users": 20,
             "timeout": "2s",
         },
         objectives=["error_rate <= 100%"],
     )
-    workspace.env[PAUSE_AT_ENV] = PAUSE_AT[cell.moment]
-    try:
-        return workspace.start("run", scenario, "--out", run)
-    finally:
-        del workspace.env[PAUSE_AT_ENV]
 
 
 def _play(
@@ -145,13 +162,13 @@ def _play(
     traces: Facts,
     result: Result,
 ) -> None:
-    until(lambda: _reached(cell, run) or conductor.poll() is not None, 120, lambda: f"{cell.moment}: {_story(run)}")
+    until(lambda: _reached(cell, run) or conductor.poll() is not None, 120, lambda: f"{cell.moment}: {story(run)}")
     if conductor.poll() is not None:
-        raise Failed(f"the run ended early: {conductor.communicate()[0][-600:]} {_story(run)}")
+        raise Failed(f"the run ended early: {conductor.communicate()[0][-600:]} {story(run)}")
     # when its undo begins, a fault may have ended by its own time-out on the target's side
     visible = cell.kind not in NOTHING_LASTS and cell.moment != "undo"
     if visible and world.facts() == before and world.traces() == traces:
-        result.wrong.append(f"nothing of the fault was to be seen before the kill: {_ages(run)}; {_story(run)}")
+        result.wrong.append(f"nothing of the fault was to be seen before the kill: {_ages(run)}; {story(run)}")
     known = processes_of(RunDirectory(run))
     dead = [process for name, process in known.items() if name.partition("-")[0] in cell.victims]
     chaos = [process for name, process in known.items() if name.startswith("chaos-")]
@@ -170,11 +187,13 @@ def _play(
             process.signal(signal.SIGCONT)
 
     def restored() -> bool:
-        return not _open(workspace) and world.facts() == before
+        return not open_entries(workspace) and world.facts() == before
 
-    until(restored, BOUND_S, lambda: f"as before: {_difference(before, world.facts())}; open {_open(workspace)}")
+    until(
+        restored, BOUND_S, lambda: f"as before: {difference(before, world.facts())}; open {open_entries(workspace)}"
+    )
     result.seconds = time.monotonic() - killed
-    result.by = _undone_by(run)
+    result.by = undone_by(run)
     if result.seconds > BOUND_S and not {"conductor", "warden"} <= set(cell.victims):
         result.wrong.append(f"as before only after {result.seconds:.1f} s")
 
@@ -185,10 +204,10 @@ def _reached(cell: Cell, run: Path) -> bool:
     if not faults:
         return False
     chaos = [one for name, one in processes_of(record).items() if name.startswith("chaos-")]
-    return bool(chaos) and _stopped(chaos[-1]) and faults[-1].state == STATES[cell.moment]
+    return bool(chaos) and is_stopped(chaos[-1]) and faults[-1].state == STATES[cell.moment]
 
 
-def _stopped(process: ProcessId) -> bool:
+def is_stopped(process: ProcessId) -> bool:
     return state_of(process) == "T"
 
 
@@ -204,7 +223,7 @@ def _end(conductor: subprocess.Popen[str], run: Path) -> None:
     if conductor.stdout is not None and not conductor.stdout.closed:
         conductor.communicate()
     if late:
-        raise Failed(f"the conductor did not end: {_story(run)}")
+        raise Failed(f"the conductor did not end: {story(run)}")
 
 
 def _nothing_left(world: World, workspace: Workspace, run: Path, before: Facts, result: Result) -> None:
@@ -221,12 +240,17 @@ def _nothing_left(world: World, workspace: Workspace, run: Path, before: Facts, 
         again = workspace.faultload("undo", "--all", "--yes")
         if again.returncode != 0 or "nothing is open" not in again.stdout:
             result.wrong.append(f"a second undo found something: {again.stdout} {again.stderr}")
-    after = _settled(world)
+    after = settled(world)
     if after != before:
-        result.wrong.append(f"in the end not as before: {_difference(before, after)}")
+        result.wrong.append(f"in the end not as before: {difference(before, after)}")
 
 
-def _open(workspace: Workspace) -> list[str]:
+def rest(world: World, workspace: Workspace, before: Facts) -> str:
+    """What is not as before, for a failure's message."""
+    return f"as before: {difference(before, world.facts())}; open {open_entries(workspace)}"
+
+
+def open_entries(workspace: Workspace) -> list[str]:
     """What the index of open faults holds."""
     here = os.environ.get("XDG_STATE_HOME")
     os.environ["XDG_STATE_HOME"] = str(workspace.state)
@@ -247,16 +271,16 @@ def _ages(run: Path) -> str:
     return ", ".join(f"{line.state} {now - line.t:.1f} s ago" for line in record.faults())
 
 
-def _undone_by(run: Path) -> str:
+def undone_by(run: Path) -> str:
     lines = [line for line in RunDirectory(run).faults() if line.state == "UNDONE"]
     return lines[-1].by if lines else ""
 
 
-def _difference(before: Facts, after: Facts) -> str:
+def difference(before: Facts, after: Facts) -> str:
     return "; ".join(f"{key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key])
 
 
-def _story(run: Path) -> str:
+def story(run: Path) -> str:
     """The last events of a run, for a failure's message."""
     record = RunDirectory(run)
     events = [event.to_json() for event in record.events() if event.kind != "health"]

@@ -26,11 +26,12 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from itertools import repeat
 from pathlib import Path
+from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from kill_worlds import DatabaseWorld, LocalWorld, World  # isort: skip
-from kill_cell import MOMENTS, VICTIMS, Cell, Result, play
+from kill_cell import MOMENTS, VICTIMS, Cell, Played, Result, play
 from standin import Workspace
 
 from faultload.faults import faults_of
@@ -54,6 +55,7 @@ _HANDFUL = 9
 _STARTS = 3
 """How often a stand-in is tried to be started before its cell is bad."""
 PLATFORMS = ("local", "docker")
+C = TypeVar("C", bound=Played)
 EVERY = {"local": 1, "docker": 5}
 """A kind is played in every round on local, in every fifth on docker, where a cell takes longer."""
 
@@ -76,7 +78,12 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def run_cells(cells: Sequence[Cell], platform: str, say: Callable[[str], None] = _say) -> list[Result]:
+def run_cells(
+    cells: Sequence[C],
+    platform: str,
+    say: Callable[[str], None] = _say,
+    play: Callable[[C, World, Workspace], Result] = play,
+) -> list[Result]:
     """Play cells one after another, each kind's on one stand-in; a failed cell gets a new one."""
     results: list[Result] = []
     for number, group in enumerate(_grouped(cells)):
@@ -111,8 +118,8 @@ def run_cells(cells: Sequence[Cell], platform: str, say: Callable[[str], None] =
     return results
 
 
-def _grouped(cells: Sequence[Cell]) -> list[list[Cell]]:
-    groups: dict[str, list[Cell]] = {}
+def _grouped(cells: Sequence[C]) -> list[list[C]]:
+    groups: dict[str, list[C]] = {}
     for cell in cells:
         groups.setdefault(cell.kind, []).append(cell)
     return list(groups.values())

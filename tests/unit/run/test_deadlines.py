@@ -100,7 +100,7 @@ def test_a_fork_server_that_never_gets_ready_is_waited_for_a_minute(world: World
 
 def test_what_blocks_for_too_long_is_left_to_itself_and_named() -> None:
     patience = Patience(lambda: None)
-    with pytest.raises(Late, match="target: its stop took longer than 0.1 s"):
+    with pytest.raises(Late, match=r"target: its stop took longer than 0\.1 s"):
         patience.in_thread(lambda: time.sleep(30.0), 0.1, "target", "its stop")
 
 
