@@ -90,7 +90,7 @@ def _play(
     output = workspace.folder / "output"
     _start(cell, world, workspace, place, output if cell.trouble != "output closed" else None)
     try:
-        _wait_for(cell, place)
+        _wait_for(cell, place, output)
         chaos = place.processes("chaos") if cell.moment in PAUSE_AT else []
         trouble.begin(place)
         began = time.monotonic()
@@ -146,7 +146,7 @@ def _start(cell: FaultCell, world: World, workspace: Workspace, place: Place, ou
         stream.close()
 
 
-def _wait_for(cell: FaultCell, place: Place) -> None:
+def _wait_for(cell: FaultCell, place: Place, output: Path) -> None:
     """Until the moment has come."""
 
     def reached() -> bool:
@@ -163,7 +163,8 @@ def _wait_for(cell: FaultCell, place: Place) -> None:
 
     until(lambda: reached() or place.conductor.poll() is not None, 120.0, lambda: f"{cell}: {story(place.run)}")
     if place.conductor.poll() is not None:
-        raise Failed(f"the run ended early, with {place.conductor.returncode}: {story(place.run)}")
+        said = output.read_text()[-800:] if output.exists() else story(place.run)
+        raise Failed(f"the run ended early, with {place.conductor.returncode}: {said}")
 
 
 def _has_chaos(place: Place) -> bool:
@@ -197,7 +198,7 @@ def _ended_right(trouble: Trouble, place: Place, output: Path, result: Played) -
     if verdict is not None and verdict["exit_code"] != code:
         result.wrong.append(f"exit code {code}, the verdict says {verdict['exit_code']}: {said[-800:]}")
     _no_traceback(said, "the run", result)
-    for log in sorted(place.run.glob("logs/*.log")):
+    for log in sorted(place.run.glob("logs/[!c]*.log")):  # what Chaos Toolkit logs is its own
         _no_traceback(log.read_text(errors="replace"), log.name, result)
 
 

@@ -61,7 +61,6 @@ def _open_closed_ones() -> None:
 
 def _text(raw: _Lenient, before: TextIO | None) -> TextIO:
     encoding = getattr(before, "encoding", None) or "utf-8"
-    stream = io.TextIOWrapper(
+    return io.TextIOWrapper(
         io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=True
     )
-    return stream

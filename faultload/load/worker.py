@@ -124,20 +124,23 @@ def _end_when_orphaned(orders: Orders, engine: Engine) -> None:
 
 
 def run_to_exit() -> NoReturn:
-    """Entry of a load process."""
+    """Entry of a load process; whatever happens it ends here, also where its log takes nothing more.
+
+    Greenlets of a journey may be left in a request; nobody waits for them.
+    """
+    code = 70
     try:
         code = main()
-    except InvalidInput as error:
-        print(error, file=sys.stderr)
-        code = 2
-    except BaseException:  # noqa: BLE001 - said in the log; greenlets that are left must not keep it here
-        traceback.print_exc()
-        code = 70
-    with suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
-    # greenlets of a journey may be left in a request; nobody waits for them
-    os._exit(code)
+    except InvalidInput as error:
+        code = 2
+        print(error, file=sys.stderr, flush=True)
+    except Exception:  # noqa: BLE001 - said in the log
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,11 @@ def append_line(path: Path, value: Mapping[str, Any], *, sync: bool = False) -> 
         torn = b"\n" if _ends_torn(path) else b""
         data = torn + line.encode()
         if os.write(descriptor, data) < len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if sync:
             os.fsync(descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         os.close(descriptor)
 

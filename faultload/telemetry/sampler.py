@@ -53,7 +53,10 @@ class Sampler(threading.Thread, ABC):
             if rows:
                 columns = ("t_ns", "service", "instance", "name", "value")
                 parts = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
-                self._writer.write(parts)
+                try:
+                    self._writer.write(parts)
+                except OSError:
+                    return  # a disk that takes nothing more: what there is of the table stays whole
             following = max(following + self._every_s, time.monotonic())
             self._stopped.wait(following - time.monotonic())
 
@@ -61,7 +64,8 @@ class Sampler(threading.Thread, ABC):
         """End sampling; the table is whole afterwards."""
         self._stopped.set()
         self.join(timeout=5.0)
-        self._writer.close()
+        with suppress(OSError):
+            self._writer.close()
 
     def cpu_percent(self, instance: tuple[str, float], cpu_s: float, at_s: float | None = None) -> float | None:
         """Processor time since the sample before; None for the first one of an instance, or of a new life of it.
