@@ -90,18 +90,19 @@ _OF_THE_MACHINE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE),  # disks
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),  # descriptors, memory, processes
 )
+_NO_MORE = ("can't start new thread", "failed to map segment", "Cannot allocate memory")
 
 
 def of_the_machine(error: BaseException) -> bool:
     """Whether an error says that the machine has no more of something, or lost it: no mistake of anybody's."""
-    if isinstance(error, RuntimeError):
-        return "can't start new thread" in str(error)
+    if isinstance(error, RuntimeError | ImportError):
+        return any(words in str(error) for words in _NO_MORE)
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OF_THE_MACHINE)
 
 
 def in_words(error: BaseException) -> str:
     """An error in a line for people."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and of_the_machine(error)):
         return "this machine has no memory left for it"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror

@@ -221,14 +221,21 @@ class Engine:
         self._health.collect_garbage()
         self._writing.clear()
         try:
-            gevent.get_hub().threadpool.apply(self._write, (batches, fields))
+            problem = gevent.get_hub().threadpool.apply(self._write, (batches, fields))
         finally:
             self._writing.set()
+        if problem is not None:
+            raise problem
 
-    def _write(self, batches: dict[str, Any], fields: dict[str, Any]) -> None:
-        self._recorder.write(batches)
-        if self._loading:
-            self._run.event("health", **fields)
+    def _write(self, batches: dict[str, Any], fields: dict[str, Any]) -> Exception | None:
+        """What goes wrong is returned: raised in its thread, it would be printed there with its trace."""
+        try:
+            self._recorder.write(batches)
+            if self._loading:
+                self._run.event("health", **fields)
+        except Exception as problem:  # noqa: BLE001 - raised by who waits for it
+            return problem
+        return None
 
     # -- the end
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from faultload.errors import InvalidInput, Mistake
 from faultload.host.private import write_bytes
-from faultload.record.tables import SCHEMAS, TableTail, column_of, files, numbers, texts
+from faultload.record.tables import SCHEMAS, TableTail, column_of, files, native, numbers, texts
 
 CHUNK_ROWS = 1_000_000
 _NEVER = np.iinfo(np.int64).max
@@ -43,7 +43,7 @@ def seal(folder: Path) -> None:
         path.unlink()
 
 
-def parquet_writer(target: Path, schema: pa.Schema, compression_level: int = 6) -> pq.ParquetWriter:
+def parquet_writer(target: Path | pa.NativeFile, schema: pa.Schema, compression_level: int = 6) -> pq.ParquetWriter:
     """Writes small Parquet: integers as deltas, texts as dictionaries, zstd."""
     integers = [field.name for field in schema if pa.types.is_integer(field.type)]
     return pq.ParquetWriter(
@@ -67,7 +67,7 @@ def _write(stream: Path, schema: pa.Schema, target: Path) -> None:
     order = schema.names[0]
     least = [pc.min(batch.column(order)).as_py() for batch in TableTail(stream).batches()]
     after = [*list(accumulate(reversed(least), min))[::-1], _NEVER][1:]
-    with parquet_writer(target, schema) as writer:
+    with native(target, "wb") as sink, parquet_writer(sink, schema) as writer:
         waiting: list[pa.RecordBatch] = []
         rows, enough = 0, CHUNK_ROWS
         for batch, following in zip(TableTail(stream).batches(), after, strict=True):
@@ -161,11 +161,11 @@ def _feed(
         yield live.sort_by(columns[0])
         return
     wanted = [name for name in columns if pa.types.is_string(schema.field(name).type)]
-    with _readable(path):
-        there = pq.read_schema(path).names
+    with _readable(path), native(path) as source:
+        there = pq.read_schema(source).names
     if missing := [name for name in columns if name not in there]:
         raise InvalidInput(Mistake(f"the column {missing[-1]} is missing", file=path, hint=_DAMAGED))
-    with _readable(path), pq.ParquetFile(path, read_dictionary=wanted) as file:
+    with _readable(path), native(path) as source, pq.ParquetFile(source, read_dictionary=wanted) as file:
         groups = [i for i in range(file.num_row_groups) if _touches(file.metadata.row_group(i), columns[0], span)]
         for batch in file.iter_batches(rows, row_groups=groups, columns=list(columns)):
             yield pa.Table.from_batches([batch]).select(list(columns))
@@ -239,8 +239,10 @@ def row_count(folder: Path, table: str) -> int:
     """How many rows a table has in all, from the sealed files' footers; a live stream is read through."""
     found = 0
     for path in files(folder, table):
-        with _readable(path):
-            sealed = path.suffix == ".parquet"
-            batches = () if sealed else TableTail(path).batches()
-            found += pq.read_metadata(path).num_rows if sealed else sum(batch.num_rows for batch in batches)
+        if path.suffix == ".parquet":
+            with _readable(path), native(path) as source:
+                found += pq.read_metadata(source).num_rows
+        else:
+            with _readable(path):
+                found += sum(batch.num_rows for batch in TableTail(path).batches())
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -187,8 +188,13 @@ def _live(path: Path) -> pa.Table | None:
     return TableTail(path).read()
 
 
+def native(path: Path, mode: str = "rb") -> pa.NativeFile:
+    """A file as the Arrow library opens it; of a path as text it takes only what is UTF-8."""
+    return pa.OSFile(os.fsencode(path), mode)
+
+
 def _sealed(path: Path, columns: Sequence[str]) -> pa.Table:
-    with pq.ParquetFile(path) as file:  # read_table would import pandas
+    with native(path) as source, pq.ParquetFile(source) as file:  # read_table would import pandas
         return file.read(list(columns))
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from faultload.run.deadlines import LOAD_END_S, LOAD_SILENT_S
 
+_BEAT_S = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class LoadWatch:
@@ -23,11 +25,9 @@ class LoadWatch:
 
         It speaks only as long as there is load; what comes after has a deadline of its own.
         """
-        if now_s < self.end_s:
-            silent_s = now_s - max(beats.get(worker, 0.0), self.start_s)
-            if silent_s > LOAD_SILENT_S:
-                return f"load-{worker} said nothing for {LOAD_SILENT_S:g} s of its load: it is stopped, or hangs"
-            return None
+        heard_s = max(beats.get(worker, 0.0), self.start_s)
+        if heard_s < self.end_s - _BEAT_S and now_s - heard_s > LOAD_SILENT_S:
+            return f"load-{worker} said nothing for {LOAD_SILENT_S:g} s of its load: it is stopped, or hangs"
         limit_s = self.drain_s + LOAD_END_S
         if now_s - self.end_s > limit_s:
             return f"load-{worker}: drain and end took longer than {limit_s:g} s after the load"

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import suppress
 
-from faultload.errors import FaultloadError
+from faultload.errors import FaultloadError, of_the_machine
 from faultload.record.directory import RunDirectory
 from faultload.record.tables import TableWriter
 from faultload.spec.target import TargetFile
@@ -42,6 +42,14 @@ class Sampler(threading.Thread, ABC):
         return
 
     def run(self) -> None:
+        try:
+            self._run_until_stopped()
+        except Exception as error:
+            if not of_the_machine(error):
+                raise
+            # a machine that gives no more: what there is of the table stays whole, and the run says what is wrong
+
+    def _run_until_stopped(self) -> None:
         clock = self._run.clock
         following = time.monotonic()
         while not self._stopped.is_set():
@@ -53,10 +61,7 @@ class Sampler(threading.Thread, ABC):
             if rows:
                 columns = ("t_ns", "service", "instance", "name", "value")
                 parts = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
-                try:
-                    self._writer.write(parts)
-                except OSError:
-                    return  # a disk that takes nothing more: what there is of the table stays whole
+                self._writer.write(parts)
             following = max(following + self._every_s, time.monotonic())
             self._stopped.wait(following - time.monotonic())
 

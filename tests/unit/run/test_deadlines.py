@@ -66,8 +66,15 @@ def test_a_load_process_that_does_not_end_after_its_load_is_ended(world: World) 
 
 @pytest.mark.parametrize(
     ("now_s", "beat_s", "late"),
-    [(20.0, 5.1, False), (20.0, 4.9, True), (14.0, None, False), (16.0, None, True), (40.0, 5.0, False)],
-    ids=["just heard", "silent", "not yet", "never heard", "after the load"],
+    [
+        (20.0, 5.1, False),
+        (20.0, 4.9, True),
+        (14.0, None, False),
+        (16.0, None, True),
+        (46.0, 29.5, False),
+        (31.0, 15.9, True),
+    ],
+    ids=["just heard", "silent", "not yet", "never heard", "after the load", "since before its end"],
 )
 def test_silence_counts_from_the_last_word_and_only_during_the_load(
     now_s: float, beat_s: float | None, late: bool
