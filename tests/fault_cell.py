@@ -40,7 +40,7 @@ MOMENTS = ("before", "active", "undo")
 PAUSE_AT = {"active": ("witnessed", "ACTIVE"), "undo": ("UNDOING", "UNDOING")}
 """Where the chaos process stops itself so that the moment is exact, and what the journal says then."""
 BOUND_S = 30.0
-LOAD_S = 16
+LOAD_S = 24
 _END_S = 150.0
 """A run of `LOAD_S` has ended after so long, whatever goes wrong: beyond it, it hangs."""
 

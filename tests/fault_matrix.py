@@ -34,11 +34,15 @@ CELLS = [
 ]
 
 
-def round_of(number: int, size: int) -> list[FaultCell]:
-    """The cells of a round, drawn anew for each; all have come after some rounds."""
-    order = random.Random(number * size // len(CELLS)).sample(CELLS, len(CELLS))
-    begin = number * size % len(CELLS)
-    return [order[(begin + step) % len(CELLS)] for step in range(size)]
+SIZE = 2
+"""Cells of a round: each takes half a minute or more, most of it waiting."""
+
+
+def round_of(number: int) -> list[FaultCell]:
+    """The cells of a round, in an order that is drawn anew when all have come."""
+    turn, step = divmod(number, len(CELLS) // SIZE)
+    order = random.Random(turn).sample(CELLS, len(CELLS))
+    return order[step * SIZE : (step + 1) * SIZE]
 
 
 def play_cells(cells: Sequence[FaultCell]) -> list[Played]:
@@ -89,7 +93,6 @@ def main() -> int:
     parser.add_argument("--sample", type=int, metavar="N", help="so many cells, chosen by --seed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--round", type=int, metavar="N", help="the cells that CI plays in this round")
-    parser.add_argument("--size", type=int, default=2, metavar="N", help="of a round")
     parser.add_argument("--troubles", nargs="+", metavar="TROUBLE", choices=list(TROUBLES))
     parser.add_argument("--moments", nargs="+", choices=MOMENTS, default=MOMENTS)
     parser.add_argument("--write", type=Path, metavar="FILE", help="keep what was played in docs/fault-matrix.md")
@@ -99,7 +102,7 @@ def main() -> int:
     wanted = options.troubles or list(TROUBLES)
     cells = [cell for cell in CELLS if cell.trouble in wanted and cell.moment in options.moments]
     if options.round is not None:
-        cells = [cell for cell in round_of(options.round, options.size) if cell in cells]
+        cells = [cell for cell in round_of(options.round) if cell in cells]
     if options.sample is not None:
         cells = sorted(random.Random(options.seed).sample(cells, min(options.sample, len(cells))), key=cells.index)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # whatever is started is ended
