@@ -70,6 +70,7 @@ test-all: $(STAMP)
 	$(MAKE) test-part test-docker PART=1/1
 	$(BIN)/python tests/tested.py $(FAULTLOAD_TEST_COUNTS)
 	$(BIN)/python tests/kill_matrix.py --all --jobs 3 --write docs/kill-matrix.md
+	$(BIN)/python tests/fault_matrix.py --all --write docs/fault-matrix.md
 	$(BIN)/python tests/kill_matrix.py --all --platform docker --jobs 3 --write docs/kill-matrix.md
 
 # The tests of the load, with the oldest Locust that pyproject.toml allows.

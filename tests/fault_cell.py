@@ -198,8 +198,9 @@ def _ended_right(trouble: Trouble, place: Place, output: Path, result: Played) -
     if verdict is not None and verdict["exit_code"] != code:
         result.wrong.append(f"exit code {code}, the verdict says {verdict['exit_code']}: {said[-800:]}")
     _no_traceback(said, "the run", result)
-    for log in sorted(place.run.glob("logs/[!c]*.log")):  # what Chaos Toolkit logs is its own
-        _no_traceback(log.read_text(errors="replace"), log.name, result)
+    warden = RunDirectory(place.run).log("warden")  # the logs of load and chaos are theirs whose code runs there
+    if warden.exists():
+        _no_traceback(warden.read_text(errors="replace"), warden.name, result)
 
 
 def _no_traceback(text: str, where: str, result: Played) -> None:

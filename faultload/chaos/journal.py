@@ -308,6 +308,11 @@ def still_open(run: RunDirectory) -> list[OpenFault]:
     return found
 
 
+def entry_stays(fault: OpenFault) -> str:
+    """What to do about the entry of a fault that is undone, in a state folder that cannot be written."""
+    return f"{fault.path} cannot be removed: `faultload undo` removes it when that folder can be written again"
+
+
 def others_open() -> list[str]:
     """What other users of this machine left open where they keep it by default, as far as this user may look."""
     found = {}

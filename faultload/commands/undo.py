@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from faultload import reference
-from faultload.chaos.journal import OpenFault, others_open, readable_faults
+from faultload.chaos.journal import OpenFault, entry_stays, others_open, readable_faults
 from faultload.chaos.undo import undo_all
 from faultload.chaos.warden import conductor_lives, end_processes, started_target, stop_injecting
 from faultload.errors import ExitCode, FaultloadError, InvalidInput, Mistake, Refused
@@ -53,6 +53,8 @@ def undo_leftovers(
     for fault in faults:
         result = f"NOT undone: {_problem_of(fault)}" if fault in left else "undone"
         click.echo(f"{fault.label} on {fault.target_id}: {result}")
+        if fault not in left and fault.path.exists():
+            click.echo(entry_stays(fault))
     stayed = [f"process {process.pid} did not end" for run in dead for process in end_processes(run)]
     for target_id in orphans:
         owner = reference.of_id(target_id)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from faultload import reference
-from faultload.chaos.journal import still_open
+from faultload.chaos.journal import entry_stays, readable_faults, still_open
 from faultload.chaos.undo import undo_all
 from faultload.errors import NoVerdict, TargetError, in_words, of_the_machine
 from faultload.record.directory import RunDirectory
@@ -166,6 +166,9 @@ class Ending:
             return
         self.warden.dismiss()
         left = still_open(self.run)
+        for fault in readable_faults(run=self.run.path)[0]:
+            if fault.fault_id not in [one.fault_id for one in left]:
+                self.screen.say(f"{fault.label} is undone, but {entry_stays(fault)}")
         if left:
             names = ", ".join(fault.label for fault in left)
             self.screen.say(f"NOT undone: {names}; the warden (pid {self.warden.pid}) tries again for an hour")

@@ -14,7 +14,7 @@ from typing import Any
 
 from faultload import faults, reference
 from faultload.chaos.guard import Unapproved, check_before_asking, check_here, check_places, kill_switch
-from faultload.errors import ExitCode, Refused, in_words
+from faultload.errors import ExitCode, Refused, in_words, of_the_machine
 from faultload.host.state import check_room, check_state_room
 from faultload.platforms import identified
 from faultload.platforms.where import names_of
@@ -150,11 +150,8 @@ def _begin(
     if prepared.target.file is not None:
         secrets |= set(load(prepared.target.file).secrets)
     os.environ[SECRETS_ENV] = ",".join(sorted(secrets))
+    _check_run_room(path)
     run = RunDirectory.create(path)
-    try:
-        check_room(path, RUN_BYTES)
-    except OSError as error:
-        raise Refused(f"the run directory {path} takes nothing more ({in_words(error)}): make room there") from None
     info = RunInfo(
         scenario=prepared.scenario.to_json(),
         file=str(prepared.loaded.document.file),
@@ -170,6 +167,18 @@ def _begin(
     run.begin(info.to_json())
     _link_latest(path)
     return run
+
+
+def _check_run_room(path: Path) -> None:
+    """Before anything is made: the disk of the run directory takes its record. Raises Refused."""
+    folder = next(one for one in (path, *path.parents) if one.exists())
+    try:
+        check_room(folder, RUN_BYTES)
+    except OSError as error:
+        if of_the_machine(error):
+            raise Refused(
+                f"the run directory {path} takes no record ({in_words(error)}): make room there, or say --out"
+            ) from None
 
 
 def _before_asking(prepared: Prepared) -> Callable[[TargetFile, Sequence[str], Sequence[str]], None]:
