@@ -36,9 +36,11 @@ class Output:
         self._error = _Lenient(2, "wb", closefd=False)
 
     def use(self) -> None:
-        """Put them in the place of Python's own."""
-        sys.stdout = _text(self._out, sys.stdout)
-        sys.stderr = _text(self._error, sys.stderr)
+        """Put them in the place of Python's own; what somebody else put there stays."""
+        if sys.stdout is sys.__stdout__:
+            sys.stdout = _text(self._out, sys.stdout)
+        if sys.stderr is sys.__stderr__:
+            sys.stderr = _text(self._error, sys.stderr)
 
     def lost(self) -> str | None:
         """Why standard output did not get everything; None where it did, or where its reader wanted no more."""

@@ -46,7 +46,7 @@ def test_one_without_room_for_what_undo_needs_is_refused(monkeypatch: pytest.Mon
 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(state.os, "posix_fallocate", full)
-    with pytest.raises(Refused, match="takes nothing more .No space left on device.") as refused:
+    with pytest.raises(Refused, match=r"takes nothing more \(No space left on device\)") as refused:
         check_state_room(faults=10)
     assert refused.value.exit_code is ExitCode.REFUSED
     assert asked == [state.STATE_BYTES + 10 * state.FAULT_BYTES]
