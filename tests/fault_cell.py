@@ -54,7 +54,7 @@ class FaultCell:
     kind: str
 
     def __str__(self) -> str:
-        return f"{self.trouble:18} {self.moment:7} {self.kind:8}"
+        return f"{self.trouble:22} {self.moment:7} {self.kind:8}"
 
 
 @dataclass

@@ -11,6 +11,7 @@ the journal says UNDOING, nothing is undone yet.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import random
 import signal
@@ -36,11 +37,12 @@ CELLS = [
 
 SIZE = 2
 """Cells of a round: each takes half a minute or more, most of it waiting."""
+ROUNDS = math.ceil(len(CELLS) / SIZE)
 
 
 def round_of(number: int) -> list[FaultCell]:
     """The cells of a round, in an order that is drawn anew when all have come."""
-    turn, step = divmod(number, len(CELLS) // SIZE)
+    turn, step = divmod(number, ROUNDS)
     order = random.Random(turn).sample(CELLS, len(CELLS))
     return order[step * SIZE : (step + 1) * SIZE]
 

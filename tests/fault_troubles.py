@@ -19,6 +19,8 @@ from faultload.record.directory import RunDirectory
 
 STOPPED_S = 20.0
 _DISK_BYTES = 24_000_000
+_LITTLE_BYTES = 120_000
+"""Enough for the rest of a short record and its verdict, and not for every report."""
 _PIDS = Path("/sys/fs/cgroup/pids")
 _SPARE_DESCRIPTORS, _SPARE_PROCESSES, _SPARE_BYTES = 2, 0, 8_000_000
 
@@ -80,10 +82,10 @@ class Trouble(ABC):
 
 
 class Full(Trouble):
-    """Disks without room for another byte."""
+    """Disks without room for another byte, or with little."""
 
-    def __init__(self, of: Callable[[Place], Sequence[Path]], codes: tuple[int, ...]) -> None:
-        self._of, self.codes = of, codes
+    def __init__(self, of: Callable[[Place], Sequence[Path]], codes: tuple[int, ...], room: int = 0) -> None:
+        self._of, self.codes, self._room = of, codes, room
 
     def begin(self, place: Place) -> None:
         for folder in self._of(place):
@@ -93,6 +95,8 @@ class Full(Trouble):
             with open(folder / "filler", "ab", buffering=0) as file, suppress(OSError):
                 while True:
                     file.write(b"\0")
+            size = (folder / "filler").stat().st_size
+            os.truncate(folder / "filler", size - self._room)
 
     def end(self, place: Place) -> None:
         for folder in self._of(place):
@@ -205,6 +209,7 @@ def _both(place: Place) -> list[Path]:
 
 TROUBLES: Mapping[str, Callable[[], Trouble]] = {
     "run folder full": lambda: Full(_run, (4, 70)),
+    "run folder nearly full": lambda: Full(_run, (0, 3, 4, 70), _LITTLE_BYTES),
     "state folder full": lambda: Full(_state, (0, 3, 4, 5)),
     "both full": lambda: Full(_both, (4, 70)),
     "state read-only": ReadOnly,

@@ -44,6 +44,7 @@ def _finished(run: RunDirectory, *, skip_analysis: bool) -> dict[str, Any]:
     run.redact_foreign_files()
     run.trim_logs()
     if skip_analysis:
+        print(f"not judged: `faultload report {run.path}` judges what was recorded", file=sys.stderr)
         return {"verdict": "INCONCLUSIVE", "exit_code": int(ExitCode.INTERRUPTED), "objectives": []}
     from faultload.report import write_reports
     from faultload.report.terminal import print_verdict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fault_cell import FaultCell
-from fault_matrix import CELLS, SIZE, play_cells, round_of
+from fault_matrix import CELLS, ROUNDS, play_cells, round_of
 from fault_troubles import TROUBLES, cannot
 from kill_matrix import failures
 from parts import round_number
@@ -31,6 +31,6 @@ def test_one_cell_of_the_matrix() -> None:
 
 
 def test_every_cell_comes_round() -> None:
-    rounds = [round_of(number) for number in range(len(CELLS) // SIZE)]
+    rounds = [round_of(number) for number in range(ROUNDS)]
     assert {cell for cells in rounds for cell in cells} == set(CELLS)
     assert len(CELLS) == 3 * len(TROUBLES)
