@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ def undo_leftovers(
         raise InvalidInput(
             Mistake("name a run, a target id or a fault, or use --all", hint="--list shows what is open")
         )
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that is closed meanwhile keeps nothing in place
     known, unreadable = readable_faults()
     faults = _selected(known, what)
     orphans = _orphans(what)
