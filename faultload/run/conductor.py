@@ -232,6 +232,7 @@ class Conductor:
             children.start_chaos(waiting.pop(0))
 
         def late() -> list[Child]:
+            self._check_load()
             return [child for child in children.load if child.name not in self.narration.ready]
 
         ready_s = deadlines.LOAD_READY_S + self.scenario.load.timeout

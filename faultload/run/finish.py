@@ -9,6 +9,7 @@ from typing import Any
 
 from faultload.chaos.warden import conductor_lives
 from faultload.errors import ExitCode, NoVerdict, Refused, in_words, of_the_machine
+from faultload.host.memory import check_memory
 from faultload.record.directory import RunDirectory
 from faultload.record.redactor import SECRETS_ENV
 
@@ -36,6 +37,7 @@ def finish(run: RunDirectory, *, skip_analysis: bool = False) -> dict[str, Any]:
 
 
 def _finished(run: RunDirectory, *, skip_analysis: bool) -> dict[str, Any]:
+    check_memory()
     from faultload.record.sealed import seal
 
     os.environ.setdefault(SECRETS_ENV, ",".join(run.info().secrets))

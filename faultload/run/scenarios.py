@@ -15,6 +15,7 @@ from typing import Any
 from faultload import faults, reference
 from faultload.chaos.guard import Unapproved, check_before_asking, check_here, check_places, kill_switch
 from faultload.errors import ExitCode, Refused, in_words, of_the_machine
+from faultload.host.memory import check_memory
 from faultload.host.state import check_room, check_state_room
 from faultload.platforms import identified
 from faultload.platforms.where import names_of
@@ -151,6 +152,10 @@ def _begin(
         secrets |= set(load(prepared.target.file).secrets)
     os.environ[SECRETS_ENV] = ",".join(sorted(secrets))
     _check_run_room(path)
+    try:
+        check_memory()
+    except MemoryError:
+        raise Refused("this machine has no memory left for a run (see `ulimit -v`)") from None
     run = RunDirectory.create(path)
     info = RunInfo(
         scenario=prepared.scenario.to_json(),
