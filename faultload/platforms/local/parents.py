@@ -24,6 +24,7 @@ _SUPERVISORS = frozenset(
 )
 """Programs that start again what ends, also as process 1 or where they started faultload too."""
 _SYSTEMD = frozenset({"systemd", "systemd-executor"})
+_TOLD = re.compile(r"-[a-z]*c")
 _UNIT = re.compile(r"/([^/:]+\.service)(?=/|$)")
 
 
@@ -65,7 +66,7 @@ def typed_into(facts: Facts) -> bool:
     """Whether it is a shell with a terminal and without a script: it starts nothing that nobody asks for."""
     if not facts.argv or PurePath(facts.argv[0]).name.lstrip("-") not in SHELLS:
         return False
-    if any(not word.startswith("-") or word.strip("-").endswith("c") for word in facts.argv[1:]):
+    if any(not word.startswith("-") or _TOLD.fullmatch(word) for word in facts.argv[1:]):
         return False
     leads, terminal, _ = session_of(facts.process.pid)
     return leads and terminal

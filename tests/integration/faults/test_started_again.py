@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import shutil
 import signal
 import socket
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -165,6 +168,33 @@ def test_a_limit_that_cannot_be_raised_again_is_named_before_the_process_is_kill
     said = refused(own)
     assert "has what undo could not give it again" in said and "limits: Max open files" in said
     assert "would be 64 64" in said and said.endswith(HINT)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("end", [" &", ""])
+def test_a_job_that_was_typed_into_a_shell_comes_back_unless_it_is_in_the_foreground(
+    own: Processes, port: int, end: str
+) -> None:
+    shell = shutil.which("bash")
+    if shell is None:
+        pytest.skip("bash is not installed")
+    ours, theirs = pty.openpty()
+    own.start(shell, "--norc", stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=_take_terminal)
+    os.close(theirs)
+    os.write(ours, f"{' '.join(map(str, plain(port)))}{end}\n".encode())
+    wait_for(lambda: answers(port), 20, "it serves")
+    process = behind(own, port)
+    if end:
+        files = files_of(process)
+        assert files[0].startswith("/dev/pts/") and files_of(killed_and_undone(own, port)) == files
+    else:
+        assert "is the job in the foreground of the terminal /dev/pts/" in refused(own)
+    os.close(ours)
+
+
+def _take_terminal() -> None:
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 # -- not certain, so not killed

@@ -74,7 +74,7 @@ def test_a_shell_that_somebody_types_into_does_not(
 ) -> None:
     monkeypatch.setattr(parents, "session_of", lambda pid: (True, True, False))
     assert by(above, recorded(70, "-bash", program="/usr/bin/bash")) is None
-    assert typed_into(recorded(70, "/usr/bin/zsh", "-l"))
+    assert typed_into(recorded(70, "/usr/bin/zsh", "-l")) and typed_into(recorded(70, "bash", "--norc"))
     for argv in (("bash", "run.sh"), ("bash", "-c", "while :; do app; done"), ("bash", "-ec", "app"), ("python3",)):
         assert not typed_into(recorded(70, *argv)), argv
     monkeypatch.setattr(parents, "session_of", lambda pid: (True, False, False))
