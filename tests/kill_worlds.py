@@ -25,7 +25,7 @@ import psycopg
 import yaml
 from database_pair import RunningPair
 from own_processes import PREFORK
-from standin import SERVER, TOKEN, StandIn, Workspace, processes_in
+from standin import SERVER, TOKEN, StandIn, Workspace, processes_in, wait_for
 
 from faultload.errors import FaultloadError
 from faultload.host.processes import ProcessId, identify, state_of
@@ -116,6 +116,11 @@ class LocalWorld(World):
         self.proxy.add(
             "cache -> store", "of-others#1@elsewhere", "latency", {"delay_ms": 1.0, "jitter_ms": 0.0}, 3600
         )
+        try:
+            wait_for(lambda: set(self.facts()["links"].values()) == {"200"}, 30, "the links pass on")
+        except BaseException:
+            self.end()
+            raise
 
     def _standin(self, folder: Path) -> StandIn:
         return StandIn(folder, {})
@@ -195,14 +200,22 @@ class OtherStore(StandIn):
             process.kill()
 
 
-class TreeWorld(LocalWorld):
+class _StoreWorld(LocalWorld):
+    """A world whose store shows by its pids that a fault was there: it may be back before anybody looks."""
+
+    standin: OtherStore
+
+    def traces(self) -> Facts:
+        return {"pids of the store": sorted(process.pid for process in self.standin.of_store())}
+
+
+class TreeWorld(_StoreWorld):
     """The store is a master with two workers: faults take the whole tree."""
 
     shows: ClassVar = {
         kind: LocalWorld.shows[kind]
         for kind in ("kill", "terminate", "restart", "pause", "cpu_stress", "memory_stress")
     }
-    standin: OtherStore
 
     def _standin(self, folder: Path) -> OtherStore:
         return OtherStore(folder, [sys.executable, PREFORK, "{port}", "2"])
@@ -221,11 +234,10 @@ class WorkerWorld(TreeWorld):
     shows: ClassVar = {kind: {**LocalWorld.shows[kind], "worker": True} for kind in ("kill", "terminate", "pause")}
 
 
-class SupervisedWorld(LocalWorld):
+class SupervisedWorld(_StoreWorld):
     """The store has a supervisor of its own, which waits before it starts it again: there must never be two."""
 
     shows: ClassVar = {kind: LocalWorld.shows[kind] for kind in ("kill", "terminate", "restart", "pause")}
-    standin: OtherStore
 
     def _standin(self, folder: Path) -> OtherStore:
         loop = f"while :; do {sys.executable} {SERVER} --port {{port}}; sleep 2; done"
