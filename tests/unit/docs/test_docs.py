@@ -28,7 +28,8 @@ ROOT = Path(__file__).parents[3]
 AT_THE_TOP = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES = sorted([*AT_THE_TOP, *(ROOT / "docs").glob("*.md")])
 FOLDERS = "faultload|analysis|scenarios|experiments|loadtests|tests|docs"
-OF_OTHERS = {"--bind", "--directory", "--wheel", "--var", "--config", "--port", "--write", "--kinds", "--round"}
+OF_OTHERS = {"--bind", "--directory", "--wheel", "--var", "--config", "--port"}
+OF_OTHERS |= {"--write", "--kinds", "--round", "--troubles", "--moments"}  # of the matrices
 """Options of other programs that the pages mention."""
 
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
