@@ -17,14 +17,13 @@ import random
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fault_cell import MOMENTS, FaultCell, Played, play
 from fault_troubles import TROUBLES, cannot
-from kill_matrix import run_cells
+from kill_matrix import part_of, put_part, run_cells
 
 KINDS = ("pause", "latency")
 """Dealt to the cells by turns: a frozen process, and a rule in the link proxy."""
@@ -74,12 +73,8 @@ def row(trouble: str, results: Sequence[Played], kept: str | None) -> str:
 
 def write(page: Path, results: Sequence[Played]) -> None:
     """Put what was played into the page's table; what was not stays."""
-    text = page.read_text()
-    start, end = (text.index(f"<!-- {mark} -->") for mark in ("matrix", "end"))
-    kept = {line.split("|")[1].strip(): line for line in text[start:end].splitlines() if line.startswith("| ")}
-    lines = table(results, kept)
-    part = ["<!-- matrix -->", "", f"Last played on {datetime.now(UTC):%Y-%m-%d}.", "", *lines, "", ""]
-    page.write_text(text[:start] + "\n".join(part) + text[end:])
+    kept = {line.split("|")[1].strip(): line for line in part_of(page, "") if line.startswith("| ")}
+    put_part(page, "", table(results, kept))
 
 
 def table(results: Sequence[Played], kept: Mapping[str, str]) -> list[str]:

@@ -235,11 +235,21 @@ def main() -> int:
 
 def write(page: Path, platform: str, counted: Mapping[str, str]) -> None:
     """Put the rows of the kinds that were played into the platform's part of the page; the others stay."""
+    kept = {row.split("`")[1]: row for row in part_of(page, f": {platform}") if row.startswith("| `")}
+    put_part(page, f": {platform}", table({**kept, **counted}, platform))
+
+
+def part_of(page: Path, which: str) -> list[str]:
+    """The lines between a page's marks for a table."""
     text = page.read_text()
-    start, end = (text.index(f"<!-- {mark}: {platform} -->") for mark in ("matrix", "end"))
-    kept = {row.split("`")[1]: row for row in text[start:end].splitlines() if row.startswith("| `")}
-    lines = table({**kept, **counted}, platform)
-    part = [f"<!-- matrix: {platform} -->", "", f"Last played on {datetime.now(UTC):%Y-%m-%d}.", "", *lines, "", ""]
+    return text[text.index(f"<!-- matrix{which} -->") : text.index(f"<!-- end{which} -->")].splitlines()
+
+
+def put_part(page: Path, which: str, lines: Sequence[str]) -> None:
+    """Put a table and today's date between a page's marks."""
+    text = page.read_text()
+    start, end = (text.index(f"<!-- {mark}{which} -->") for mark in ("matrix", "end"))
+    part = [f"<!-- matrix{which} -->", "", f"Last played on {datetime.now(UTC):%Y-%m-%d}.", "", *lines, "", ""]
     page.write_text(text[:start] + "\n".join(part) + text[end:])
 
 

@@ -6,8 +6,6 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,13 +19,6 @@ from faultload.run.load_watch import LoadWatch
 from faultload.run.patience import Late, Patience
 
 SECOND = pytest.approx
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    made = World(tmp_path, monkeypatch)
-    yield made
-    made.close()
 
 
 def stopped(world: World) -> dict[str, Any]:
