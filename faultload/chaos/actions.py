@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -22,7 +23,7 @@ from faultload.chaos.guard import check_fault, check_target
 from faultload.chaos.journal import OpenFault, open_faults, pause_for_test, plan_fault, readable_faults
 from faultload.chaos.session import Session, leave
 from faultload.chaos.undo import undo as undo_fault
-from faultload.errors import FaultloadError, InvalidInput, NotUndone
+from faultload.errors import FaultloadError, InvalidInput, NotUndone, in_words
 from faultload.faults import fault_for, words
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.spec.vocabulary import COMMON, Argument, FaultWord
@@ -205,17 +206,23 @@ def _planned(session: Session, request: FaultRequest, fault: str) -> tuple[Platf
             refused = isinstance(error, FaultloadError)
             run.event("note", what="not_injected", fault=label, k=k, refused=refused, text=_said(error))
             session.leave(_said(error))
-        opened = plan_fault(
-            run,
-            target,
-            request,
-            instances,
-            plan,
-            fault=label,
-            k=k,
-            one_shot=word.one_shot,
-            max_duration_s=request.longest_s,
-        )
+        try:
+            opened = plan_fault(
+                run,
+                target,
+                request,
+                instances,
+                plan,
+                fault=label,
+                k=k,
+                one_shot=word.one_shot,
+                max_duration_s=request.longest_s,
+            )
+        except OSError as error:
+            text = f"what its undo needs could not be kept: {in_words(error)}"
+            with suppress(OSError):
+                run.event("note", what="not_injected", fault=label, k=k, refused=False, text=text)
+            session.leave(text)
         session.opened[fault] = opened
     return handler, opened
 
