@@ -8,8 +8,12 @@ from typing import Any
 
 from faultload.chaos.warden import conductor_lives
 from faultload.errors import ExitCode, Refused
+from faultload.host.secrets import SECRETS_ENV
 from faultload.record.directory import RunDirectory
-from faultload.record.redactor import SECRETS_ENV
+from faultload.record.logs import wait_until_written
+
+LOGS_S = 2.0
+"""So long the end of a run waits for its logs, at most: a process that lives on goes on writing."""
 
 
 def report_again(path: Path) -> ExitCode:
@@ -26,6 +30,7 @@ def finish(run: RunDirectory, *, skip_analysis: bool = False) -> dict[str, Any]:
 
     os.environ.setdefault(SECRETS_ENV, ",".join(run.info().secrets))
 
+    wait_until_written(LOGS_S)
     seal(run.path)
     run.redact_foreign_files()
     run.trim_logs()

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from faultload.errors import InvalidInput, Mistake
+from faultload.host.secrets import keep_secret
 
 Path_ = tuple[str | int, ...]
 _MERGE = "tag:yaml.org,2002:merge"
@@ -156,7 +157,7 @@ def _step(key: str | float) -> str | int:
 def expand_secrets(value: Any) -> Any:
     """`${secret:NAME}` replaced from the environment, in texts and in all that mappings and lists hold.
 
-    Only for what is used at once: nothing that is written may hold the result. Raises InvalidInput.
+    Only for what is used at once: whatever this process writes afterwards has it replaced. Raises InvalidInput.
     """
     if isinstance(value, dict):
         return {key: expand_secrets(item) for key, item in value.items()}
@@ -171,6 +172,7 @@ def _secret(match: re.Match[str]) -> str:
         return match.group(0)
     if name not in os.environ:
         raise InvalidInput(f"the environment has no {name}: export {name}=...")
+    keep_secret(name)
     return os.environ[name]
 
 
