@@ -53,7 +53,9 @@ def test_no_file_holds_a_secret_at_any_time(workspace: Workspace, target: StandI
     wait_for(lambda: process.poll() is not None or "ACTIVE" in states(run).get("cut", ()), 60, "the fault is there")
     assert process.poll() is None, process.communicate()[0]
     for _ in range(20):
-        kept = [path for path in leaks(workspace.state) if not path.startswith(f"{workspace.state}/faultload/open/")]
+        kept = [
+            path for path in leaks(workspace.state) if not path.startswith(f"{workspace.state}/faultload/open/")
+        ]
         assert leaks(run) + kept == [], "undo needs the token: the entry of the open fault alone keeps it"
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
