@@ -1,4 +1,4 @@
-"""A secret that journeys print and raise is in no file of a run: while it goes on, after its conductor was killed."""
+"""A secret that journeys print and raise is in no file of a run: while it goes on, and after a kill."""
 
 from __future__ import annotations
 
