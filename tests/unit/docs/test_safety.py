@@ -15,7 +15,7 @@ ROWS = [row for row in re.findall(r"^\|(.*)\|$", PAGE, re.M) if not re.match(r"[
 
 
 @cache
-def tests_of(file: Path) -> frozenset[str]:
+def functions_of(file: Path) -> frozenset[str]:
     return frozenset(node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef))
 
 
@@ -28,7 +28,7 @@ def test_a_promise_names_tests_that_exist(row: str) -> None:
     who, looks_at, held_by = (cell.strip() for cell in row.split("|"))
     assert who and looks_at and named(held_by)
     assert re.sub(r"`tests/[\w/]+\.py::test_\w+`(, )?", "", held_by) == ""
-    assert [test for file, test in named(held_by) if test not in tests_of(ROOT / file)] == []
+    assert [test for file, test in named(held_by) if test not in functions_of(ROOT / file)] == []
 
 
 def test_no_promise_stands_twice_and_the_page_says_what_it_cannot_promise() -> None:
