@@ -15,9 +15,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from faultload.host import processes
 from faultload.host.processes import log_file
@@ -52,19 +53,11 @@ def open_log(log: Path | None) -> int:
     return writing
 
 
-def spawn(
-    argv: Sequence[str],
-    *,
-    log: Path | None = None,
-    env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-    pass_fds: Iterable[int] = (),
-    stdin: int = subprocess.DEVNULL,
-) -> subprocess.Popen[bytes]:
+def spawn(argv: Sequence[str], *, log: Path | None = None, **options: Any) -> subprocess.Popen[bytes]:
     """`host.processes.spawn`, with a log that holds no secret at any time."""
     output = open_log(log)
     try:
-        return processes.spawn(argv, log=output, env=env, cwd=cwd, pass_fds=pass_fds, stdin=stdin)
+        return processes.spawn(argv, log=output, **options)
     finally:
         os.close(output)
 

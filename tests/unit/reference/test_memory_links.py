@@ -1,4 +1,4 @@
-"""The memory service on this machine: its link proxy and target file share a token, and only the loopback reaches it."""
+"""The memory service on this machine: proxy and target file share a token, and only the loopback gets there."""
 
 from __future__ import annotations
 
