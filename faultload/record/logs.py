@@ -102,8 +102,7 @@ class CleanLines:
 
     def _clean(self, end: int) -> bytes:
         ready, self._waiting = self._waiting[:end], self._waiting[end:]
-        text = self._redactor.text(ready.decode(errors="surrogateescape"))
-        return text.encode(errors="surrogateescape")
+        return self._redactor.data(ready)
 
     def _border(self, text: str) -> int:
         """Where a text can be cut: no secret lies across, and one that is not whole yet lies behind."""

@@ -57,6 +57,10 @@ class Redactor:
             text = spellings.replace(text, mark)
         return text
 
+    def data(self, data: bytes) -> bytes:
+        """The same of bytes, of which only some may be text."""
+        return self.text(data.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+
     def key(self, key: str) -> str:
         """A key of the write ledger: one that holds a secret gets a digest, for two must not become one."""
         clean = self.text(key)

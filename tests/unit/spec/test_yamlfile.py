@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from faultload.errors import InvalidInput
-from faultload.spec.yamlfile import Document, dotted, load
+from faultload.host.secrets import SECRETS_ENV
+from faultload.record.redactor import Redactor
+from faultload.spec.yamlfile import Document, dotted, expand_secrets, load
 
 Read = Callable[..., Document]
 
@@ -51,6 +54,17 @@ def test_a_secret_stays_a_reference(read: Read, monkeypatch: pytest.MonkeyPatch)
     document = read("a: Bearer ${secret:TOKEN}\n")
     assert document.data == {"a": "Bearer ${secret:TOKEN}"}
     assert document.secrets == {"TOKEN": "s3cret-value"}
+
+
+def test_whoever_expands_a_secret_keeps_it_out_of_what_it_and_its_children_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(SECRETS_ENV, "OTHER")
+    monkeypatch.setenv("TOKEN", "s3cret-value")
+    assert Redactor.from_environment().text("s3cret-value") == "s3cret-value"
+    assert expand_secrets({"a": ["Bearer ${secret:TOKEN}"]}) == {"a": ["Bearer s3cret-value"]}
+    assert Redactor.from_environment().text("s3cret-value") == "***TOKEN***"
+    assert os.environ[SECRETS_ENV] == "OTHER,TOKEN"
 
 
 @pytest.mark.parametrize("text", ["a: ${secret:NOT_SET_HERE}\n", "a: ${NOT_SET_HERE}\n"])
