@@ -14,12 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from faultload.host.processes import Process
 from faultload.host.secrets import SECRETS_ENV
 from faultload.record import logs
 from faultload.record.logs import CleanLines, Pump, open_log, spawn, wait_until_written
 from faultload.record.redactor import Redactor
-from faultload.run.warm import ForkServer
 
 SECRETS = {"plain": "hunter2-hunter2", "signs": 'p@ss w/rd+"\\', "lines": "-----BEGIN-----\nMIIB+/=\n-----END-----"}
 FORMS = {
@@ -204,11 +202,13 @@ def test_a_forked_process_has_a_clean_log_too(
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "tells.py").write_text("import os\ndef main():\n    print('forked', os.environ['TOKEN'])\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"))
-    server = ForkServer("test", {"tells": "tells:main"})
-    try:
-        process: Process = server.spawn([sys.executable, "-m", "tells"], log=tmp_path / "log")
-        process.wait(60)
-        assert server.lost is None
-    finally:
-        server.close()
-    assert written(tmp_path / "log") == "forked ***TOKEN***\n"
+    conductor = (  # in a process of its own: gevent, which other tests bring, would wait for its children
+        "import sys\nfrom pathlib import Path\nfrom faultload.record.logs import wait_until_written\n"
+        "from faultload.run.warm import ForkServer\n"
+        "server = ForkServer('test', {'tells': 'tells:main'})\n"
+        f"process = server.spawn([sys.executable, '-m', 'tells'], log=Path({str(tmp_path / 'log')!r}))\n"
+        "assert (process.wait(60), server.lost) == (0, None), server.lost\n"
+        "server.close()\nwait_until_written(60)"
+    )
+    subprocess.run([sys.executable, "-c", conductor], check=True)
+    assert (tmp_path / "log").read_text() == "forked ***TOKEN***\n"
