@@ -111,3 +111,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InvalidInput, match="cannot be read"):
         load(tmp_path / "binary.yaml")
+
+
+def test_a_few_lines_of_aliases_that_mean_billions_of_values_are_refused(read: Read) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 9)}]" for at in range(1, 12)]
+    with pytest.raises(InvalidInput, match="more than 200000 values: aliases of aliases multiply"):
+        read("\n".join(lines))
