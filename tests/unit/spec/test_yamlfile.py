@@ -118,3 +118,23 @@ def test_a_few_lines_of_aliases_that_mean_billions_of_values_are_refused(read: R
     lines += [f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 9)}]" for at in range(1, 12)]
     with pytest.raises(InvalidInput, match="more than 200000 values: aliases of aliases multiply"):
         read("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: !!python/name:os.system\n", "could not determine"),
+        (f"a: {'[' * 5000}{']' * 5000}\n", "nested too deeply"),
+    ],
+)
+def test_a_file_that_asks_for_more_than_plain_data_is_refused(read: Read, text: str, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        read(text)
+
+
+def test_a_tag_that_would_call_something_calls_nothing(
+    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read("a: !!python/object/apply:os.system ['touch made']\n").data == {"a": ["touch made"]}
+    assert not (tmp_path / "made").exists()
