@@ -106,11 +106,11 @@ class CleanLines:
 
     def _border(self, text: str) -> int:
         """Where a text can be cut: no secret lies across, and one that is not whole yet lies behind."""
-        border = len(text) - self.reach
+        border = most = max(0, len(text) - self.reach)
         spans = list(self._redactor.spans(text))
         while (across := [start for start, end in spans if start < border < end]) and border:
             border = min(across)
-        return border or len(text) - self.reach
+        return border or most
 
 
 class Pump:

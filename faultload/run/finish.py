@@ -24,11 +24,11 @@ def report_again(path: Path) -> ExitCode:
     anybody: reports are written into it, and logs are read and cut.
     """
     run = RunDirectory.existing(path)
+    if conductor_lives(run):
+        raise Refused(f"{path} is still running")
     odd = neither_file_nor_folder(path.resolve())
     if odd is not None:
         raise Refused(f"{odd} is neither a file nor a folder: no run wrote it; remove it first")
-    if conductor_lives(run):
-        raise Refused(f"{path} is still running")
     return ExitCode(finish(run)["exit_code"])
 
 

@@ -79,6 +79,14 @@ def test_many_secrets_in_one_long_line_are_all_replaced(secret: str) -> None:
     assert cleaned(*(line[at : at + 10_000] for at in range(0, len(line), 10_000))) == b"***TOKEN***" * 20_000
 
 
+def test_a_long_line_of_long_characters_is_cut_where_no_secret_is(secret: str) -> None:
+    line = ("🔑" * 20_000 + secret) * 3
+    data = line.encode()
+    assert cleaned(*(data[at : at + 999] for at in range(0, len(data), 999))).decode() == line.replace(
+        secret, "***TOKEN***"
+    )
+
+
 def test_lines_are_written_at_once(plain_secret: str) -> None:
     lines = CleanLines(Redactor.from_environment())
     assert lines.feed(b"one\ntwo\nthr") == b"one\ntwo\n"
