@@ -63,6 +63,7 @@ def hold(duration_s: float, configuration: Configuration = None) -> Result:
     session.sleep_until(started + int(float(duration_s) * 1e9))
     held_s = round((time.monotonic_ns() - started) / 1e9, 3)
     session.wait_for_expired()
+    session.check_lasted()
     return {"held_s": held_s}
 
 
@@ -168,12 +169,16 @@ def _inject(
         session.leave(f"{label} could not be injected: {_said(error)}")
     pause_for_test("injected")
     opened = session.opened[fault] = opened.mark("ACTIVE", "chaos", active_ns=time.monotonic_ns())
+    looked_ns = time.monotonic_ns()
     try:
         sight = handler.witness(instances)
     except Exception as error:  # noqa: BLE001 - a witness that fails has seen nothing
         sight = WitnessReport(False, _said(error))
     run.event("witness", fault=label, k=k, of="there", seen=sight.seen, what=sight.what)
-    session.expire(fault, opened.began_ns + int(request.duration_s * 1e9))
+    due_ns = opened.began_ns + int(request.duration_s * 1e9)
+    session.expire(fault, due_ns)
+    if sight.seen and not word.one_shot:
+        session.look_again(fault, handler, looked_ns, due_ns)
     pause_for_test("witnessed")
     if session.standalone and not sight.seen:
         session.leave(f"{label} was not witnessed: {sight.what}")
