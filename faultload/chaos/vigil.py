@@ -18,8 +18,8 @@ _STEP_S = 0.1
 class Vigil:
     """Looks at one witnessed fault, `look_every_s` apart, until it is undone or its time is over.
 
-    Somebody else may thaw what was frozen, replace it, or end a helper. What is left of the fault then goes at once:
-    half a fault is none that was declared.
+    Somebody else may thaw what was frozen, replace it, or end a helper. What is left of the fault then goes at
+    once: half a fault is none that was declared.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Vigil:
         return self._handler.lasts(self._fault.instances, self._fault.plan)
 
     def _over(self) -> bool:
-        """Whether the fault is over, seen once more where nobody can undo it meanwhile; recorded and undone then."""
+        """Whether the fault is over, seen again where nobody can undo it meanwhile; recorded and undone then."""
         with self._fault.locked() as current:
             if current is None or current.state != "ACTIVE":
                 return True  # undone meanwhile, or about to be

@@ -53,9 +53,9 @@ class FaultRequest:
 class PlatformFault(ABC):
     """One kind of fault on one platform.
 
-    Methods are called in this order: gate, resolve, undo_plan, prepare, inject, witness, then lasts again and again;
-    and later undo and gone, often in another process that has only the JSON of target, request, instances and plan.
-    `gone_within_s` is how long after undo the fault may still be seen. The texts appear in docs/faults.md.
+    Methods are called in this order: gate, resolve, prepare, undo_plan, inject, witness, then lasts again and
+    again; and later undo and gone, often in another process that has only the JSON of target, request, instances
+    and plan. `gone_within_s` is how long after undo the fault may still be seen. The texts appear in docs/faults.md.
     """
 
     gone_within_s: ClassVar[float] = 10.0

@@ -27,6 +27,7 @@ class OnContainers(PlatformFault):
     """A fault on some containers of a service."""
 
     gone_within_s = 30.0
+    look_every_s = 2.0
     needs_helper: ClassVar[bool] = False
     """Whether it runs in a helper container: preflight then looks whether its image can be had."""
 

@@ -15,6 +15,8 @@ from faultload.spec.target import TargetFile
 class KubernetesFault(PlatformFault):
     """A fault on Kubernetes: it says beforehand what it needs of the cluster, for inject and for undo."""
 
+    look_every_s = 3.0
+
     @classmethod
     def demands(cls, target: TargetFile) -> Demands:
         """What inject, witness and undo need on this target, beside looking at the services' pods."""
@@ -45,6 +47,9 @@ class Delegated(KubernetesFault):
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         return self._by().witness(instances)
+
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport | None:
+        return self._by(plan).lasts(instances, plan)
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self._by(plan).undo(instances, plan)

@@ -3,8 +3,9 @@
 `python -m faultload.agents.network.agent serve` runs in a helper that shares the namespace of a container, or in a
 privileged one with `--netns PID`; the fault is JSON in FAULTLOAD_SPEC. It prepares and prints what it measured;
 then it takes orders by `ask '{"do": "inject"}'` (witness, undo, state). It undoes at SIGTERM, when its time is
-over, and before it ends; where it is killed, the kernel forgets its rules `nftables.LEASE_S` later. For a namespace without an agent: `clean` removes what is left of a fault, `look BEFORE`
-says whether it is gone, and `kernel` what this kernel knows.
+over, and before it ends; where it is killed, the kernel forgets its rules `nftables.LEASE_S` later. For a namespace
+without an agent: `clean` removes what is left of a fault, `look BEFORE` says whether it is gone, and `kernel` what
+this kernel knows.
 """
 
 from __future__ import annotations

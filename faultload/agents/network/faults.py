@@ -69,7 +69,7 @@ class AgentFault(ABC):
         return nftables.peers_by_set(self.acting)
 
     def renew(self) -> bool:
-        """Keep it there for another lease; False when it is gone. Raises AgentError when it could not be renewed."""
+        """Keep it there for another lease; False when it is gone. Raises AgentError when that did not work."""
         sets = self.leased()
         return not sets or nftables.renew(self.spec.table, sets)
 

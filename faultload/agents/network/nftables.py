@@ -89,9 +89,7 @@ def families(peers: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 def peers_by_set(flows: Sequence[Flow]) -> dict[str, list[str]]:
     """The addresses of each flow and family, by the names of their sets: f0v4, f0v6, f1v4..."""
     return {
-        f"f{index}v{family}": peers
-        for index, flow in enumerate(flows)
-        for family, peers in families(flow.peers)
+        f"f{index}v{family}": peers for index, flow in enumerate(flows) for family, peers in families(flow.peers)
     }
 
 

@@ -64,6 +64,7 @@ class _OnContainers(family.OnNetwork):
     """What all of them need of an engine."""
 
     gone_within_s = 15.0
+    look_every_s = 3.0
     needs = "membership in the group docker; a helper with NET_ADMIN and NET_RAW in the container's network"
     undone_by = (
         "the agent undoes it, or a new helper in the same namespace; ends on its own 5 s after the duration; "

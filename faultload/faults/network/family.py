@@ -88,6 +88,9 @@ class OnNetwork(PlatformFault):
         ]
         return _together(looks, f"no {self._places.noun} of the link could be measured from", empty=False)
 
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport | None:
+        return self._agents.lasting(self._read(plan))
+
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self._agents.undo(self._read(plan))
 

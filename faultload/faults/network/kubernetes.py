@@ -109,6 +109,7 @@ class _OnPods(family.OnNetwork, KubernetesFault):
     """What all of them need of a cluster."""
 
     gone_within_s = 60.0
+    look_every_s = 5.0
     needs = "helper pods with NET_ADMIN, NET_RAW, SYS_ADMIN and SYS_PTRACE that see the node's processes"
     undone_by = (
         "the agent undoes it, or a new helper in the same pod's network; ends on its own 5 s after the duration; "

@@ -15,6 +15,7 @@ from faultload.agents.probes import (
     established,
     more_than,
     reachable,
+    round_trip,
     round_trips,
     silence_of,
     together,
@@ -76,6 +77,14 @@ class OnLink(PlatformFault):
         expires_s = self.request.duration_s + EXPIRY_MARGIN_S
         self.proxy.add(self.link, self.request.fault_id, self.kind, self._parameters(), expires_s)
 
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport | None:
+        """The link proxy still makes the fault, and it is felt, as far as that costs next to nothing."""
+        lost = lost_at(planned(str(plan["proxy"]), plan), self.link, str(plan["id"]))
+        return WitnessReport(False, lost) if lost else self._felt(self._pairs())
+
+    def _felt(self, pairs: list[Pair]) -> WitnessReport:
+        return WitnessReport(True, f"the link proxy still makes it on {self.link}")
+
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         remove(planned(str(plan["proxy"]), plan), str(plan["link"]), str(plan["id"]))
 
@@ -113,6 +122,9 @@ class Partition(OnLink):
         what = f"{len(pairs)} pairs let no new connection complete"
         return WitnessReport(True, f"{what}, {older} established ones are silent")
 
+    def _felt(self, pairs: list[Pair]) -> WitnessReport:
+        return still_silent(pairs)
+
 
 @makes("latency", "local")
 class Latency(OnLink):
@@ -140,6 +152,18 @@ class Latency(OnLink):
         if not added:
             return WitnessReport(False, "no round trip could be measured on the link")
         what = f"a round trip takes {min(after.values()) * 1000:.1f} ms, {added[0] * 1000:.1f} ms more than before"
+        return WitnessReport(added[0] >= self.delay_s / 2, what)
+
+    def _felt(self, pairs: list[Pair]) -> WitnessReport:
+        """One question a pair: as long as jitter leaves it a meaning, none is answered as soon as before."""
+        if float(self.request.argument("jitter_ms", 0.0)) * 4 > self.delay_s * 1000:
+            return super()._felt(pairs)
+        times = together(lambda pair: round_trip(pair, 2.0 + self.delay_s), pairs)
+        taken = {pair.name: seconds for pair, seconds in zip(pairs, times, strict=True) if seconds is not None}
+        added = more_than(taken, self._before)
+        if not added:
+            return super()._felt(pairs)
+        what = f"a round trip takes {added[0] * 1000:.1f} ms more than before"
         return WitnessReport(added[0] >= self.delay_s / 2, what)
 
     def _gone(self, pairs: list[Pair]) -> WitnessReport:
@@ -254,6 +278,22 @@ def remove(proxy: LinkProxy, link: str, fault_id: str) -> None:
     except TargetError:
         if listens(proxy.url):
             raise
+
+
+def lost_at(proxy: LinkProxy, link: str, fault_id: str) -> str:
+    """How a link proxy lost a fault, in words; empty while it makes it. Raises TargetError without an answer."""
+    if not listens(proxy.url):
+        return f"the link proxy at {proxy.url} has ended, and its faults with it"
+    known = proxy.links().get(link, {}).get("faults") or []
+    return (
+        "" if fault_id in [str(one.get("id")) for one in known] else f"somebody ended it in the proxy of '{link}'"
+    )
+
+
+def still_silent(pairs: Sequence[Pair]) -> WitnessReport:
+    """Whether no pair takes a new connection."""
+    problems = silence_of([], pairs)
+    return WitnessReport(not problems, problems[0] if problems else f"{len(pairs)} pairs take no new connection")
 
 
 def listens(proxy_url: str) -> bool:

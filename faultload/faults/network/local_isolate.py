@@ -9,7 +9,16 @@ from faultload.agents.probes import Probe, close_all, established, reachable, si
 from faultload.errors import Refused
 from faultload.faults import makes
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport, choose
-from faultload.faults.network.local import EXPIRY_MARGIN_S, NEEDS_PROXY, closed_of, listens, open_faults_of, remove
+from faultload.faults.network.local import (
+    EXPIRY_MARGIN_S,
+    NEEDS_PROXY,
+    closed_of,
+    listens,
+    lost_at,
+    open_faults_of,
+    remove,
+    still_silent,
+)
 from faultload.platforms.base import Instance, names
 from faultload.platforms.local.links import Pair, planned, proxy_of, tokens_of
 from faultload.platforms.local.processes import certain_instances
@@ -93,6 +102,14 @@ class Isolate(PlatformFault):
             return WitnessReport(False, problems[0] if problems else f"others are cut off too: {', '.join(harmed)}")
         silent = f"{names(instances)}: {len(pairs)} pairs let no new connection complete, {older} established"
         return WitnessReport(True, f"{silent} ones are silent; {len(self._others)} other pairs answer")
+
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        """Every link proxy still makes the fault, and the pairs are silent."""
+        for cut in plan["cut"]:
+            lost = lost_at(planned(str(cut["proxy"]), plan), str(cut["link"]), str(plan["id"]))
+            if lost:
+                return WitnessReport(False, lost)
+        return still_silent([pair for found in self._pairs(instances).values() for pair in found])
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         for cut in plan["cut"]:

@@ -160,6 +160,15 @@ class Pause(OnContainers):
         silence = "no answer and " if asked else ""
         return WitnessReport(True, f"frozen, {silence}no processor time in 0.5 s: {names(instances)}")
 
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        found = {one.name: docker_client.container_of(one) for one in instances}
+        over = [
+            f"{name} ended or was started again" if one is None else f"{name} runs again"
+            for name, one in found.items()
+            if one is None or not docker_client.state_of(one)["Paused"]
+        ]
+        return WitnessReport(not over, "; ".join(over) or f"still frozen: {names(instances)}")
+
     def _answers(self, one: Container | None) -> str | None:
         """What a container says on its port within 0.5 s; None for nothing, also where it cannot be asked.
 

@@ -109,6 +109,16 @@ class Scale(OnContainers):
         late = added - {one.id for one in platform.ready(self.service)}
         return WitnessReport(not late, f"{what}; {len(added)} were added, {len(late)} of them are not ready")
 
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        """As many run as were asked for; of a stopped surplus none came back, of the added ones none is gone."""
+        running = {one.id for one in Docker(self.target).instances(self.service)}
+        back = [one.name for one in instances if plan["stop"] and one.id in running]
+        gone = [str(one.name) for one in self._made() if str(one.id) not in running]
+        over = [*(f"{name} runs again" for name in back), *(f"{name} ended" for name in gone)]
+        if not over and len(self._made()) < int(plan["make"]):
+            over = ["an added container was removed"]
+        return WitnessReport(not over, "; ".join(over) or f"{len(running)} containers run")
+
     def _made(self) -> list[Container]:
         return [one for one in docker_helper.made_by(self.request.fault_id) if INSTANCE_LABEL in one.labels]
 

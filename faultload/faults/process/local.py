@@ -255,6 +255,17 @@ class Pause(OnTrees):
         silent = "no CPU time in 0.5 s" if self.of_worker else "no answer and no CPU time in 0.5 s"
         return WitnessReport(True, f"frozen, {silent}: {self._named(instances)}")
 
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        """Whether the roots are there, and whatever is left of what was stopped is still stopped."""
+        over = []
+        for instance in instances:
+            awake = [one for one in self._members[instance.id] if one.alive() and not stopped(one)]
+            if not process_of(instance).alive():
+                over.append(f"{instance.label} ended")
+            elif awake:
+                over.append(f"{instance.label} runs again")
+        return WitnessReport(not over, "; ".join(over) or f"still stopped: {names(instances)}")
+
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         for instance in instances:
             trees.thaw(members_of(plan, instance))

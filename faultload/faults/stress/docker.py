@@ -12,13 +12,14 @@ import psutil
 from faultload.agents.stress.stressor import MEMORY_FLOOR, available_memory
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
-from faultload.faults.base import WitnessReport
+from faultload.faults.base import FaultRequest, WitnessReport
 from faultload.faults.containers import OnContainers, at_once
 from faultload.platforms.base import Instance, names
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import helper as docker_helper
 from faultload.platforms.docker.stats import Usage, usage
 from faultload.spec import units
+from faultload.spec.target import TargetFile
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -39,6 +40,11 @@ class InContainers(OnContainers):
     needs = "helper containers that see the machine's processes and control groups"
     undone_by = "removes the helper, which also ends with its container or 5 s after the fault's duration"
 
+    def __init__(self, target: TargetFile, request: FaultRequest) -> None:
+        super().__init__(target, request)
+        self._stressors: dict[str, str] = {}
+        """Which container each helper stresses, by the helper's id."""
+
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
         self.the_very(instances)
         return {}
@@ -57,7 +63,7 @@ class InContainers(OnContainers):
             "--seconds",
             f"{self.expires_s:.1f}",
         ]
-        docker_helper.start(
+        helper = docker_helper.start(
             [*argv, *arguments],
             self.request.fault_id,
             sees_machine=True,
@@ -65,6 +71,17 @@ class InContainers(OnContainers):
             cgroupns="host",
             mounts=[Mount(target="/machine/cgroup", source=_CONTROL_GROUPS, type="bind")],
         )
+        self._stressors[str(helper.id)] = instance.name
+
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        """Whether every stressor's helper runs: it ends with the stressor, and with the container."""
+        running = {
+            str(one.id) for one in docker_helper.helpers_of(self.request.fault_id) if one.status == "running"
+        }
+        over = [name for id_, name in self._stressors.items() if id_ not in running]
+        if over:
+            return WitnessReport(False, f"the stressor in {', '.join(over)} ended")
+        return WitnessReport(True, f"{len(running)} stressors run")
 
     def look_into(self, one: Container, what: str, folder: str, file_names: Sequence[str] = ()) -> dict[str, Any]:
         """What a folder's file system has free, and which files are there; see `container_files`."""

@@ -122,6 +122,19 @@ class Stress(KubernetesFault):
         with asking(f"read the log of helper pod {helper.name}"):
             return str(core(self.target).read_namespaced_pod_log(helper.name, helper.namespace) or "")
 
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        """Whether every stressor's helper runs, and the container beside it since the same start."""
+        there = helpers.helpers_of(self.target, plan["helpers"], self.request.fault_id)
+        running = {pod.uid for pod in there if pod.phase == "Running"}
+        over = [f"the stressor in {one.name} ended" for one in self._running if one.uid not in running]
+        pods = {pod.uid: pod for pod in pods_of(self.target, self.service)}
+        for one in instances:
+            pod = pods.get(one.id)
+            container = None if pod is None else running_container(self.target, self.service, pod)
+            if container is None or container.id != plan["containers"][one.id]["id"]:
+                over.append(f"{one.name} ended or was started again")
+        return WitnessReport(not over, "; ".join(over) or f"{len(self._running)} stressors run")
+
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         helpers.remove(self.target, plan["helpers"], self.request.fault_id)
 

@@ -14,14 +14,16 @@ from faultload.agents.stress import cgroups
 from faultload.agents.stress.stressor import MEMORY_FLOOR, available_memory
 from faultload.errors import Refused
 from faultload.faults import makes
-from faultload.faults.base import WitnessReport
+from faultload.faults.base import FaultRequest, WitnessReport
 from faultload.faults.network.local import EXPIRY_MARGIN_S
 from faultload.faults.process.local import OnService
 from faultload.faults.stress import stressors
 from faultload.host.processes import ProcessId
+from faultload.host.trees import stopped
 from faultload.platforms.base import Instance, names
 from faultload.platforms.local.processes import process_of, tree_of
 from faultload.spec import units
+from faultload.spec.target import TargetFile
 
 _LOOK_S = 1.0
 _ROOM_IN_CGROUP = 16 * 1024**2
@@ -48,8 +50,22 @@ class Stress(OnService):
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
         return {"mark": self.mark}
 
+    def __init__(self, target: TargetFile, request: FaultRequest) -> None:
+        super().__init__(target, request)
+        self._started: list[ProcessId] = []
+
     def _start(self, what: str, arguments: Sequence[str], cgroup: int | None = None) -> None:
-        stressors.start(what, self.mark, self.request.duration_s + EXPIRY_MARGIN_S, arguments, cgroup)
+        lasts_s = self.request.duration_s + EXPIRY_MARGIN_S
+        self._started.append(stressors.start(what, self.mark, lasts_s, arguments, cgroup))
+
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        """Whether every stressor runs: one that loses a worker ends with all of them."""
+        ended = [one.pid for one in self._started if not one.alive()]
+        held = [one.pid for one in self._started if one.pid not in ended and stopped(one)]
+        if ended or held:
+            how = "ended early" if ended else "were stopped"
+            return WitnessReport(False, f"stressors {how}: {', '.join(map(str, ended or held))}")
+        return WitnessReport(True, f"{len(self._started)} stressors run")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         stressors.stop(str(plan["mark"]))

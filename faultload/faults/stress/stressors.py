@@ -25,7 +25,7 @@ def mark_of(fault_id: str) -> str:
     return f"faultload:{fault_id}"
 
 
-def start(what: str, mark: str, seconds: float, arguments: Sequence[str], cgroup: int | None = None) -> None:
+def start(what: str, mark: str, seconds: float, arguments: Sequence[str], cgroup: int | None = None) -> ProcessId:
     """Start a stressor with a time-out of its own, and wait until it is in effect. Raises TargetError."""
     argv = [sys.executable, "-m", MODULE, what, "--mark", mark, "--seconds", f"{seconds:.3f}", *arguments]
     if cgroup is not None:
@@ -53,6 +53,10 @@ def start(what: str, mark: str, seconds: float, arguments: Sequence[str], cgroup
                 text = said.decode(errors="replace").strip()
                 raise TargetError(text or f"the {what} stressor was not in effect within {_READY_S:g} s")
             said += more
+    started = identify(process.pid)
+    if started is None:
+        raise TargetError(f"the {what} stressor ended as soon as it was in effect")
+    return started
 
 
 def _importable_from() -> str:
