@@ -126,6 +126,7 @@ class Session:
         """Leave when somebody asked to stop."""
         if self.stopping is not None:
             self.leave(self.stopping)
+        self._check_lasted()
         switch = kill_switch(self.run)
         if switch is not None:
             self.run.event("note", what="kill_switch", text=f"stopped by the kill switch {switch}")
@@ -146,7 +147,7 @@ class Session:
         """Have a fault that was seen looked at until then: it may end early."""
         self.vigils[fault] = Vigil(self.run, self.opened[fault], handler, seen_ns, due_ns)
 
-    def check_lasted(self) -> None:
+    def _check_lasted(self) -> None:
         """Alone, leave when a fault ended early; in a run the judge decides what that means."""
         ended = [vigil.ended for vigil in self.vigils.values() if vigil.ended is not None]
         if self.standalone and ended:

@@ -55,7 +55,7 @@ class PlatformFault(ABC):
 
     Methods are called in this order: gate, resolve, prepare, undo_plan, inject, witness, then lasts again and
     again; and later undo and gone, often in another process that has only the JSON of target, request, instances
-    and plan. `gone_within_s` is how long after undo the fault may still be seen. The texts appear in docs/faults.md.
+    and plan. `gone_within_s` is how long after undo the fault may still be seen. The texts stand in docs/faults.md.
     """
 
     gone_within_s: ClassVar[float] = 10.0
