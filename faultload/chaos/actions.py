@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -203,8 +204,13 @@ def _planned(session: Session, request: FaultRequest, fault: str) -> tuple[Platf
             touched = [one for other in open_faults(target.id) for one in other.instances]
             check_fault(target, request, instances, touched)
             session.need_warden()
-            handler.prepare(instances)
-            plan = handler.undo_plan(instances)
+            try:
+                handler.prepare(instances)
+                plan = handler.undo_plan(instances)
+            except BaseException:
+                with suppress(Exception):  # helpers end by themselves: what is wrong is more worth saying
+                    handler.release()
+                raise
         except Exception as error:  # noqa: BLE001 - whatever it is: said, and nothing was touched yet
             refused = isinstance(error, FaultloadError)
             run.event("note", what="not_injected", fault=label, k=k, refused=refused, text=_said(error))

@@ -87,7 +87,14 @@ class PlatformFault(ABC):
         return {}
 
     def prepare(self, instances: Sequence[Instance]) -> None:
-        """Measure the healthy state for the witness to compare with."""
+        """Measure the healthy state for the witness to compare with, and start what injecting then only tells.
+
+        A helper that is slow to start must eat nothing of the fault.
+        """
+        return
+
+    def release(self) -> None:
+        """End what `prepare` started, where nothing is injected after all."""
         return
 
     @abstractmethod

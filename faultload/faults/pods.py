@@ -42,6 +42,9 @@ class Delegated(KubernetesFault):
     def prepare(self, instances: Sequence[Instance]) -> None:
         self._by().prepare(instances)
 
+    def release(self) -> None:
+        self._by().release()
+
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self._by(plan).inject(instances, plan)
 

@@ -70,6 +70,9 @@ class OnNetwork(PlatformFault):
         """Start the agents: each opens connections and measures the healthy network."""
         self._sites = self._agents.start(self._made(instances))
 
+    def release(self) -> None:
+        self._agents.dismiss(self._sites)
+
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
         return {"sites": [site.to_json() for site in self._sites or self._made(instances)]}
 

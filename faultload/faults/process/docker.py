@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from faultload.agents.when_told import PREPARED
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
 from faultload.faults.containers import OnContainers, each, need_removable, take_back_later
@@ -74,13 +75,26 @@ class Kill(_Ending):
     needs = "helper containers that see the machine's processes and have the capability KILL"
     witnessed_by = "the engine reports that the container's process ended"
 
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        self._signal("kill", [], instances, _HELPER_S)
+    _helper: Container | None = None
 
-    def _signal(self, how: str, options: Sequence[str], instances: Sequence[Instance], timeout_s: float) -> None:
+    def _order(self) -> list[str]:
+        """What the helper does to the containers whose ids follow."""
+        return ["kill"]
+
+    def _patience_s(self) -> float:
+        return _HELPER_S
+
+    def prepare(self, instances: Sequence[Instance]) -> None:
+        """Start the helper, which waits: starting it takes longer than the kill."""
         ids = [str(one.id) for one in self.the_very(instances)]
-        argv = ["python3", "-m", "faultload.agents.container.process", how, *options, *ids]
-        docker_helper.run(argv, self.request.fault_id, timeout_s, sees_machine=True, cap_add=["KILL"])
+        argv = ["python3", "-m", "faultload.agents.container.process", "when-told", *self._order(), *ids]
+        options: dict[str, Any] = {"sees_machine": True, "cap_add": ["KILL"]}
+        self._helper = docker_helper.start(argv, self.request.fault_id, says=PREPARED, **options)
+
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        self.the_very(instances)
+        assert self._helper is not None
+        docker_helper.tell(self._helper, "done", self._patience_s())
 
 
 @makes("terminate", "docker")
@@ -89,9 +103,15 @@ class Terminate(Kill):
 
     made_by = "SIGTERM, then SIGKILL after `grace_s`, to the container's main process, from a helper container"
 
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        grace_s = float(self.request.argument("grace_s", 10.0))
-        self._signal("terminate", [f"{grace_s:g}"], instances, grace_s + _HELPER_S)
+    @property
+    def grace_s(self) -> float:
+        return float(self.request.argument("grace_s", 10.0))
+
+    def _order(self) -> list[str]:
+        return ["terminate", f"{self.grace_s:g}"]
+
+    def _patience_s(self) -> float:
+        return self.grace_s + _HELPER_S
 
 
 @makes("restart", "docker")
@@ -136,13 +156,12 @@ class Pause(OnContainers):
         return {"resume": [one.id for one in self.the_very(instances)]}
 
     def prepare(self, instances: Sequence[Instance]) -> None:
-        """Which containers answer nothing anyway: their silence would say nothing."""
+        """Which containers answer nothing anyway: their silence would say nothing. The helper comes first."""
         answering = {one.id: self._answers(docker_client.container(one.id)) for one in instances}
         self._silent_before = [id_ for id_, answer in answering.items() if answer is None]
+        take_back_later("unpause", self.the_very(instances), self.request.fault_id, self.expires_s)
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        found = self.the_very(instances)
-        take_back_later("unpause", found, self.request.fault_id, self.expires_s)
         each(_freeze, self.the_very(instances), "pause")
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:

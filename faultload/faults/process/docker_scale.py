@@ -86,10 +86,14 @@ class Scale(OnContainers):
             need_removable(one, "scale")
         return {"running": len(running), "make": 0, "stop": [one.id for one in found]}
 
+    def prepare(self, instances: Sequence[Instance]) -> None:
+        """The helper that starts what is going to be stopped; one that removes needs to know what was made."""
+        if self.to < len(Docker(self.target).instances(self.service)):
+            take_back_later("start", self.the_very(instances), self.request.fault_id, self.expires_s)
+
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         found, fault_id = self.the_very(instances), self.request.fault_id
         if plan["stop"]:
-            take_back_later("start", found, fault_id, self.expires_s)
             each(lambda one: one.stop(timeout=stop_timeout_s(one)), found, "stop")
             return
         taken = docker_client.containers_of(self.target, self.service, stopped=True)

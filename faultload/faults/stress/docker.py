@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from faultload.agents.stress.stressor import MEMORY_FLOOR, available_memory
+from faultload.agents.when_told import PREPARED
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import FaultRequest, WitnessReport
@@ -42,6 +43,8 @@ class InContainers(OnContainers):
 
     def __init__(self, target: TargetFile, request: FaultRequest) -> None:
         super().__init__(target, request)
+        self._prepared: dict[str, Container] = {}
+        """The helper of each instance, by its id."""
         self._stressors: dict[str, str] = {}
         """Which container each helper stresses, by the helper's id."""
 
@@ -49,8 +52,8 @@ class InContainers(OnContainers):
         self.the_very(instances)
         return {}
 
-    def start_in(self, instance: Instance, what: str, arguments: Sequence[str]) -> None:
-        """Start a stressor in the control groups of a container. Raises TargetError with what it says instead."""
+    def prepare_in(self, instance: Instance, what: str, arguments: Sequence[str]) -> None:
+        """Start the helper of a stressor in the control groups of a container; it waits. Raises TargetError."""
         from docker.types import Mount
 
         (one,) = self.the_very([instance])
@@ -60,18 +63,29 @@ class InContainers(OnContainers):
             "faultload.agents.stress.container_stress",
             *_process(one),
             what,
+            "--when-told",
             "--seconds",
             f"{self.expires_s:.1f}",
         ]
-        helper = docker_helper.start(
+        self._prepared[instance.id] = docker_helper.start(
             [*argv, *arguments],
             self.request.fault_id,
+            says=PREPARED,
             sees_machine=True,
             cap_add=list(_CAPABILITIES),
             cgroupns="host",
             mounts=[Mount(target="/machine/cgroup", source=_CONTROL_GROUPS, type="bind")],
         )
+
+    def begin_in(self, instance: Instance) -> None:
+        """Let a prepared stressor begin, and wait until it is in effect. Raises TargetError with what it says."""
+        self.the_very([instance])
+        helper = self._prepared[instance.id]
+        docker_helper.tell(helper, docker_helper.READY)
         self._stressors[str(helper.id)] = instance.name
+
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        at_once(self.begin_in, instances)
 
     def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         """Whether every stressor's helper runs: it ends with the stressor, and with the container."""
@@ -152,12 +166,10 @@ class CpuStress(InContainers):
 
     def prepare(self, instances: Sequence[Instance]) -> None:
         self._before = _rates(instances)
-
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         arguments = ["--load", str(self.request.argument("load", 1.0))]
         if self.request.argument("workers") is not None:
             arguments += ["--workers", str(self.request.argument("workers"))]
-        at_once(lambda one: self.start_in(one, "cpu", arguments), instances)
+        at_once(lambda one: self.prepare_in(one, "cpu", arguments), instances)
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         """The engine counts the control group's time; the stressors' own presence is looked at, too."""
@@ -273,9 +285,7 @@ class MemoryStress(InContainers):
                     f"memory_stress of {wanted >> 20} MiB in all would leave {max(0, free - wanted) >> 20} MiB "
                     f"available, {MEMORY_FLOOR >> 20} MiB must stay"
                 )
-
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        at_once(lambda one: self.start_in(one, "memory", ["--bytes", str(self.size)]), instances)
+        at_once(lambda one: self.prepare_in(one, "memory", ["--bytes", str(self.size)]), instances)
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         seen, told = True, []
