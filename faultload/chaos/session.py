@@ -150,7 +150,7 @@ class Session:
     def _check_lasted(self) -> None:
         """Alone, leave when a fault ended early; in a run the judge decides what that means."""
         ended = [vigil.ended for vigil in self.vigils.values() if vigil.ended is not None]
-        if self.standalone and ended:
+        if ended and self.standalone:
             self.leave("; ".join(ended))
 
     def wait_for_expired(self) -> None:

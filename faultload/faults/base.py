@@ -74,6 +74,11 @@ class PlatformFault(ABC):
         self.target = target
         self.request = request
 
+    @classmethod
+    def prepares_within_s(cls, arguments: Mapping[str, Any]) -> float:
+        """`preparation_s`, where arguments decide whether there are helpers."""
+        return cls.preparation_s
+
     def gate(self) -> list[str]:
         """Reasons in the target's own state not to inject this fault now; empty if there are none."""
         return []

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+HELPER_S = 5.0
+"""How long a helper container may take to start on a machine that is busy."""
 _SOCKET = "/var/run/docker.sock"
 
 

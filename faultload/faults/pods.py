@@ -11,6 +11,9 @@ from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes.rights import Demands
 from faultload.spec.target import TargetFile
 
+HELPER_S = 15.0
+"""How long a helper pod may take to start: a busy kubelet takes its time, and pulls the image the first time."""
+
 
 class KubernetesFault(PlatformFault):
     """A fault on Kubernetes: it says beforehand what it needs of the cluster, for inject and for undo."""

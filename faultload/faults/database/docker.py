@@ -9,7 +9,7 @@ from faultload.agents.when_told import PREPARED
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
-from faultload.faults.containers import need_removable
+from faultload.faults.containers import HELPER_S, need_removable
 from faultload.faults.database.cluster_fault import FailoverFault, SwitchoverFault
 from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import Member, cluster
@@ -125,6 +125,10 @@ class Failover(FailoverFault):
     needs = "`patroni` URLs in the target file; `sh` in the container"
     witnessed_by = "that process is gone; with mode `member`, that run of the container has ended"
     undone_by = "starts the same container if it did not come back; if there is no leader, the old one leads again"
+
+    @classmethod
+    def prepares_within_s(cls, arguments: Mapping[str, Any]) -> float:
+        return HELPER_S if arguments.get("mode") == "member" else 0.0
 
     def resolve(self) -> list[Instance]:
         instance = _instance_of(self.target, self.service, self._leader())

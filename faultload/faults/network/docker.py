@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from faultload.agents.network.spec import Flow, Side, Spec
 from faultload.errors import Refused
 from faultload.faults import makes
+from faultload.faults.containers import HELPER_S
 from faultload.faults.network import docker_agents as agents
 from faultload.faults.network import family
 from faultload.faults.network.agents import Agents, Places
@@ -65,6 +66,7 @@ class _OnContainers(family.OnNetwork):
 
     gone_within_s = 15.0
     look_every_s = 3.0
+    preparation_s = HELPER_S
     needs = "membership in the group docker; a helper with NET_ADMIN and NET_RAW in the container's network"
     undone_by = (
         "the agent undoes it, or a new helper in the same namespace; ends on its own 5 s after the duration; "

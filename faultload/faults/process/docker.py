@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from faultload.agents.when_told import PREPARED
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
-from faultload.faults.containers import OnContainers, each, need_removable, take_back_later
+from faultload.faults.containers import HELPER_S, OnContainers, each, need_removable, take_back_later
 from faultload.platforms.base import Instance, names
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import helper as docker_helper
@@ -71,6 +71,7 @@ class Kill(_Ending):
     """
 
     needs_helper = True
+    preparation_s = HELPER_S
     made_by = "SIGKILL to the container's main process, from a helper container that sees the machine's processes"
     needs = "helper containers that see the machine's processes and have the capability KILL"
     witnessed_by = "the engine reports that the container's process ended"
@@ -146,6 +147,7 @@ class Pause(OnContainers):
     """All processes of the container frozen by the engine; undo thaws the very container that was frozen."""
 
     needs_helper = True
+    preparation_s = HELPER_S
     made_by = "the engine freezes the container's control group"
     needs = "a helper container with the engine's socket, which ends the pause if nothing else does"
     witnessed_by = "the container uses no processor time for 0.5 s, and its port does not answer"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
-from faultload.faults.containers import OnContainers, each, need_removable, take_back_later
+from faultload.faults.containers import HELPER_S, OnContainers, each, need_removable, take_back_later
 from faultload.faults.process.docker import stop_timeout_s
 from faultload.platforms.base import Instance, names
 from faultload.platforms.docker import client as docker_client
@@ -35,6 +35,7 @@ class Scale(OnContainers):
     """
 
     needs_helper = True
+    preparation_s = HELPER_S
     made_by = (
         "the engine stops surplus containers, or creates more with the configuration of a running one, without "
         "its ports"

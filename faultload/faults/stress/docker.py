@@ -14,7 +14,7 @@ from faultload.agents.when_told import PREPARED
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import FaultRequest, WitnessReport
-from faultload.faults.containers import OnContainers, at_once
+from faultload.faults.containers import HELPER_S, OnContainers, at_once
 from faultload.platforms.base import Instance, names
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import helper as docker_helper
@@ -38,6 +38,7 @@ class InContainers(OnContainers):
     """A fault made by stressors in the control groups of containers, each in a helper container of its own."""
 
     needs_helper = True
+    preparation_s = HELPER_S
     needs = "helper containers that see the machine's processes and control groups"
     undone_by = "removes the helper, which also ends with its container or 5 s after the fault's duration"
 

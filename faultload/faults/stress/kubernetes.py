@@ -11,7 +11,7 @@ from faultload.agents.stress.stressor import MEMORY_FLOOR
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport, choose
-from faultload.faults.pods import KubernetesFault
+from faultload.faults.pods import HELPER_S, KubernetesFault
 from faultload.platforms import platform_of
 from faultload.platforms.base import Instance, names
 from faultload.platforms.kubernetes import helper as helpers
@@ -36,6 +36,7 @@ class Stress(KubernetesFault):
     """A stressor for each instance, in a helper on its node that has joined its container's control groups."""
 
     gone_within_s = 60.0
+    preparation_s = HELPER_S
     needs = "helper pods that see the node's processes and control groups; room for them on the node"
     undone_by = "deletes this fault's helper pods, which also end on their own 5 s after its duration"
     stress: ClassVar[str] = ""

@@ -42,6 +42,7 @@ class _Place:
 class Stress(OnService):
     """A fault made by stressor processes that are found again by the id of their fault."""
 
+    preparation_s = 1.0
     undone_by = "ends this fault's stressors, which also end on their own 5 s after its duration"
 
     @property

@@ -78,7 +78,7 @@ def test_a_record_of_before_faults_were_looked_at_again_is_judged_as_before(tmp_
     assert not any("ended early" in reason for reason in judgement.verdict["reasons"])
     assert fault_span(judgement) == (INJECTED_S, INJECTED_S + OUTAGE_S)
     first, _ = judgement.verdict["faults"]
-    assert first["ended_at"] is None and wording.witnessed(first) == "yes"
+    assert "ended_at" not in first and wording.witnessed(first) == "yes"
 
 
 def test_a_fault_that_ended_early_and_was_never_undone_is_still_open(tmp_path: Path) -> None:
