@@ -63,6 +63,14 @@ class Agent:
         self._keeping = threading.Lock()
 
     def prepare(self) -> dict[str, Any]:
+        """What was measured before the fault. Raises AgentError where nothing could be, or users go another way."""
+        from faultload.agents.network.segments import detours
+
+        if past := detours(tuple(flow for flow in self.spec.flows if flow.acts)):
+            raise AgentError(
+                f"connections from here go to {', '.join(past)}, where the servers are published, and not to their "
+                "own addresses: the fault would not be on that way"
+            )
         before = self.fault.prepare()
         self.state = "prepared"
         return before

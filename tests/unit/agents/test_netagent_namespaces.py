@@ -352,6 +352,19 @@ def test_an_agent_whose_fault_somebody_ended_says_so_and_does_not_bring_it_back(
         assert cable.rules() == before
 
 
+@pytest.mark.parametrize("word", ["partition", "latency"])
+def test_a_client_that_goes_to_a_published_port_is_refused(cable: Cable, word: str) -> None:
+    """The fault is on the servers' own addresses; where their port is published another way leads to them."""
+    published = ((FAMILIES[6][1], PORT),)
+    flow = Flow("client", PORT, "http", (FAMILIES[4][1],), published=published)
+    fault = Spec(f"past-{uuid.uuid4().hex}", word, (flow,), {"delay_ms": 50.0})
+    with cable.connect(6), cable.serving(fault) as (_, said):
+        assert "where the servers are published" in said["error"] and FAMILIES[6][1] in said["error"]
+    elsewhere = Flow("client", PORT, "http", (FAMILIES[4][1],), published=(("10.9.0.77", PORT),))
+    with cable.serving(Spec(f"own-{uuid.uuid4().hex}", word, (elsewhere,), {"delay_ms": 50.0})) as (_, said):
+        assert "ready" in said, said
+
+
 def test_a_server_that_does_not_answer_before_the_fault_is_refused(cable: Cable) -> None:
     flow = Flow("client", PORT + 1, "http", (FAMILIES[4][1],))
     with cable.serving(Spec(f"down-{uuid.uuid4().hex}", "partition", (flow,))) as (_, said):
