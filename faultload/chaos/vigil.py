@@ -12,8 +12,6 @@ from faultload.errors import InvalidInput
 from faultload.faults.base import PlatformFault, WitnessReport
 from faultload.record.directory import RunDirectory
 
-_STEP_S = 0.1
-
 
 class Vigil:
     """Looks at one witnessed fault, `look_every_s` apart, until it is undone or its time is over.
@@ -32,7 +30,8 @@ class Vigil:
         self._handler = handler
         self._seen_ns = seen_ns
         self._due_ns = due_ns
-        self._thread = threading.Thread(target=self._watch, name=f"vigil of {fault.label}")
+        # a look that takes long keeps no process from its end: what is still open then is somebody else's to undo
+        self._thread = threading.Thread(target=self._watch, name=f"vigil of {fault.label}", daemon=True)
         self._thread.start()
 
     def _watch(self) -> None:
@@ -44,12 +43,8 @@ class Vigil:
 
     def _wait_until(self, moment_ns: int) -> bool:
         """Wait for the next look; False when there is none any more."""
-        process = threading.main_thread()
-        while (now_ns := time.monotonic_ns()) < moment_ns:
-            if now_ns >= self._due_ns or not process.is_alive():
-                return False
-            time.sleep(min(_STEP_S, (moment_ns - now_ns) / 1e9))
-        return now_ns < self._due_ns
+        time.sleep(max(0.0, (min(moment_ns, self._due_ns) - time.monotonic_ns()) / 1e9))
+        return time.monotonic_ns() < self._due_ns
 
     def _look(self) -> bool:
         """One look; whether there is to be another."""

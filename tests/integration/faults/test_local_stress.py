@@ -209,3 +209,14 @@ def test_workers_die_with_their_stressor() -> None:
         wait_for(lambda: stressors.running(mark) == [], 5, "the workers have died too")
     finally:
         stressors.stop(mark)
+
+
+def test_a_prepared_stressor_takes_nothing_and_ends_where_nothing_is_injected(light: LightSystem) -> None:
+    with prepared(light, "cpu_stress", service="store", workers=1) as fault:
+        (mine,) = shares_of(fault.plan["mark"])
+        before = cpu_s([mine])
+        time.sleep(0.5)
+        assert shares_of(fault.plan["mark"]) == [mine], "no worker yet"
+        assert cpu_s([mine]) - before < 0.25
+        fault.handler.release()
+        assert stressors.running(fault.plan["mark"]) == []
