@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from faultload.agents.stress.stressor import MEMORY_FLOOR
+from faultload.agents.when_told import IDLE_S, PREPARED
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport, choose
@@ -29,7 +30,12 @@ _ASK_S = 40.0
 """A helper asks for no processor of its node, so that a full one lets it in; a busy one lets it wait."""
 _CGROUPS = "/sys/fs/cgroup"
 _ROOM = 16 * 1024**2
-_AT = 'pid=$(python3 -m faultload.agents.container.process pid "$1") || exit 1; shift; exec python3 -m '
+_AT = (
+    'pid=$(python3 -m faultload.agents.container.process pid "$1") || exit 1; shift; echo $$ > /tmp/helper.pid; '
+    "exec python3 -m "
+)
+_BEGIN = "kill -USR1 $(cat /tmp/helper.pid)"
+"""The helper sees the node's processes, so its own number is not 1."""
 
 
 class Stress(KubernetesFault):
@@ -81,41 +87,56 @@ class Stress(KubernetesFault):
         }
 
     def prepare(self, instances: Sequence[Instance]) -> None:
-        """What the containers use without the fault. Raises Refused for what a container or node cannot spare."""
+        """What the containers use without the fault; and a helper for each, which waits until it is told to begin.
+
+        Raises Refused for what a container or node cannot spare.
+        """
         self._plan: Mapping[str, Any] = self.undo_plan(instances)
         self._running: list[Helper] = []
         self._before = self._measure(self._plan)
         self._refuse_too_much(instances)
+        self._start_helpers(instances)
 
     def _refuse_too_much(self, instances: Sequence[Instance]) -> None:
         return
 
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+    def _start_helpers(self, instances: Sequence[Instance]) -> None:
         seconds = self.request.duration_s + EXPIRY_MARGIN_S
-        argv = [self.stress, *self._arguments(), "--mark", self.mark, "--seconds", f"{seconds:.3f}"]
+        argv = [self.stress, "--when-told", *self._arguments(), "--mark", self.mark, "--seconds", f"{seconds:.3f}"]
         script = f'{_AT}faultload.agents.stress.stressor "$@" --cgroup "$pid"'
-        self._running = [
-            helpers.start(
+        for one in instances:
+            container = self._plan["containers"][one.id]
+            helper = helpers.start(
                 self.target,
-                plan["helpers"],
-                plan["containers"][one.id]["node"],
-                ["sh", "-c", script, "sh", plan["containers"][one.id]["id"], *argv],
+                self._plan["helpers"],
+                container["node"],
+                ["sh", "-c", script, "sh", container["id"], *argv],
                 self.request.fault_id,
-                seconds + _READY_S,
+                seconds + _READY_S + IDLE_S,
                 capabilities=("DAC_OVERRIDE",),
                 node_folders=(_CGROUPS,),
             )
-            for one in instances
-        ]
+            self._running.append(helper)
         for helper in self._running:
-            self._wait_in_effect(helper)
+            self._wait_until_it_says(PREPARED, helper)
 
-    def _wait_in_effect(self, helper: Helper) -> None:
+    def release(self) -> None:
+        helpers.remove(self.target, helpers.helper_namespace(self.target, self.namespace), self.request.fault_id)
+
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        for helper in self._running:
+            told = helpers.execute_in(self.target, helper, ["sh", "-c", _BEGIN], _ASK_S)
+            if told.code != 0:
+                raise TargetError(f"the stressor in {helper.name} could not be told to begin: {told.err.strip()}")
+        for helper in self._running:
+            self._wait_until_it_says("ready", helper)
+
+    def _wait_until_it_says(self, word: str, helper: Helper) -> None:
         deadline = time.monotonic() + _READY_S
         helpers.wait_running(self.target, helper, _READY_S)
-        while "ready" not in self._log(helper).splitlines():
+        while word not in self._log(helper).splitlines():
             if time.monotonic() >= deadline:
-                raise TargetError(f"the stressor in {helper.name} is not in effect within {_READY_S:g} s")
+                raise TargetError(f"the stressor in {helper.name} is not {word} within {_READY_S:g} s")
             helpers.wait_running(self.target, helper, _READY_S)
             time.sleep(0.1)
 
