@@ -45,14 +45,10 @@ class Cluster:
         )
         monkeypatch.setattr(module, "helpers", helpers)
         monkeypatch.setattr(CpuStress, "undo_plan", lambda self, instances: PLAN)
-        monkeypatch.setattr(CpuStress, "_measure", lambda self, plan: self_measured(self))
+        monkeypatch.setattr(CpuStress, "_measure", lambda *_: self.done.append("measure"))
         monkeypatch.setattr(
             CpuStress, "_log", lambda fault, helper: f"{PREPARED}\n{'ready' if self.told else ''}\n"
         )
-
-        def self_measured(_: CpuStress) -> dict[str, Any]:
-            self.done.append("measure")
-            return {}
 
     def _start(
         self, target: object, namespace: str, node: str, argv: list[str], *_: object, **__: object
