@@ -14,8 +14,8 @@ from faultload.agents.network.spec import AgentError, Flow
 
 MARK = 0x0504
 """SO_MARK of the connections and packets that an agent makes itself."""
-LEASE_S = 3.0
-"""How long a rule outlives its agent."""
+LEASE_S = 5.0
+"""How long a rule outlives its agent; an agent on a busy machine renews it late."""
 EARLY = -300
 """Before connection tracking and every address translation."""
 _TIMEOUT_S = 10.0

@@ -317,6 +317,7 @@ def _connected_again(cable: Cable) -> socket.socket:
             time.sleep(0.1)
 
 
+@pytest.mark.long
 def test_a_fault_lasts_longer_than_the_lease_of_its_rules_while_its_agent_lives(cable: Cable) -> None:
     fault = spec("partition")
     with cable.serving(fault) as (_, ready):
@@ -328,7 +329,7 @@ def test_a_fault_lasts_longer_than_the_lease_of_its_rules_while_its_agent_lives(
             cable.connect(4, 0.5)
 
 
-@pytest.mark.parametrize("how", ["removed", "stopped"])
+@pytest.mark.parametrize("how", ["removed", pytest.param("stopped", marks=pytest.mark.long)])
 def test_an_agent_whose_fault_somebody_ended_says_so_and_does_not_bring_it_back(cable: Cable, how: str) -> None:
     before = cable.rules()
     fault = spec("partition")
