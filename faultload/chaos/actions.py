@@ -169,16 +169,16 @@ def _inject(
         session.leave(f"{label} could not be injected: {_said(error)}")
     pause_for_test("injected")
     opened = session.opened[fault] = opened.mark("ACTIVE", "chaos", active_ns=time.monotonic_ns())
-    looked_ns = time.monotonic_ns()
     try:
         sight = handler.witness(instances)
     except Exception as error:  # noqa: BLE001 - a witness that fails has seen nothing
         sight = WitnessReport(False, _said(error))
+    seen_ns = time.monotonic_ns()
     run.event("witness", fault=label, k=k, of="there", seen=sight.seen, what=sight.what)
     due_ns = opened.began_ns + int(request.duration_s * 1e9)
     session.expire(fault, due_ns)
     if sight.seen and not word.one_shot:
-        session.look_again(fault, handler, looked_ns, due_ns)
+        session.look_again(fault, handler, seen_ns, due_ns)
     pause_for_test("witnessed")
     if session.standalone and not sight.seen:
         session.leave(f"{label} was not witnessed: {sight.what}")
