@@ -12,6 +12,7 @@ from synthetic_run import INJECTED_S, OUTAGE_S, SCENARIO, START_S, write_run
 from faultload.record.directory import RunDirectory
 from faultload.record.lines import append_line
 from faultload.report import wording
+from faultload.report.html import render_html
 from faultload.spec.profile import scale
 from faultload.spec.scenario import Scenario
 from faultload.verdict.judge import Judgement, judge
@@ -71,6 +72,8 @@ def test_a_scenario_may_have_it_judged_on_the_time_that_it_had(tmp_path: Path) -
     first, _ = judgement.verdict["faults"]
     assert (first["ended_at"], first["ended"], first["state"]) == (SEEN_UNTIL_S, "somebody ended it", "UNDONE")
     assert wording.witnessed(first) == "until 33.4 s: ended early"
+    report = render_html(RunDirectory(tmp_path / "run"), judgement)
+    assert "ended early: somebody ended it" in report
 
 
 def test_a_record_of_before_faults_were_looked_at_again_is_judged_as_before(tmp_path: Path) -> None:
