@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faultload.report import values
+from faultload.spec.measures import measures
 
 MARKS: Mapping[str, str] = {"PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?", "INVALID": "!"}
-_OF_WHOLE_RUN = ("ttr", "ttd", "mttr", "mtbf", "lost_writes", "capacity", "recovery_after_overload")
 _MISSED = {
     "FAIL": ("was missed", "were missed"),
     "INCONCLUSIVE": ("could not be decided", "could not be decided"),
@@ -70,8 +70,12 @@ def phase(objective: Mapping[str, Any]) -> str:
     """Which part of the run an objective reads."""
     if objective.get("phase"):
         return str(objective["phase"])
-    measure = str(objective.get("objective", "")).partition("(")[0].split(" ")[0]
-    return "whole run" if measure in _OF_WHOLE_RUN else "all but warm-up and cool-down"
+    name = str(objective.get("objective", "")).partition("(")[0].split(" ")[0]
+    return (
+        "whole run"
+        if any(one.whole_run and one.matches(name) for one in measures())
+        else "all but warm-up and cool-down"
+    )
 
 
 def fault_name(fault: Mapping[str, Any]) -> str:

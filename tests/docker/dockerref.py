@@ -23,7 +23,7 @@ NAME = "memory"
 def needed() -> None:
     """Skip with the reason when the reference system cannot be started on Docker here."""
     try:
-        on_docker.check()
+        on_docker.check(NAME)
     except InvalidInput as error:
         pytest.skip(f"the reference system cannot be started on Docker here: {error}")
 

@@ -20,11 +20,10 @@ from dockerref import NAME, built, needed, wait_for
 
 from faultload.reference.host import docker_image, docker_project
 from faultload.reference.kit.ports import free_ports
-from faultload.reference.systems.memory.containers import COMPOSE_FILE, PORTS
+from faultload.reference.systems.memory.containers import COMPOSE_FILE, PORTS, SERVICES
 
 pytestmark = pytest.mark.docker
 TOP = COMPOSE_FILE.parent
-DEFAULT = {"gateway", "api", "cloud", "shortterm", "pg1", "pg2", "arbiter"}
 PROFILES = {
     "": set[str](),
     "observability": {"prometheus", "grafana"},
@@ -79,7 +78,7 @@ def test_every_profile_is_in_order_on_loopback_and_its_images_are_named(
     assert done.returncode == 0, done.stderr
     services = yaml.safe_load(done.stdout)["services"]
     started = {name for name, it in services.items() if profile in it.get("profiles", [profile])}
-    assert started == DEFAULT | PROFILES[profile]
+    assert started == {*SERVICES} | PROFILES[profile]
     for name, service in services.items():
         assert ":" in service["image"], name
         assert {published_at(port) for port in service.get("ports", ())} <= {"127.0.0.1"}, name

@@ -14,7 +14,6 @@ from faultload.errors import InvalidInput, Mistake, TargetError
 from faultload.host import state
 from faultload.host.processes import ProcessId, descendants, end, identify, spawn
 from faultload.platforms.docker import client as docker_client
-from faultload.reference import catalogue
 from faultload.reference.host import docker_image, docker_project, startrecord
 from faultload.reference.host.lifecycle import Status
 
@@ -60,7 +59,7 @@ class DockerStarted:
         return self.target_file
 
 
-def check() -> None:
+def check(name: str) -> None:
     """Raise InvalidInput when it cannot be started here: no engine, no compose, nothing to build the image from."""
     try:
         with docker_project.engine() as client:
@@ -72,8 +71,7 @@ def check() -> None:
             if docker_project.compose_command() is None:
                 hint = "apt-get install docker-compose, or Docker's compose plugin"
                 raise InvalidInput(Mistake("neither `docker compose` nor `docker-compose` is installed", hint=hint))
-            for name in catalogue.REFERENCES:
-                docker_image.check(client, name)
+            docker_image.check(client, name)
     except TargetError as error:
         raise InvalidInput(Mistake(str(error))) from None
 

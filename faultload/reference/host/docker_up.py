@@ -49,7 +49,7 @@ def bring_up(name: str, target_id: str, folder: Path, defects: frozenset[str]) -
     variables = "".join(f"{key}={value}\n" for key, value in planned.variables.items())
     write_text(folder / "compose.env", variables)
     state.write_json(folder / "image.json", {"image": image})
-    compose(project, module.COMPOSE_FILE, planned.variables, "up", "-d", "--no-build")
+    compose(project, module.COMPOSE_FILE, planned.variables, "up", "-d", "--no-build", *module.SERVICES)
     asyncio.run(become_ready(planned))
     identity = {"id": target_id, "name": name, "platform": "docker"}
     write_target(folder / "target.yaml", identity | planned.target())

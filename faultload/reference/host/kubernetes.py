@@ -56,18 +56,18 @@ class KubernetesStarted:
         found = state.read_json(_record(self.folder))
         if found is None:
             raise TargetError(f"{self.name} was stopped while starting")
+        system = importlib.import_module(f"faultload.reference.systems.{self.name}.on_kubernetes")
         place = Placement(
             name=self.name,
             namespace=self.namespace,
             image=self._image(),
             start_id=found["start"],
             password=secrets.token_hex(16),
-            settings={"MEMORY_DEFECTS": ",".join(found["defects"]), **found["env"]},
+            settings={system.DEFECTS_ENV: ",".join(found["defects"]), **found["env"]},
         )
         namespace.make(place)
         if not self.folder.exists():  # `stop` came before the namespace
             namespace.remove(place.start_id, REMOVED_WITHIN_S)
-        system = importlib.import_module(f"faultload.reference.systems.{self.name}.on_kubernetes")
         ports = self._ways(namespace, system.NODE_PORTS, deadline)
         target = system.target(self.namespace, ports, place.password)
         defects = tuple(found["defects"])
@@ -116,7 +116,7 @@ class KubernetesStarted:
             time.sleep(0.25)
 
 
-def check() -> None:
+def check(name: str) -> None:
     """Raise InvalidInput when it cannot be started here: no cluster answers, or no image can be had."""
     try:
         Namespace("default", current_context()).reach()
@@ -128,7 +128,7 @@ def check() -> None:
 
     try:
         with docker_project.engine(timeout_s=600) as engine:
-            docker_image.check(engine, "memory")
+            docker_image.check(engine, name)
     except TargetError as error:
         hint = f"{IMAGE_ENV} names an image that the cluster's nodes can pull"
         raise InvalidInput(Mistake(f"the reference image cannot be built: {error}", hint=hint)) from None

@@ -48,7 +48,7 @@ class Started(Protocol):
 class _Platform(Protocol):
     """What the module of a platform has."""
 
-    def check(self) -> None: ...
+    def check(self, name: str) -> None: ...
     def start(
         self,
         name: str,
@@ -113,7 +113,7 @@ def check(name: str, defects: tuple[str, ...], platform: str = "local") -> None:
         if defect not in reference.defects:
             hint = f"it has: {', '.join(reference.defects)}"
             raise InvalidInput(Mistake(f"{name} has no defect {defect!r}", hint=hint))
-    _on(platform).check()
+    _on(platform).check(name)
 
 
 def _on(platform: str) -> _Platform:

@@ -139,11 +139,11 @@ def _record(folder: Path) -> Path:
     return folder / "supervisor.json"
 
 
-def check() -> None:
+def check(name: str) -> None:
     """Raise InvalidInput when something that the processes need is not installed."""
     missing = [module for module in NEEDED if importlib.util.find_spec(module) is None]
     if missing:
         hint = "pip install 'faultload[reference]'"
-        raise InvalidInput(Mistake(f"the reference system needs {', '.join(missing)}", hint=hint))
+        raise InvalidInput(Mistake(f"the reference system {name} needs {', '.join(missing)}", hint=hint))
     if sys.platform != "linux":
         raise TargetError("the reference systems on the local platform need Linux")

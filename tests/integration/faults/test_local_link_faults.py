@@ -9,6 +9,7 @@ import os
 import random
 import re
 import socket
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -120,13 +121,16 @@ def test_an_isolated_instance_is_cut_off_both_ways_and_no_other(light: LightSyst
 
 def test_an_instance_that_no_pair_names_is_not_isolated(light: LightSystem) -> None:
     services = dict(light.target.services)
-    services["edge"] = Service(pids=[1])
+    alone = subprocess.Popen(["sleep", "60"])
+    services["edge"] = Service(pids=[alone.pid])
     before, light.target = light.target, light.target.model_copy(update={"services": services})
     try:
-        with pytest.raises(Refused, match=re.escape("name it as `client` or `server` ('edge:1')")):
+        with pytest.raises(Refused, match=re.escape(f"name it as `client` or `server` ('edge:{alone.pid}')")):
             Fault(light, "isolate", {"service": "edge"}, 10.0)
     finally:
         light.target = before
+        alone.kill()
+        alone.wait()
 
 
 def test_latency_is_added_to_each_round_trip(light: LightSystem) -> None:

@@ -16,6 +16,8 @@ from faultload.spec.workspace import packs_root
 
 HOST = "127.0.0.1"
 COMPOSE_FILE = packs_root() / "docker-compose.yml"
+SERVICES = ("gateway", "api", "cloud", "shortterm", "pg1", "pg2", "arbiter")
+"""What is started of that file; other systems have services in it too."""
 PORTS = ("MEMORY_PORT", "MEMORY_PG1_PORT", "MEMORY_PG1_REST_PORT", "MEMORY_PG2_PORT", "MEMORY_PG2_REST_PORT")
 OBSERVED = {"MEMORY_PROMETHEUS_PORT": "9090", "MEMORY_GRAFANA_PORT": "3000"}
 """Published with the profile `observability` only, where a person looks for them."""

@@ -10,6 +10,8 @@ from faultload.reference.systems.memory import ready
 from faultload.reference.systems.memory.ready import API_INSTANCES
 
 HOST = "127.0.0.1"
+DEFECTS_ENV = "MEMORY_DEFECTS"
+"""The variable in which its processes find their defects, with a comma between."""
 MEMBERS = ("pg-0", "pg-1")
 NODE_PORTS: Mapping[str, tuple[str, int]] = {
     "gateway": ("gateway", 8080),
