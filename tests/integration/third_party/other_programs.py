@@ -177,11 +177,15 @@ class System:
             time.sleep(0.1)
 
     def play(self, scenario: str) -> Played:
-        """Run a scenario of the system to its end; once more if this machine was too busy to bring the load."""
-        played = self._played(scenario, "first")
-        if played.exit_code == ExitCode.INVALID and _LATE in played.output:
-            return self._played(scenario, "again")
-        return played
+        """Run a scenario of the system to its end; once more if this machine was too busy to bring the load.
+
+        Skips the test where it was too busy twice: the run says that it cannot tell.
+        """
+        for name in ("first", "again"):
+            played = self._played(scenario, name)
+            if played.exit_code != ExitCode.INVALID or _LATE not in played.output:
+                return played
+        pytest.skip(f"this machine was too busy to bring 30 requests a second, twice: {played.run.spoiled.seconds}")
 
     def _played(self, scenario: str, name: str) -> Played:
         run = self.workspace / name
