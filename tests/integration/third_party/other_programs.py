@@ -45,6 +45,8 @@ _LATE = "the load generator was the limit"
 class Played:
     """A run that ended, and what it left in its run directory."""
 
+    before: Mapping[str, set[ProcessId]]
+    """The roots of each service when the run began."""
     path: Path
     exit_code: int
     output: str
@@ -185,12 +187,14 @@ class System:
             played = self._played(scenario, name)
             if played.exit_code != ExitCode.INVALID or _LATE not in played.output:
                 return played
-        pytest.skip(f"this machine was too busy to bring 30 requests a second, twice: {played.run.spoiled.seconds}")
+        pytest.skip(f"this machine was twice too busy for the load: {'; '.join(played.run.spoiled.reasons)}")
 
     def _played(self, scenario: str, name: str) -> Played:
         run = self.workspace / name
+        self.wait_for(lambda: not self.problems(), "ready for a run")
+        before = {service: self.roots(service) for service in self.target.services}
         done = self._faultload("run", f"scenarios/{self.name}/{scenario}.yaml", "--out", str(run))
-        return Played(run, done.returncode, done.stdout + done.stderr)
+        return Played(before, run, done.returncode, done.stdout + done.stderr)
 
     def is_as_before(self, processes: Mapping[str, int]) -> None:
         """Fails the test unless all is ready with so many processes, none frozen, and nothing of a run is left."""

@@ -25,9 +25,9 @@ def loses_nothing(played: Played) -> bool:
 
 
 def test_a_killed_member_is_brought_back_by_its_supervisor_and_no_write_is_lost(settings: System) -> None:
-    before = settings.roots("etcd")
     played = settings.play("kill_member")
     assert played.exit_code == 0, played.output
+    before = played.before["etcd"]
     [killed] = [one for one in before if f"(pid {one.pid})" in played.fault.witness_what]
     assert played.hurts_nobody_else() and loses_nothing(played)
     settings.is_as_before(WHOLE)
@@ -35,7 +35,6 @@ def test_a_killed_member_is_brought_back_by_its_supervisor_and_no_write_is_lost(
 
 
 def test_requests_to_a_frozen_member_wait_until_haproxy_takes_it_out(settings: System) -> None:
-    before = settings.roots("etcd")
     played = settings.play("pause_member")
     assert played.exit_code == 0, played.output
     assert "frozen, no answer and no CPU time in 0.5 s: etcd:" in played.fault.witness_what
@@ -43,11 +42,10 @@ def test_requests_to_a_frozen_member_wait_until_haproxy_takes_it_out(settings: S
     assert len(waited) > 3 and all(one.during for one in waited)
     assert played.hurts_nobody_else() and loses_nothing(played)
     settings.is_as_before(WHOLE)
-    assert settings.roots("etcd") == before
+    assert settings.roots("etcd") == played.before["etcd"]
 
 
 def test_a_slow_link_makes_every_request_slow_and_no_other(settings: System) -> None:
-    before = settings.roots("etcd")
     played = settings.play("slow_members")
     assert played.exit_code == 0, played.output
     assert len(played.fault.instances) == 3
@@ -57,4 +55,4 @@ def test_a_slow_link_makes_every_request_slow_and_no_other(settings: System) -> 
     assert sum(one < 0.29 for one in others) > 0.9 * len(others)
     assert played.hurts_nobody_else() and loses_nothing(played)
     settings.is_as_before(WHOLE)
-    assert settings.roots("etcd") == before
+    assert settings.roots("etcd") == played.before["etcd"]

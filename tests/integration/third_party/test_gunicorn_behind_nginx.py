@@ -23,9 +23,9 @@ def shop(started: Callable[[str], System]) -> Iterator[System]:
 
 
 def test_a_killed_tree_is_nobody_behind_nginx_until_undo_starts_it_again(shop: System) -> None:
-    [before] = shop.roots("api")
     played = shop.play("kill_api")
     assert played.exit_code == 0, played.output
+    [before] = played.before["api"]
     assert f"(pid {before.pid}) with 3 processes below it" in played.fault.witness_what
     failed = played.failed(during=True)
     assert failed.keys() == {502} and failed[502] > 30, "nginx has nobody to pass requests on to"

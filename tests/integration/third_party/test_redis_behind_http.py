@@ -45,10 +45,10 @@ def test_a_title_hides_how_redis_was_started_so_it_is_killed_only_if_the_target_
 
 @pytest.mark.long
 def test_a_killed_redis_loses_no_order_because_undo_starts_the_same_one_again(orders: System) -> None:
-    [before] = orders.roots("redis")
     title = arguments_of(orders)
     played = orders.play("kill_redis")
     assert played.exit_code == 0, played.output
+    [before] = played.before["redis"]
     assert f"gone: redis:{orders.port_of('redis')} (pid {before.pid})" in played.fault.witness_what
     failed = played.failed(during=True)
     assert failed.keys() == {503} and failed[503] > 30
@@ -61,7 +61,6 @@ def test_a_killed_redis_loses_no_order_because_undo_starts_the_same_one_again(or
 
 @pytest.mark.long
 def test_a_frozen_redis_keeps_its_callers_waiting_and_goes_on(orders: System) -> None:
-    before = orders.roots("redis")
     played = orders.play("pause_redis")
     assert played.exit_code == 0, played.output
     assert (
@@ -72,4 +71,4 @@ def test_a_frozen_redis_keeps_its_callers_waiting_and_goes_on(orders: System) ->
     assert played.hurts_nobody_else()
     assert played.run.verdict["writes"]["lost"] == 0
     orders.is_as_before(WHOLE)
-    assert orders.roots("redis") == before
+    assert orders.roots("redis") == played.before["redis"]
