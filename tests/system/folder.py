@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from faultload.errors import ExitCode
+
+_LATE = "the load generator was the limit"
+
 
 class Folder:
     """Runs faultload commands in a folder."""
@@ -29,6 +33,22 @@ class Folder:
             timeout=240,
             check=False,
         )
+
+    def bash(self, commands: str) -> subprocess.CompletedProcess[str]:
+        """Run shell commands to their end; once more where a run among them says that this machine was too busy."""
+        for _ in range(2):
+            done = subprocess.run(
+                ["bash", "-euc", commands],
+                cwd=self.path,
+                env=self.env,
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
+            )
+            if done.returncode != ExitCode.INVALID or _LATE not in done.stdout:
+                break
+        return done
 
     def clean(self) -> None:
         """Undo and stop whatever a test left."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,15 +31,7 @@ def checkout(tmp_path: Path) -> Iterator[Folder]:
 @pytest.mark.parametrize("name", ["loadtests", "experiments", "scenarios"])
 def test_the_command_works(checkout: Folder, name: str) -> None:
     (commands,) = re.findall(r"^```sh\n(.*?)^```$", (ROOT / name / "README.md").read_text(), re.M | re.S)
-    done = subprocess.run(
-        ["bash", "-euc", commands],
-        cwd=checkout.path,
-        env=checkout.env,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    done = checkout.bash(commands)
     said = done.stdout + done.stderr
     # a crowded machine may leave an objective of the scenario undecided, which is 3
     assert done.returncode in ((0, 3) if name == "scenarios" else (0,)), said
