@@ -185,7 +185,7 @@ class System:
         """
         for name in ("first", "again"):
             played = self._played(scenario, name)
-            if played.exit_code not in (ExitCode.INVALID, ExitCode.STOPPED) or _LATE not in played.output:
+            if played.exit_code not in (ExitCode.INVALID, ExitCode.REFUSED) or _LATE not in played.output:
                 return played
         pytest.skip(f"this machine was twice too busy for the load: {'; '.join(played.run.spoiled.reasons)}")
 
