@@ -1,6 +1,7 @@
 """The kill matrix: every fault kind x who dies x when; afterwards the target is as before and nothing dangles.
 
     python tests/kill_matrix.py --all [--platform local] [--write docs/kill-matrix.md]
+    python tests/kill_matrix.py --all --platform trees|workers|supervisor
     python tests/kill_matrix.py --round 7 [--platform docker]
     python tests/kill_matrix.py --sample 20 --seed 1 [--kinds kill pause]
 
@@ -29,7 +30,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kill_worlds import DatabaseWorld, LocalWorld, World  # isort: skip
+from kill_worlds import DatabaseWorld, LocalWorld, SupervisedWorld, TreeWorld, WorkerWorld, World  # isort: skip
 from kill_cell import MOMENTS, VICTIMS, Cell, Result, play
 from standin import Workspace
 
@@ -40,6 +41,8 @@ def _worlds(platform: str) -> tuple[type[World], ...]:
     """The stand-ins of a platform; those in containers import the engine's client."""
     if platform == "local":
         return LocalWorld, DatabaseWorld
+    if platform in VARIANTS:
+        return (VARIANTS[platform],)
     from kill_docker import DockerDatabaseWorld, DockerWorld
 
     return DockerWorld, DockerDatabaseWorld
@@ -53,8 +56,10 @@ _HANDFUL = 9
 """At most so many cells one process plays on one stand-in before it takes the next."""
 _STARTS = 3
 """How often a stand-in is tried to be started before its cell is bad."""
-PLATFORMS = ("local", "docker")
-EVERY = {"local": 1, "docker": 5}
+VARIANTS: dict[str, type[World]] = {"trees": TreeWorld, "workers": WorkerWorld, "supervisor": SupervisedWorld}
+"""Local targets of another kind: process trees, one worker of them, a supervisor beside them."""
+PLATFORMS = ("local", "docker", *VARIANTS)
+EVERY = {"local": 1, "docker": 5, **dict.fromkeys(VARIANTS, 1)}
 """A kind is played in every round on local, in every fifth on docker, where a cell takes longer."""
 
 
@@ -149,7 +154,9 @@ def table(counted: Mapping[str, str], platform: str) -> list[str]:
 
 
 def kinds_shown(platform: str) -> list[str]:
-    """The kinds that the platform makes, all of which some stand-in can show."""
+    """The kinds that the platform makes, all of which some stand-in can show; of a variant, those it is about."""
+    if platform in VARIANTS:
+        return [kind for kind in faults_of("local") if kind in VARIANTS[platform].shows]
     made = list(faults_of(platform))
     missing = [kind for kind in made if not any(kind in world.shows for world in _worlds(platform))]
     if missing:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,11 +22,13 @@ sys.path.insert(0, str(Path(__file__).parent / "integration" / "faults"))
 
 import psutil
 import psycopg
+import yaml
 from database_pair import RunningPair
-from standin import TOKEN, StandIn, Workspace, processes_in
+from own_processes import PREFORK
+from standin import SERVER, TOKEN, StandIn, Workspace, processes_in, wait_for
 
 from faultload.errors import FaultloadError
-from faultload.host.processes import state_of
+from faultload.host.processes import ProcessId, identify, state_of
 from faultload.platforms.databases.patroni import cluster_problems
 from faultload.platforms.local.links import LinkProxy
 
@@ -100,7 +102,7 @@ class LocalWorld(World):
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self.standin = StandIn(workspace.folder, {})
+        self.standin = self._standin(workspace.folder)
         self.target_file = self.standin.target_file
         self.proxy = LinkProxy(f"http://127.0.0.1:{self.standin.control}", TOKEN)
         self.disk = Path(tempfile.mkdtemp(prefix="kill-matrix-", dir="/dev/shm"))
@@ -114,6 +116,14 @@ class LocalWorld(World):
         self.proxy.add(
             "cache -> store", "of-others#1@elsewhere", "latency", {"delay_ms": 1.0, "jitter_ms": 0.0}, 3600
         )
+        try:
+            wait_for(lambda: set(self.facts()["links"].values()) == {"200"}, 30, "the links pass on")
+        except BaseException:
+            self.end()
+            raise
+
+    def _standin(self, folder: Path) -> StandIn:
+        return StandIn(folder, {})
 
     def arguments(self, kind: str) -> dict[str, Any]:
         found = super().arguments(kind)
@@ -150,6 +160,96 @@ class LocalWorld(World):
         if self.mounted:
             subprocess.run(["umount", "--lazy", self.disk], check=True)
         shutil.rmtree(self.disk, ignore_errors=True)
+
+
+class OtherStore(StandIn):
+    """The stand-in with another store: a process tree, or one that a supervisor of its own brings back."""
+
+    def __init__(self, folder: Path, argv: Sequence[str], **declared: Any) -> None:
+        self._argv, self._declared = argv, declared
+        super().__init__(folder, {})
+
+    def _with_port(self, part: str) -> str:
+        return part.replace("{port}", str(self.store))
+
+    def start_server(self, port: int) -> ProcessId:
+        if port != self.store:
+            return super().start_server(port)
+        found = identify(self._start([self._with_port(part) for part in self._argv]).pid)
+        assert found is not None
+        return found
+
+    def write_target(self, **changes: Any) -> None:
+        super().write_target(**changes)
+        target = yaml.safe_load(self.target_file.read_text())
+        target["services"]["store"] = {"ports": [self.store], "health": "/health", **self._declared}
+        self.target_file.write_text(yaml.safe_dump(target))
+
+    def of_store(self) -> list[psutil.Process]:
+        """The processes of the store, however they were started."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            argv = process.info["cmdline"] or []
+            if str(self.store) in argv and (PREFORK in argv or SERVER in argv):
+                found.append(process)
+        return found
+
+    def end(self) -> None:
+        super().end()
+        for process in self.of_store():
+            process.kill()
+
+
+class _StoreWorld(LocalWorld):
+    """A world whose store shows by its pids that a fault was there: it may be back before anybody looks."""
+
+    standin: OtherStore
+
+    def traces(self) -> Facts:
+        return {"pids of the store": sorted(process.pid for process in self.standin.of_store())}
+
+
+class TreeWorld(_StoreWorld):
+    """The store is a master with two workers: faults take the whole tree."""
+
+    shows: ClassVar = {
+        kind: LocalWorld.shows[kind]
+        for kind in ("kill", "terminate", "restart", "pause", "cpu_stress", "memory_stress")
+    }
+
+    def _standin(self, folder: Path) -> OtherStore:
+        return OtherStore(folder, [sys.executable, PREFORK, "{port}", "2"])
+
+    def facts(self) -> Facts:
+        states = []
+        for process in self.standin.of_store():
+            with suppress(psutil.Error):
+                states.append(process.status() == psutil.STATUS_STOPPED)
+        return {**super().facts(), "stopped processes of the store": states}
+
+
+class WorkerWorld(TreeWorld):
+    """The store is a master with two workers: faults take one worker."""
+
+    shows: ClassVar = {kind: {**LocalWorld.shows[kind], "worker": True} for kind in ("kill", "terminate", "pause")}
+
+
+class SupervisedWorld(_StoreWorld):
+    """The store has a supervisor of its own, which waits before it starts it again: there must never be two."""
+
+    shows: ClassVar = {kind: LocalWorld.shows[kind] for kind in ("kill", "terminate", "restart", "pause")}
+
+    def _standin(self, folder: Path) -> OtherStore:
+        loop = f"while :; do {sys.executable} {SERVER} --port {{port}}; sleep 2; done"
+        return OtherStore(folder, ["sh", "-c", loop], supervisor="external")
+
+    def facts(self) -> Facts:
+        supervisor = self.standin.servers[self.standin.store].pid
+        parents = []
+        for process in self.standin.of_store():
+            with suppress(psutil.Error):
+                parents.append(process.ppid() == supervisor)
+        return {**super().facts(), "started by the store's supervisor": parents}
 
 
 class DatabaseWorld(World):
@@ -237,8 +337,6 @@ def _stopped_process() -> subprocess.Popen[bytes]:
 
 def state_of_pid(pid: int) -> str | None:
     """The state letter of a process."""
-    from faultload.host.processes import identify
-
     found = identify(pid)
     return None if found is None else state_of(found)
 

@@ -1,7 +1,8 @@
 """Writes into a run's record what Chaos Toolkit found: its looks at the hypothesis, and how own activities went.
 
 A control of Chaos Toolkit that `chaos run --control-file` loads in a run; its own handlers of events are registered
-with `configure_control`. What its journal says at the end, the record says too, in one note.
+with `configure_control`. What its journal says at the end, the record says too, in one note. Chaos Toolkit writes
+the journal right after that, so secrets are taken out of it here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from chaoslib.run import RunEventHandler
 
 from faultload.record.directory import RunDirectory
 from faultload.record.orders import CONTROL, ChaosOrder
+from faultload.record.redactor import plain
 from faultload.spec.experiment import is_ours, name_of, own_activities
 
 _LONGEST_WHY = 300
@@ -61,6 +63,7 @@ class _Findings(RunEventHandler):  # type: ignore[misc]
             text = f"{self.label}: {'; '.join(said)}"
             what = {"what": "experiment_ended", "text": text, "status": journal["status"]}
             self.run.event("note", **what, **self.fault, looks=seen, failed=failed)
+        journal.update(plain(journal))
 
     def _played(self) -> Iterator[str]:
         """What the team's own part of the experiment asked for, in words."""

@@ -20,7 +20,7 @@ from faultload import __version__
 from faultload.errors import NotUndone, Refused
 from faultload.faults import fault_for
 from faultload.faults.base import FaultRequest, PlatformFault
-from faultload.host.private import lock_file, make_folder
+from faultload.host.private import lock_file, make_folder, not_ours
 from faultload.host.processes import ProcessId, myself
 from faultload.host.state import (
     file_name,
@@ -193,7 +193,10 @@ def plan_fault(
     one_shot: bool,
     max_duration_s: float,
 ) -> OpenFault:
-    """Open the index entry and write PLANNED, before anything is touched."""
+    """Open the index entry and write PLANNED, before anything is touched.
+
+    Raises Refused where the state folder is on a disk that does not keep whose a file is: undo would not trust it.
+    """
     entry = {
         "fault": fault,
         "k": k,
@@ -213,6 +216,10 @@ def plan_fault(
     }
     path = open_faults_dir(target.id) / f"{file_name(request.fault_id)}.json"
     write_json(path, entry)
+    why = not_ours(path)
+    if why is not None:
+        path.unlink()
+        raise Refused(f"undo would not trust its own entry ({path}: {why}): point XDG_STATE_HOME elsewhere")
     append_line(run.faults_path, _line(entry, "chaos"), sync=True)
     sync_folder(run.path)
     return OpenFault(path, entry)
@@ -251,6 +258,9 @@ def _first_line(error: Exception) -> str:
 def _entry(path: Path) -> dict[str, Any] | None:
     """An index entry, or None when it has gone meanwhile. Raises NotUndone for one that cannot be read."""
     try:
+        why = not_ours(path)
+        if why is not None:
+            raise ValueError(f"{why}, and undo would start what it names")
         entry: dict[str, Any] | None = read_json(path)
         if entry is None:
             return None
@@ -259,6 +269,8 @@ def _entry(path: Path) -> dict[str, Any] | None:
             by = entry.get("version", "another version")
             raise KeyError(f"it lacks {', '.join(missing)}; faultload {by} wrote it, this is {__version__}")
         return {**entry, "planned_ns": int(entry["planned_ns"]), "run": str(entry["run"])}
+    except FileNotFoundError:
+        return None
     except (ValueError, KeyError, TypeError) as error:
         said = error.args[0] if isinstance(error, KeyError) else error
         raise NotUndone(

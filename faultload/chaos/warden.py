@@ -19,11 +19,12 @@ from pathlib import Path
 from faultload.chaos.journal import OpenFault, readable_faults
 from faultload.chaos.undo import undo, undo_all
 from faultload.errors import InvalidInput
-from faultload.host.processes import Process, ProcessId, Spawn, end, myself, spawn
+from faultload.host.processes import Process, ProcessId, Spawn, end, myself
 from faultload.host.state import write_json
 from faultload.record.directory import RunDirectory
 from faultload.record.events import ProcessEvent
 from faultload.record.lines import numbered_lines
+from faultload.record.logs import spawn
 
 BEAT = b"."
 GOODBYE = b"q"

@@ -105,8 +105,10 @@ def _instances(
 def _touched(target: TargetFile, injection: Injection) -> str:
     request = request_of(injection)
     try:
-        instances = fault_for(target, request).resolve()
+        fault = fault_for(target, request)
+        instances = fault.resolve()
         check_fault(target, request, instances)
+        fault.see_way_back(instances)
     except FaultloadError as error:
         return f"refused: {error}"
     return names(instances)

@@ -15,6 +15,7 @@ from faultload.chaos.journal import OpenFault, others_open, readable_faults
 from faultload.chaos.undo import undo_all
 from faultload.chaos.warden import conductor_lives, end_processes, started_target, stop_injecting
 from faultload.errors import ExitCode, FaultloadError, InvalidInput, Mistake, Refused
+from faultload.host.private import not_ours
 from faultload.host.state import read_json
 from faultload.platforms.base import names
 from faultload.record.directory import RunDirectory
@@ -130,9 +131,14 @@ def _orphans(what: str | None) -> list[str]:
 
 
 def _dead_runs(what: str | None) -> list[RunDirectory]:
-    if what is not None and (Path(what) / "run.json").is_file():
-        return [RunDirectory(Path(what).resolve())]
-    return []
+    """Raises Refused for a run directory of somebody else: it names the processes that would be ended."""
+    if what is None or not (Path(what) / "run.json").is_file():
+        return []
+    run = RunDirectory(Path(what).resolve())
+    why = not_ours(run.events_path) if run.events_path.exists() else None
+    if why is not None:
+        raise Refused(f"{run.events_path} says which processes to end, but {why}: undo it as that user")
+    return [run]
 
 
 def _print_list(

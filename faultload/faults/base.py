@@ -78,6 +78,9 @@ class PlatformFault(ABC):
     def resolve(self) -> list[Instance]:
         """The instances the fault would touch, the same for the same seed. Raises Refused if there are none."""
 
+    def see_way_back(self, instances: Sequence[Instance]) -> None:  # noqa: B027 - most faults can always be undone
+        """Raises Refused where looking alone shows that undo could not restore the instances; touches nothing."""
+
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
         """The state that undo will restore, as JSON. A key `private` stays out of the record."""
         return {}

@@ -96,8 +96,8 @@ def is_ours(address: str) -> bool:
     return True
 
 
-def listening(ports: Collection[int]) -> list[Listener]:
-    """The sockets that listen on these ports, in the network namespace of this process."""
+def listening(ports: Collection[int] | None = None) -> list[Listener]:
+    """The sockets that listen on these ports, or on any, in the network namespace of this process."""
     found = []
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with suppress(FileNotFoundError), open(table) as lines:
@@ -107,7 +107,7 @@ def listening(ports: Collection[int]) -> list[Listener]:
                 if fields[3] != _LISTEN:
                     break  # the kernel writes those that listen first
                 address, _, port = fields[1].rpartition(":")
-                if int(port, 16) in ports:
+                if ports is None or int(port, 16) in ports:
                     found.append(Listener(_readable(address), int(port, 16), int(fields[9]), int(fields[7])))
     return found
 
@@ -130,6 +130,12 @@ def holders(inodes: Collection[int]) -> dict[int, set[int]]:
             if identify(pid) is not None:
                 found.setdefault(inode, set()).add(pid)
     return found
+
+
+def held_by(pids: Iterable[int]) -> list[Listener]:
+    """The listening sockets that these processes have open, as far as this user may see them."""
+    mine = {inode for pid in pids for inode in _sockets(pid)}
+    return [one for one in listening() if one.inode in mine] if mine else []
 
 
 def program_of(pid: int) -> str | None:

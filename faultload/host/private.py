@@ -59,6 +59,28 @@ def close_to_others(path: Path) -> None:
         path.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
 
 
+def not_ours(path: Path) -> str | None:
+    """Why nothing may be done because a file says so: others can have written it; None for our own or root's.
+
+    Raises FileNotFoundError.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        return "it is no regular file"
+    if found.st_uid not in (0, os.geteuid()):
+        return f"it is a file of user {found.st_uid}"
+    return "everybody can write to it" if found.st_mode & stat.S_IWOTH else None
+
+
+def neither_file_nor_folder(folder: Path) -> Path | None:
+    """A symbolic link, FIFO, socket or device anywhere in a folder: what is written there would go elsewhere."""
+    for found in folder.rglob("*"):  # follows no link
+        mode = found.stat(follow_symlinks=False).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            return found
+    return None
+
+
 def lock_file(path: Path) -> int:
     """A descriptor of a file to lock, made where it is missing, to be closed by the caller.
 

@@ -132,7 +132,7 @@ def log_file(log: Path | None) -> int:
 def spawn(
     argv: Sequence[str],
     *,
-    log: Path | None = None,
+    log: Path | int | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     pass_fds: Iterable[int] = (),
@@ -140,9 +140,9 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a process in a session of its own, its output appended to `log` (or thrown away).
 
-    `env` is added to the environment of the caller.
+    `log` may be an open descriptor, which stays open. `env` is added to the environment of the caller.
     """
-    output = log_file(log)
+    output = log if isinstance(log, int) else log_file(log)
     try:
         return subprocess.Popen(
             list(argv),
@@ -155,7 +155,8 @@ def spawn(
             start_new_session=True,
         )
     finally:
-        os.close(output)
+        if output != log:
+            os.close(output)
 
 
 def end(processes: Iterable[ProcessId], grace_s: float = 3.0) -> list[ProcessId]:

@@ -20,8 +20,9 @@ def state_home() -> Path:
 
 
 def file_name(identifier: str) -> str:
-    """An identifier as a file name: reversible, and without a separator."""
-    return quote(identifier, safe="#@,+=:") or "%"
+    """An identifier as a file name: reversible, without a separator, and never a folder's own or its parent's."""
+    name = quote(identifier, safe="#@,+=:") or "%"
+    return name.replace(".", "%2E") if name in (".", "..") else name
 
 
 def open_faults_dir(target_id: str) -> Path:

@@ -13,11 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from faultload.host.private import write_text
+from faultload.host.secrets import secret_names
 from faultload.record.spellings import Spellings
-
-SECRETS_ENV = "FAULTLOAD_SECRETS"
-"""Names the variables whose values are secret."""
-
 
 _LEAST = 8
 """Characters of a value: shorter ones are found where they do not stand for the secret."""
@@ -33,17 +30,36 @@ class Redactor:
 
     @classmethod
     def from_environment(cls) -> Redactor:
-        return cls(filter(None, os.environ.get(SECRETS_ENV, "").split(",")))
+        return cls(secret_names())
 
     @property
     def knows_secrets(self) -> bool:
         return bool(self._pairs)
+
+    @property
+    def spans_lines(self) -> bool:
+        """Whether a secret has a line end in it."""
+        return any("\n" in spellings.text for spellings, _ in self._pairs)
+
+    @property
+    def reach(self) -> int:
+        """Characters of the longest form of a secret, with what is taken away around it."""
+        return max((spellings.reach for spellings, _ in self._pairs), default=0)
+
+    def spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where secrets are, in no order."""
+        for spellings, _ in self._pairs:
+            yield from spellings.spans(text)
 
     def text(self, text: str) -> str:
         """The text without secrets."""
         for spellings, mark in self._pairs:
             text = spellings.replace(text, mark)
         return text
+
+    def data(self, data: bytes) -> bytes:
+        """The same of bytes, of which only some may be text."""
+        return self.text(data.decode(errors="surrogateescape")).encode(errors="surrogateescape")
 
     def key(self, key: str) -> str:
         """A key of the write ledger: one that holds a secret gets a digest, for two must not become one."""

@@ -16,6 +16,9 @@ _ESCAPE = r"\\\\{0,6}"
 _BLOB = 512
 """Characters of base64 around a secret that are taken away with it, at each side."""
 
+_LONGEST_BYTE = 12
+"""Characters of one byte of a text: seven backslashes and u0041."""
+
 
 class Spellings:
     """Finds a text in all its forms, whatever mixture of escapes they use."""
@@ -28,6 +31,8 @@ class Spellings:
         whole = base64.b64encode(data).decode().rstrip("=")
         self._whole_base64 = re.compile(_spelled_base64(whole) + "(?:=|%3[dD]){0,2}")
         self._base64 = re.compile("|".join(map(_spelled_base64, _cores(data))))
+        self.reach = _LONGEST_BYTE * len(data) + 2 * _BLOB
+        """Characters of its longest form, with what is taken away around it."""
 
     def replace(self, text: str, mark: str) -> str:
         """The text with every form replaced by a mark."""
@@ -40,6 +45,12 @@ class Spellings:
                 parts += [text[after:start], mark]
                 after = end
         return "".join([*parts, text[after:]])
+
+    def spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where its forms are, in no order."""
+        for pattern in (self._escaped, self._hex, self._whole_base64):
+            yield from (found.span() for found in pattern.finditer(text))
+        yield from (_blob(text, *found.span(), 0) for found in self._base64.finditer(text))
 
     def usual(self) -> Iterator[str]:
         """The forms that clients make of a whole text, itself first."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TextIO
 
+from faultload.record.redactor import Redactor
 from faultload.record.visible import visible
 
 _SPELLED = str.maketrans({"∞": "inf", "–": "-", "✓": "+", "✗": "x", "µ": "u", "·": "-", "…": "..."})
@@ -13,8 +14,10 @@ _COLOURS = {"PASS": "32", "FAIL": "31", "INCONCLUSIVE": "33", "INVALID": "35"}
 
 
 def printable(text: str, encoding: str | None) -> str:
-    """The text without control characters, in signs that the encoding has; without an encoding any sign."""
-    text = visible(text, "").replace("\r", "")  # which would write over what stands there
+    """The text without secrets and control characters, in signs that the encoding has; without one any sign."""
+    text = visible(Redactor.from_environment().text(text), "").replace(
+        "\r", ""
+    )  # which would write over what stands there
     spelled = text.translate(_SPELLED)
     for candidate in (text, spelled):
         if _fits(candidate, encoding):

@@ -11,8 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from faultload.host.processes import Process, Spawn, identify, spawn
+from faultload.host.processes import Process, Spawn, identify
 from faultload.record.directory import RUN_ENV, RunDirectory
+from faultload.record.logs import spawn
 from faultload.record.orders import CONTROL, ORDER_ENV, ChaosOrder
 from faultload.run.injections import Injection
 from faultload.spec.target import TARGET_ENV

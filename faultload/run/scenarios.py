@@ -15,11 +15,11 @@ from typing import Any
 from faultload import faults, reference
 from faultload.chaos.guard import Unapproved, check_before_asking, check_here, check_places, kill_switch
 from faultload.errors import ExitCode, Refused
+from faultload.host.secrets import SECRETS_ENV
 from faultload.platforms import identified
 from faultload.platforms.where import names_of
 from faultload.record.directory import RunDirectory
 from faultload.record.info import RunInfo
-from faultload.record.redactor import SECRETS_ENV
 from faultload.report.live import Screen, open_screen
 from faultload.run.conductor import Conductor
 from faultload.run.finish import finish

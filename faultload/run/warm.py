@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from faultload.host.processes import Process, Spawn, log_file, spawn
+from faultload.host.processes import Process, Spawn
 from faultload.record.directory import RunDirectory
+from faultload.record.logs import open_log, spawn
 from faultload.run.forkserver import LONGEST, Job
 
 LOAD = {
@@ -150,7 +151,7 @@ class ForkServer:
     def _fork(self, job: Job, log: Path | None, piped: bool, pass_fds: tuple[int, ...]) -> WarmProcess:
         waiting, go = os.pipe()
         reading, writing = os.pipe() if piped else (os.open(os.devnull, os.O_RDONLY), None)
-        output = log_file(log)
+        output = open_log(log)
         try:
             with _adopting():
                 request = json.dumps(job.to_json()).encode()

@@ -90,7 +90,8 @@ class Service(Model):
     """How to find a service's instances on each platform, and how to tell that one is ready.
 
     local: `command` (exact argv; `{port}` stands for the instance's port), `port` and `count` or `ports`,
-    `pids`, or `patroni` URLs for a database; `address`, `cwd` and `user` tell its processes from others. docker:
+    `pids`, or `patroni` URLs for a database; `address`, `cwd` and `user` tell its processes from others; `start`,
+    `systemd` or `supervisor` says how one comes back after it was killed. docker:
     `compose` (a service of the target's `project`) or `labels`. kubernetes: `selector`, in `namespace` or the
     target's; `container` if a pod has several. On docker and kubernetes, `port` is the port inside the container.
     `health` is a path that returns 200 when the instance is ready; without it, the container's own health check
@@ -105,6 +106,12 @@ class Service(Model):
     address: Annotated[str, BeforeValidator(_address)] | None = None
     cwd: Annotated[str, BeforeValidator(_folder)] | None = None
     user: str | int | None = None
+    start: Annotated[list[str], Field(min_length=1)] | None = None
+    """local: the command that starts an instance again."""
+    systemd: Annotated[str, Field(pattern=r"^[^\s/-][^\s/]*$")] | None = None
+    """local: the systemd unit that an instance is; `{port}` stands for its port."""
+    supervisor: Literal["external"] | None = None
+    """local: somebody else starts an instance again, and faultload only waits for that."""
     patroni: list[Url] | None = None
     dsn: str | None = None
     health: str | None = None
@@ -123,7 +130,20 @@ class Service(Model):
             raise MistakeAt(("count",), f"count is {self.count}, but there are {len(self.ports)} ports")
         if self.pids is not None and self.command is not None:
             raise MistakeAt(("pids",), "give command or pids, not both")
+        ways = self.ways_back
+        if len(ways) > 1:
+            raise MistakeAt((ways[1],), f"give {' or '.join(ways)}, not both: one of them starts it again")
+        if ways and self.pids is not None:
+            raise MistakeAt((ways[0],), "what comes back has another pid: give command, port or ports, not pids")
+        if self.start is not None and self.patroni is not None:
+            raise MistakeAt(("start",), "one command cannot start every member: give systemd or supervisor")
         return self
+
+    @property
+    def ways_back(self) -> list[str]:
+        """Which of `start`, `systemd` and `supervisor` are given."""
+        given = {"start": self.start, "systemd": self.systemd, "supervisor": self.supervisor}
+        return [name for name, value in given.items() if value is not None]
 
     @property
     def declared(self) -> int:
@@ -253,12 +273,15 @@ def _platform_mistakes(target: TargetFile, document: Document) -> list[Mistake]:
         if target.platform == "local" and all(way is None for way in ways):
             hint = "give command, port, ports, pids or patroni"
             mistakes.append(document.mistake(path, "nothing says which processes are this service", hint))
-        placeholder = any("{port}" in part for part in service.command or [])
-        if placeholder and service.port is None and service.ports is None:
-            hint = "add port: the first instance's port"
-            mistakes.append(
-                document.mistake((*path, "command"), "{port} stands for a port, but none is given", hint)
-            )
+        texts = {"command": service.command, "start": service.start, "systemd": [service.systemd or ""]}
+        for key, parts in texts.items():
+            if any("{port}" in part for part in parts or []) and service.port is None and service.ports is None:
+                hint = "add port: the first instance's port"
+                mistakes.append(document.mistake((*path, key), "{port} stands for a port, but none is given", hint))
+        if target.platform != "local":
+            hint = "take it out: the engine or the cluster starts them again"
+            what = f"is for processes on platform local, not for {target.platform}"
+            mistakes += [document.mistake((*path, way), what, hint) for way in service.ways_back]
         if target.platform == "docker" and service.compose is None and service.labels is None:
             hint = "give compose (with the target's project) or labels"
             mistakes.append(document.mistake(path, "nothing says which containers are this service", hint))

@@ -14,9 +14,12 @@ from typing import Any
 import yaml
 
 from faultload.errors import InvalidInput, Mistake
+from faultload.host.secrets import keep_secret
 
 Path_ = tuple[str | int, ...]
 _MERGE = "tag:yaml.org,2002:merge"
+_MOST_VALUES = 200_000
+"""In one file, with those that aliases repeat: a few lines of aliases of aliases could be billions."""
 _REFERENCE = re.compile(r"\$\{(secret:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -58,12 +61,17 @@ class _Reader:
         self.mistakes: list[Mistake] = []
         self._loader = yaml.SafeLoader("")
         self._inside: list[yaml.Node] = []
+        self._values = 0
 
     def _mistake(self, node: yaml.Node, path: Path_, message: str, hint: str | None = None) -> None:
         self.mistakes.append(Mistake(message, self.file, node.start_mark.line + 1, dotted(path), hint))
 
     def value(self, node: yaml.Node, path: Path_) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
+        self._values += 1
+        if self._values > _MOST_VALUES:
+            text = f"more than {_MOST_VALUES} values: aliases of aliases multiply"
+            raise InvalidInput(Mistake(text, self.file, node.start_mark.line + 1))
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
         if any(node is outer for outer in self._inside):
@@ -156,7 +164,7 @@ def _step(key: str | float) -> str | int:
 def expand_secrets(value: Any) -> Any:
     """`${secret:NAME}` replaced from the environment, in texts and in all that mappings and lists hold.
 
-    Only for what is used at once: nothing that is written may hold the result. Raises InvalidInput.
+    Only for what is used at once: whatever this process writes afterwards has it replaced. Raises InvalidInput.
     """
     if isinstance(value, dict):
         return {key: expand_secrets(item) for key, item in value.items()}
@@ -171,6 +179,7 @@ def _secret(match: re.Match[str]) -> str:
         return match.group(0)
     if name not in os.environ:
         raise InvalidInput(f"the environment has no {name}: export {name}=...")
+    keep_secret(name)
     return os.environ[name]
 
 

@@ -18,8 +18,9 @@ from faultload.faults.process.local import sight_of_death
 from faultload.host.processes import ProcessId
 from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import Member, api_place, members_of, postmaster_of, process_at
-from faultload.platforms.local.processes import process_of, restart_plan, start_again
-from faultload.spec.target import TargetFile
+from faultload.platforms.local.processes import process_of
+from faultload.platforms.local.restart import COPY, restart_plan, start_again
+from faultload.spec.target import Service, TargetFile
 
 _PATRONI = "patroni"
 
@@ -58,7 +59,7 @@ class Failover(FailoverFault):
         plan = super().undo_plan(instances)
         for instance in instances:
             if instance.name.endswith(_PATRONI):
-                plan["restore"] = _as_started(process_of(instance))
+                plan["restore"] = _as_started(self.target.services[self.service], process_of(instance))
                 plan["private"] = plan["restore"].pop("private")
         return plan
 
@@ -86,15 +87,15 @@ class Switchover(SwitchoverFault):
         return Instance(self.service, str(found.pid), found.started, leader.name, leader.port)
 
 
-def _as_started(process: ProcessId) -> dict[str, Any]:
+def _as_started(service: Service, process: ProcessId) -> dict[str, Any]:
     """A restart plan that also makes the user namespace again in which a process of ours runs unprivileged.
 
     PostgreSQL refuses to run as root, and root can give it such a namespace instead of another user
     (user_namespaces(7)). The namespace ends with its last process.
     """
-    plan = restart_plan(process)
-    theirs = Path(f"/proc/{process.pid}/ns/user").readlink()
-    if theirs == Path("/proc/self/ns/user").readlink():
+    own_users = Path(f"/proc/{process.pid}/ns/user").readlink() != Path("/proc/self/ns/user").readlink()
+    plan = restart_plan(service, process, own_users=own_users)
+    if not own_users or plan["how"] != COPY:
         return plan
     users = Path(f"/proc/{process.pid}/uid_map").read_text().split()
     groups = Path(f"/proc/{process.pid}/gid_map").read_text().split()
@@ -102,4 +103,5 @@ def _as_started(process: ProcessId) -> dict[str, Any]:
     if len(users) != 3 or len(groups) != 3 or int(users[1]) != os.geteuid() or unshare is None:
         raise Refused(f"process {process.pid} is in a user namespace that undo could not recreate")
     prefix = [unshare, "--user", f"--map-user={users[0]}", f"--map-group={groups[0]}"]
-    return {**plan, "argv": [*prefix, plan["executable"], *plan["argv"][1:]], "executable": unshare}
+    argv = [*prefix, plan["executable"], *plan["argv"][1:]]
+    return {**plan, "argv": argv, "executable": unshare, "program": None}

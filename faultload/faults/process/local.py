@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faultload.errors import TargetError
+from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import PlatformFault, WitnessReport, choose
 from faultload.faults.process import workers
@@ -15,7 +15,6 @@ from faultload.host import trees
 from faultload.host.processes import ProcessId, wait_gone
 from faultload.host.trees import stopped, tree
 from faultload.platforms.base import Instance, names
-from faultload.platforms.local.matching import command_of
 from faultload.platforms.local.processes import (
     answers,
     certain_instances,
@@ -23,12 +22,10 @@ from faultload.platforms.local.processes import (
     health_of,
     instances_of,
     process_of,
-    restart_plan,
-    start_again,
-    starting,
     tree_of,
     wait_until,
 )
+from faultload.platforms.local.restart import EXTERNAL, opened_wrongly, restart_plan, start_again, starting
 
 _RESTART_GRACE_S = 5.0
 _LOOK_EVERY_S = 0.05
@@ -42,9 +39,6 @@ class OnService(PlatformFault):
 
     def resolve(self) -> list[Instance]:
         return choose(self.request, self.service, certain_instances(self.target, self.service))
-
-    def _ready(self) -> list[Instance]:
-        return [instance for instance in instances_of(self.target, self.service) if answers(self.target, instance)]
 
 
 class OnTrees(OnService):
@@ -91,7 +85,7 @@ def _with_below(instance: Instance, below: int) -> str:
 
 @makes("kill", "local")
 class Kill(OnTrees):
-    """SIGKILL; the target's own supervisor brings the tree back, undo starts its root where none did."""
+    """SIGKILL; the target's own supervisor brings the tree back; undo starts its root where there is none."""
 
     made_by = (
         "SIGKILL through pidfds to the root and all its descendants, which are stopped first; or to one worker"
@@ -99,8 +93,8 @@ class Kill(OnTrees):
     needs = _OWN
     witnessed_by = "every process of the trees is gone within 3 s"
     undone_by = (
-        "starts the missing roots once with the same arguments, folder, environment and log; a worker is brought "
-        "back by its master"
+        "starts the missing roots once, exactly as they were started or as the target file says (`start`, "
+        "`systemd`); with `supervisor: external` it only waits; a worker is brought back by its master"
     )
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
@@ -108,18 +102,36 @@ class Kill(OnTrees):
         plan = {**super().undo_plan(instances), "stopped": held}
         if self.of_worker:
             return plan
-        expected = len(instances_of(self.target, self.service))
-        restores = []
-        private = {}
-        for instance in {one.id: one for one in instances}.values():
-            restore = restart_plan(process_of(instance), self._command(instance))
-            private[instance.id] = restore.pop("private")
-            restores.append({"id": instance.id, "port": instance.port, **restore})
-        return {**plan, "restores": restores, "expected": expected, "private": private}
+        running = instances_of(self.target, self.service)
+        restores = self._restores(instances)
+        private = {restore["id"]: restore.pop("private") for restore in restores}
+        known = {"expected": len(running), "known": [one.to_json() for one in running]}
+        return {**plan, **known, "restores": restores, "private": private}
 
-    def _command(self, instance: Instance) -> Sequence[str] | None:
+    def see_way_back(self, instances: Sequence[Instance]) -> None:
+        if not self.of_worker:
+            self._restores(instances, rehearse=False)
+
+    def _restores(self, instances: Sequence[Instance], *, rehearse: bool = True) -> list[dict[str, Any]]:
+        """How each chosen instance is started again. Raises Refused where that is not certain."""
         service = self.target.services[self.service]
-        return None if service.command is None else command_of(service, instance.port)
+        restores = [
+            {"id": one.id, "port": one.port, **restart_plan(service, process_of(one), one.port, rehearse=rehearse)}
+            for one in {one.id: one for one in instances}.values()
+        ]
+        if service.pids is not None:
+            raise Refused(
+                f"service '{self.service}' is declared by `pids`, and a process that comes back has another: "
+                "declare it by command, port or ports"
+            )
+        return restores
+
+    def _ours(self, plan: Mapping[str, Any]) -> list[Instance]:
+        """The running instances, without what ran beside them before: it may answer in the place of a dead one."""
+        known = [Instance.from_json(one) for one in plan["known"]]
+        since = min((float(restore["seen_s"]) for restore in plan["restores"]), default=0.0)
+        found = instances_of(self.target, self.service)
+        return [one for one in found if one.started >= since or process_of(one) in map(process_of, known)]
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self._remember(instances, plan)
@@ -142,14 +154,15 @@ class Kill(OnTrees):
             self._finish(instance, plan)
         if self.of_worker:
             return
-        running = instances_of(self.target, self.service)
+        running = self._ours(plan)
         missing = int(plan["expected"]) - len(running)
         taken = {instance.port for instance in running}
         for restore in plan["restores"]:
             if missing <= 0:
                 return
             instance = next(instance for instance in instances if instance.id == restore["id"])
-            if process_of(instance).alive() or (restore["port"] is not None and restore["port"] in taken):
+            back = restore["port"] is not None and restore["port"] in taken
+            if restore["how"] == EXTERNAL or process_of(instance).alive() or back:
                 continue
             if not starting(restore, running):
                 start_again({**restore, "private": plan["private"][restore["id"]]})
@@ -168,10 +181,20 @@ class Kill(OnTrees):
         if self.of_worker:
             return workers.back(instances, plan["of"])
         expected = int(plan["expected"])
-        ready = self._ready()
-        return WitnessReport(
-            len(ready) >= expected, f"{len(ready)} of {expected} instances are ready: {names(ready)}"
-        )
+        ready = [instance for instance in self._ours(plan) if answers(self.target, instance)]
+        what = f"{len(ready)} of {expected} instances are ready: {names(ready)}"
+        wrong = [
+            f"{instance.label} listens on {place}, which was not open"
+            for restore in plan["restores"]
+            for instance in ready
+            if instance.port == restore["port"] and instance.id != restore["id"] and "listens" in restore
+            for place in opened_wrongly(restore, [process_of(instance)])
+        ]
+        if wrong:
+            return WitnessReport(False, f"{what}; {'; '.join(wrong)}")
+        if len(ready) < expected and any(restore["how"] == EXTERNAL for restore in plan["restores"]):
+            what += "; its own supervisor has not brought it back, and faultload starts none beside it"
+        return WitnessReport(len(ready) >= expected, what)
 
 
 @makes("terminate", "local")
@@ -203,14 +226,14 @@ class Terminate(Kill):
 
 @makes("restart", "local")
 class Restart(Terminate):
-    """Stopped by us; started again by its supervisor or, where none does within 5 s, by us."""
+    """Stopped by us; started again by its supervisor or, where it has none, by us after 5 s."""
 
-    made_by = "SIGTERM, then SIGKILL after 10 s; its supervisor starts it again, or faultload does after 5 s"
+    made_by = "SIGTERM, then SIGKILL after 10 s; started again by its supervisor, or after 5 s as undo does it"
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         super().inject(instances, plan)
         expected = int(plan["expected"])
-        if not wait_until(lambda: len(instances_of(self.target, self.service)) >= expected, _RESTART_GRACE_S, 0.1):
+        if not wait_until(lambda: len(self._ours(plan)) >= expected, _RESTART_GRACE_S, 0.1):
             self.undo(instances, plan)
 
 

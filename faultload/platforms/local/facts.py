@@ -18,7 +18,7 @@ from pathlib import Path, PurePath
 from faultload.host.processes import ProcessId
 
 _DELETED = " (deleted)"
-_SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "zsh", "busybox"})
+SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "zsh", "busybox"})
 _INITS = frozenset({"tini", "tini-static", "dumb-init", "docker-init", "catatonit"})
 _REDIRECTION = re.compile(r"\s\d*[<>]{1,2}\s*(&\d|\S+)")
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
@@ -152,7 +152,7 @@ def _interprets(before: Sequence[str], shebang: Sequence[str]) -> bool:
 
 def within_shell(argv: Sequence[str]) -> tuple[str, ...] | None:
     """The one command in `sh -c "..."`, without its `exec`, settings and redirections; None for anything else."""
-    if len(argv) < 3 or _name(argv[0]) not in _SHELLS or not re.fullmatch(r"-[a-z]*c", argv[-2]):
+    if len(argv) < 3 or _name(argv[0]) not in SHELLS or not re.fullmatch(r"-[a-z]*c", argv[-2]):
         return None
     try:
         words = shlex.split(_REDIRECTION.sub("", argv[-1]))

@@ -146,7 +146,12 @@ def _pids(target: TargetFile, service: Service, port: int | None, seen: Seen) ->
 def command_of(service: Service, port: int | None) -> tuple[str, ...]:
     """The argument list of the instance on a port."""
     assert service.command is not None
-    return tuple(part.replace("{port}", str(port)) for part in service.command)
+    return tuple(with_port(part, port) for part in service.command)
+
+
+def with_port(text: str, port: int | None) -> str:
+    """A part of the target file with an instance's port in the place of `{port}`."""
+    return text.replace("{port}", str(port))
 
 
 def _lifted(pid: int, seen: Seen) -> int:

@@ -1,12 +1,9 @@
-"""Local processes as instances: their trees, whether they are ready, and how one is started again."""
+"""Local processes as instances: their trees, and whether they are ready."""
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -14,12 +11,11 @@ from urllib.request import ProxyHandler, build_opener
 
 from faultload.errors import Refused
 from faultload.host.listeners import LOOPBACK, answering, listening
-from faultload.host.processes import ProcessId, identify
-from faultload.host.trees import family, stopped, tree
+from faultload.host.processes import ProcessId
+from faultload.host.trees import stopped, tree
 from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import cluster_problems, members_of
-from faultload.platforms.local.facts import facts_of, file_of
-from faultload.platforms.local.matching import addresses_of, all_argv, around_here, matches, uid_of
+from faultload.platforms.local.matching import addresses_of, around_here, matches, uid_of
 from faultload.spec.target import TargetFile
 
 _direct = build_opener(ProxyHandler({}))
@@ -137,98 +133,6 @@ def cpu_ticks(process: ProcessId) -> int | None:
     except OSError:
         return None
     return int(fields[11]) + int(fields[12])
-
-
-def restart_plan(process: ProcessId, command: Sequence[str] | None = None) -> dict[str, Any]:
-    """What it takes to start a process again as it is now; the environment goes into `private`.
-
-    `command`: how the target file says that it was started, for one that wrote a title over its arguments. Raises
-    Refused where that is not certain.
-    """
-    root = Path(f"/proc/{process.pid}")
-    facts = facts_of(process)
-    if facts is None:
-        raise Refused(f"process {process.pid} has ended meanwhile")
-    if facts.elsewhere or facts.other_root:
-        raise Refused(
-            f"{facts.label} lives in other namespaces or has another root folder, as in a container: undo could "
-            "not start it there again"
-        )
-    if facts.deleted:
-        raise Refused(
-            f"{facts.label} runs {facts.program}, which was removed or replaced since: undo could not start the "
-            "same program again; restart the service first"
-        )
-    pairs = root.joinpath("environ").read_bytes().decode(errors="surrogateescape").split("\0")
-    env = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-    argv = list(facts.argv)
-    named = Path(argv[0]) if argv else Path()
-    # a virtual environment is known by the path it was started with
-    executable = str(named) if named.is_absolute() and named.exists() else str((root / "exe").readlink())
-    if facts.titled:
-        known = file_of(command[0], facts.cwd, env.get("PATH")) if command else None
-        if command is None or known is None:
-            raise Refused(
-                f"{facts.label} wrote the title '{facts.argv[0]}' over its arguments, so undo could not start it "
-                "again: give its `command` in the target file"
-            )
-        argv, executable = list(command), known
-    log = (root / "fd" / "1").readlink()
-    return {
-        "argv": argv,
-        "executable": executable,
-        "cwd": str((root / "cwd").readlink()),
-        "log": str(log) if log.is_file() else None,
-        "user": _identity_of(root),
-        "seen_s": time.clock_gettime(time.CLOCK_BOOTTIME),
-        "private": {"env": env},
-    }
-
-
-def _identity_of(root: Path) -> dict[str, Any]:
-    """The effective user, group and further groups of a process."""
-    lines = dict(line.split(":", 1) for line in (root / "status").read_text().splitlines() if ":" in line)
-    return {
-        "uid": int(lines["Uid"].split()[1]),
-        "gid": int(lines["Gid"].split()[1]),
-        "groups": [int(group) for group in lines["Groups"].split()],
-    }
-
-
-def starting(plan: Mapping[str, Any], known: Sequence[Instance]) -> bool:
-    """Whether somebody started a process of this restart plan since, and it is no instance yet."""
-    others = {one.id for one in known}
-    wanted = (tuple(plan["argv"]), plan["cwd"], plan["user"]["uid"])
-    now = family()
-    for pid, argv in all_argv():
-        younger = now.started.get(pid, 0.0) >= plan.get("seen_s", 0.0)
-        if argv != wanted[0] or not younger or others.intersection(map(str, (pid, *now.above(pid)))):
-            continue
-        facts = facts_of(now.process(pid))
-        if facts is not None and not facts.elsewhere and (facts.argv, facts.cwd, facts.uid) == wanted:
-            return True
-    return False
-
-
-def start_again(plan: Mapping[str, Any]) -> ProcessId | None:
-    """Start a process from its restart plan, in a session of its own, as the user that it ran as."""
-    user = plan["user"]
-    other = os.geteuid() == 0 and user["uid"] != 0
-    with open(plan["log"] or os.devnull, "ab") as output:
-        process = subprocess.Popen(
-            plan["argv"],
-            executable=plan["executable"],
-            cwd=plan["cwd"],
-            env=plan["private"]["env"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            user=user["uid"] if other else None,
-            group=user["gid"] if other else None,
-            extra_groups=user["groups"] if other else None,
-        )
-    return identify(process.pid)
 
 
 def wait_until(condition: Any, timeout_s: float, every_s: float = 0.05) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from faultload.host import state
 from faultload.host.private import write_bytes
 from faultload.platforms.docker.client import NUMBER, PROJECT, SERVICE, asking
+from faultload.record.redactor import Redactor
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -82,7 +83,7 @@ def save_logs(client: DockerClient, project: str, folder: Path) -> None:
             text = container.logs(tail=20_000)
         except APIError:
             continue  # removed meanwhile
-        write_bytes(folder / f"{title(container)}.log", text[-LOG_BYTES:])
+        write_bytes(folder / f"{title(container)}.log", Redactor.from_environment().data(text)[-LOG_BYTES:])
 
 
 def remove(client: DockerClient, project: str) -> list[str]:

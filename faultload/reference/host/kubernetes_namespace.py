@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from faultload.errors import TargetError
 from faultload.host.private import write_text
 from faultload.platforms.kubernetes import client as cluster
+from faultload.record.redactor import Redactor
 from faultload.reference.host import kubernetes_manifests
 from faultload.reference.host.kubernetes_manifests import Placement
 from faultload.spec.target import TargetFile
@@ -143,7 +144,7 @@ class Namespace:
                 with suppress(TargetError):
                     text = self._log(pod, previous=previous, limit_bytes=LOG_BYTES)
                     ending = "-previous" if previous else ""
-                    write_text(folder / f"{pod.metadata.name}{ending}.log", text)
+                    write_text(folder / f"{pod.metadata.name}{ending}.log", Redactor.from_environment().text(text))
 
     def remove(self, start_id: str, within_s: float) -> list[str]:
         """Remove it with all that is in it, if this start made it; what would not go, in words.

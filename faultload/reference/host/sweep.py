@@ -17,8 +17,9 @@ import psutil
 
 from faultload.host import state
 from faultload.host.processes import ProcessId, descendants, identify, myself, wait_gone
+from faultload.platforms.local.parents import STARTED_BY_US
 
-MARK = "FAULTLOAD_REFERENCE"
+MARK = STARTED_BY_US
 """Set to the folder in the environment of every process of a system; PostgreSQL inherits it through Patroni."""
 
 

@@ -17,7 +17,8 @@ from faultload.faults import fault_for
 from faultload.faults.base import FaultRequest, WitnessReport
 from faultload.host.processes import ProcessId, end, identify, spawn
 from faultload.platforms.base import Instance
-from faultload.platforms.local.processes import all_argv, instances_of
+from faultload.platforms.local.matching import all_argv
+from faultload.platforms.local.processes import instances_of
 from faultload.reference.kit.ports import free_ports
 from faultload.spec.target import TargetFile
 

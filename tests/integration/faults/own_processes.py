@@ -51,10 +51,7 @@ class Processes:
             process = subprocess.Popen(
                 [str(part) for part in argv],
                 cwd=where,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                **options,
+                **{"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **options},
             )
         self.started.append(process)
         found = identify(process.pid)

@@ -112,7 +112,8 @@ class StandIn:
         return found
 
     def _start(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(argv, env=self.env)
+        with open(self.folder / "servers.log", "ab") as log:  # a file that an undo can open again
+            process = subprocess.Popen(argv, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.processes.append(process)
         return process
 

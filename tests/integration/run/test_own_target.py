@@ -48,7 +48,9 @@ services:
     def start(self, port: int) -> subprocess.Popen[bytes]:
         argv = ["python3", "-m", "http.server", str(port), "--bind", "127.0.0.1"]
         quiet = subprocess.DEVNULL
-        return subprocess.Popen(argv, executable=sys.executable, cwd=self.folder, stdout=quiet, stderr=quiet)
+        return subprocess.Popen(
+            argv, executable=sys.executable, cwd=self.folder, stdin=quiet, stdout=quiet, stderr=quiet
+        )
 
     def end(self) -> None:
         for process in self.processes:

@@ -23,7 +23,7 @@ from faultload.chaos.journal import OpenFault, open_faults, plan_fault, readable
 from faultload.chaos.undo import undo, undo_all
 from faultload.chaos.warden import Warden
 from faultload.commands.undo import undo_leftovers
-from faultload.errors import ExitCode, InvalidInput, NotUndone, TargetError
+from faultload.errors import ExitCode, InvalidInput, NotUndone, Refused, TargetError
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.host.state import file_name
 from faultload.platforms.base import Instance
@@ -529,6 +529,45 @@ def test_an_entry_that_cannot_be_read_does_not_end_the_warden(world: World, run:
     abandoned(inject(world, run, "dead"))
     warden(run)._look()
     assert world.undone == ["dead"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda path: os.chown(path, 70001, 70001), "it is a file of user 70001"),
+        (lambda path: path.chmod(0o666), "everybody can write to it"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "it is no regular file"),
+    ],
+    ids=["another user's", "open to all", "a FIFO"],
+)
+def test_an_entry_that_somebody_else_can_have_written_is_named_and_nothing_of_it_is_done(
+    world: World, run: RunDirectory, change: Any, said: str
+) -> None:
+    """It says what to start and whom to signal: undone by root, it would be a way to become root."""
+    if said.startswith("it is a file of user") and os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    planted = inject(world, run, "planted")
+    inject(world, run, "mine")
+    change(planted.path)
+    known, unreadable = journal.readable_faults()
+    assert [fault.label for fault in known] == ["mine#1"]
+    assert len(unreadable) == 1 and str(planted.path) in unreadable[0] and said in unreadable[0]
+    warden(run).conductor_died()
+    assert world.undone == ["mine"]
+    with pytest.raises(NotUndone, match=said):
+        journal.open_faults()
+
+
+def test_nothing_is_injected_where_the_disk_does_not_keep_whose_a_file_is(
+    world: World, run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a share that shows every file as open to all: undo would not trust its own entry."""
+    monkeypatch.setattr(journal, "not_ours", lambda path: "everybody can write to it")
+    with pytest.raises(Refused, match=r"everybody can write to it\): point XDG_STATE_HOME elsewhere"):
+        inject(world, run, "cut")
+    assert world.there == set()
+    monkeypatch.undo()
+    assert journal.readable_faults() == ([], [])
 
 
 def warden(run: RunDirectory) -> Warden:

@@ -155,3 +155,17 @@ def test_own_activities_are_promised_by_name(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(content))
     promised = read_experiment(file, words())
     assert (promised.hypothesis, promised.looks, promised.activities) == (None, (), ("orders", "orders"))
+
+
+def test_chaos_toolkits_journal_holds_no_secret(
+    world: World, run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written by Chaos Toolkit right after the experiment: what probes gave back, and what they raised."""
+    monkeypatch.setenv("FAULTLOAD_SECRETS", "TOKEN")
+    monkeypatch.setenv("TOKEN", "hunter2-hunter2")
+    told = probe("token", "os", "getenv", key="TOKEN")
+    raised = probe("raised", "builtins", "open", file="/not/there/hunter2-hunter2")
+    content = experiment(0.1)
+    journal = play({**content, "method": [told, raised, *content["method"]]})
+    assert "***TOKEN***" in str(journal) and "hunter2" not in str(journal)
+    assert journal["run"][0]["output"] == "***TOKEN***"

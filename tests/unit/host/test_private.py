@@ -164,7 +164,6 @@ ELSEWHERE = {
     "host/private.py",
     "host/state.py",  # a temporary file, which tempfile makes private
     "load/worker.py",  # a file of /proc
-    "platforms/local/processes.py",  # the log of the target's own process
     "reference/host/startrecord.py",  # a folder that must be new, with the same mode
     "faults/rbac.py",  # the manifests of this repository
 }

@@ -11,12 +11,13 @@ import pytest
 
 from faultload.commands import crash
 from faultload.errors import InvalidInput
+from faultload.host.secrets import SECRETS_ENV
 from faultload.record import directory as record
 from faultload.record import tables
 from faultload.record.directory import RunDirectory
 from faultload.record.events import Gate, Note
 from faultload.record.lines import LineTail, append_line, numbered_lines
-from faultload.record.redactor import SECRETS_ENV, Redactor
+from faultload.record.redactor import Redactor
 from faultload.record.sealed import seal
 
 SECRET = 'pa"ss\\wörd'

@@ -13,10 +13,11 @@ from urllib.parse import quote, quote_plus, urlencode
 import pytest
 
 from faultload.errors import InvalidInput
+from faultload.host.secrets import SECRETS_ENV
 from faultload.load.verify import ledger
 from faultload.record import tables
 from faultload.record.directory import RunDirectory
-from faultload.record.redactor import SECRETS_ENV, Redactor
+from faultload.record.redactor import Redactor
 
 SECRETS = {
     "plain": "hunter2-hunter2",

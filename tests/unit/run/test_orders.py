@@ -14,9 +14,9 @@ from faultload.chaos.guard import APPROVED_ENV
 from faultload.chaos.session import Session
 from faultload.errors import InvalidInput
 from faultload.host.processes import Process
+from faultload.host.secrets import SECRETS_ENV
 from faultload.record.directory import RUN_ENV, RunDirectory
 from faultload.record.orders import ORDER_ENV, ChaosOrder
-from faultload.record.redactor import SECRETS_ENV
 from faultload.run.children import Children
 from faultload.run.injections import Injection
 from faultload.spec.target import TARGET_ENV

@@ -33,6 +33,7 @@ class Bad:
 BAD = {
     "unknown key": Bad("  timeout: 2s", "  timout: 2s", "timout", "load.timout", "did you mean 'timeout'?"),
     "unknown key at the top": Bad("abort:", "aborts:", "aborts:", "aborts", "did you mean 'abort'?"),
+    "a name that is a path": Bad("name: shop\n", "name: ../../shop\n", "name:", "name", "is not allowed here"),
     "missing key": Bad("name: shop\n", "", "target:", "name", "missing"),
     "wrong unit": Bad("timeout: 2s", "timeout: 2/s", "timeout", "load.timeout", "'2/s' is not a duration"),
     "unknown unit": Bad("timeout: 2s", "timeout: 2sec", "timeout", "load.timeout", "unknown unit 'sec'"),

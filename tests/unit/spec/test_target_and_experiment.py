@@ -229,6 +229,10 @@ def test_an_argument_that_a_platform_does_not_know_is_foreign_there() -> None:
         ("pids", "[0]", "greater than or equal to 1"),
         ("pids", "[{started: 1.0}]", "this key is missing"),
         ("pids", "[x]", "must be a pid, or its pid and start: {pid: 4711, started: 812.3}"),
+        ("start", "[]", "at least 1 item"),
+        ("start", "systemctl start shop", "should be a valid list"),
+        ("systemd", "two words", "'two words' is not allowed here"),
+        ("supervisor", "systemd", "should be 'external'"),
     ],
 )
 def test_what_tells_processes_apart_is_checked_when_the_file_is_read(
@@ -239,6 +243,45 @@ def test_what_tells_processes_apart_is_checked_when_the_file_is_read(
     with pytest.raises(InvalidInput) as error:
         read_target(file)
     assert str(error.value).startswith(f"{file}:7: services.web.{key}") and says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("platform", "service", "says"),
+    [
+        ("local", "{port: 80, start: [a], systemd: b}", ["systemd: give start or systemd, not both"]),
+        (
+            "local",
+            "{port: 80, start: [a], supervisor: external}",
+            ["supervisor: give start or supervisor, not both"],
+        ),
+        ("local", "{pids: [1], supervisor: external}", ["supervisor: what comes back has another pid"]),
+        (
+            "local",
+            "{patroni: ['http://127.0.0.1:1'], start: [a]}",
+            ["start: one command cannot start every member"],
+        ),
+        ("local", "{command: [a], start: [a, '{port}']}", ["start: {port} stands for a port, but none is given"]),
+        (
+            "local",
+            "{command: [a], systemd: 'a@{port}'}",
+            ["systemd: {port} stands for a port, but none is given"],
+        ),
+        (
+            "docker",
+            "{labels: {a: b}, supervisor: external}",
+            ["supervisor: is for processes on platform local, not for docker", "the engine or the cluster starts"],
+        ),
+    ],
+)
+def test_one_key_at_most_says_how_a_local_process_comes_back(
+    tmp_path: Path, platform: str, service: str, says: list[str]
+) -> None:
+    file = tmp_path / "target.yaml"
+    file.write_text(f"id: x\nname: x\nplatform: {platform}\nservices:\n  web: {service}\n")
+    with pytest.raises(InvalidInput) as error:
+        read_target(file)
+    assert str(error.value).startswith(f"{file}:5: services.web.")
+    assert all(part in str(error.value) for part in says), str(error.value)
 
 
 # -- journeys

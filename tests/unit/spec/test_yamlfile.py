@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from faultload.errors import InvalidInput
-from faultload.spec.yamlfile import Document, dotted, load
+from faultload.host.secrets import SECRETS_ENV
+from faultload.record.redactor import Redactor
+from faultload.spec.yamlfile import Document, dotted, expand_secrets, load
 
 Read = Callable[..., Document]
 
@@ -51,6 +54,17 @@ def test_a_secret_stays_a_reference(read: Read, monkeypatch: pytest.MonkeyPatch)
     document = read("a: Bearer ${secret:TOKEN}\n")
     assert document.data == {"a": "Bearer ${secret:TOKEN}"}
     assert document.secrets == {"TOKEN": "s3cret-value"}
+
+
+def test_whoever_expands_a_secret_keeps_it_out_of_what_it_and_its_children_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(SECRETS_ENV, "OTHER")
+    monkeypatch.setenv("TOKEN", "s3cret-value")
+    assert Redactor.from_environment().text("s3cret-value") == "s3cret-value"
+    assert expand_secrets({"a": ["Bearer ${secret:TOKEN}"]}) == {"a": ["Bearer s3cret-value"]}
+    assert Redactor.from_environment().text("s3cret-value") == "***TOKEN***"
+    assert os.environ[SECRETS_ENV] == "OTHER,TOKEN"
 
 
 @pytest.mark.parametrize("text", ["a: ${secret:NOT_SET_HERE}\n", "a: ${NOT_SET_HERE}\n"])
@@ -97,3 +111,30 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InvalidInput, match="cannot be read"):
         load(tmp_path / "binary.yaml")
+
+
+def test_a_few_lines_of_aliases_that_mean_billions_of_values_are_refused(read: Read) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 9)}]" for at in range(1, 12)]
+    with pytest.raises(InvalidInput, match="more than 200000 values: aliases of aliases multiply"):
+        read("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: !!python/name:os.system\n", "could not determine"),
+        (f"a: {'[' * 5000}{']' * 5000}\n", "nested too deeply"),
+    ],
+)
+def test_a_file_that_asks_for_more_than_plain_data_is_refused(read: Read, text: str, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        read(text)
+
+
+def test_a_tag_that_would_call_something_calls_nothing(
+    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read("a: !!python/object/apply:os.system ['touch made']\n").data == {"a": ["touch made"]}
+    assert not (tmp_path / "made").exists()

@@ -1,4 +1,4 @@
-"""Verifiers of the pack and of the docs go the way the load went, whatever proxy the environment names."""
+"""Load, verifiers and looks at the target go straight to it, whatever proxy the environment names."""
 
 from __future__ import annotations
 
@@ -23,6 +23,22 @@ import locust, runpy, sys  # Locust first, as in a load process
 file, verifier, url = sys.argv[1:]
 print(sorted(runpy.run_path(file)[verifier](["a", "b"], {"url": url})))
 """
+LOAD = """
+import sys
+import locust
+from faultload.load import Journey
+from faultload.load.clients.http import make_honest
+kind, url = sys.argv[1:]
+base = {"HttpUser": locust.HttpUser, "FastHttpUser": locust.FastHttpUser, "Journey": Journey}[kind]
+user = type("Visit", (base,), {"host": url})(locust.env.Environment())
+print(make_honest(user, 5.0)("GET", "/moved?keys=a").status_code)
+"""
+LOOK = """
+import sys
+from faultload.platforms.databases import patroni
+from faultload.platforms.local.processes import http_status
+print(http_status(sys.argv[1] + "/?keys=a", 5.0), patroni.call(sys.argv[1] + "/?keys=a")[0])
+"""
 
 
 @pytest.fixture
@@ -31,6 +47,12 @@ def target() -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if self.path.startswith("/moved"):
+                self.send_response(302)
+                self.send_header("location", "/?keys=a")
+                self.send_header("content-length", "0")
+                self.end_headers()
+                return
             keys = parse_qs(urlsplit(self.path).query)["keys"][0].split(",")
             body = json.dumps({"found": keys}).encode()
             self.send_response(200)
@@ -59,13 +81,28 @@ def journeys_of_the_docs(folder: Path) -> Path:
 @pytest.mark.parametrize(("where", "verifier"), [("pack", "in_api"), ("docs", "in_orders")])
 def test_a_verifier_asks_the_target_itself(tmp_path: Path, target: str, where: str, verifier: str) -> None:
     file = ROOT / "loadtests" / "memory.py" if where == "pack" else journeys_of_the_docs(tmp_path)
+    assert said(ASK, str(file), verifier, target) == "['a', 'b']"
+
+
+@pytest.mark.parametrize("kind", ["HttpUser", "FastHttpUser", "Journey"])
+def test_the_load_goes_to_the_target_itself_also_where_it_is_redirected(target: str, kind: str) -> None:
+    assert said(LOAD, kind, target) == "200"
+
+
+def test_health_paths_and_patroni_are_asked_without_a_proxy(target: str) -> None:
+    assert said(LOOK, target) == "200 200"
+
+
+def said(program: str, *arguments: str) -> str:
+    """What a program prints where every proxy of the environment is dead."""
     env = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", ASK, str(file), verifier, target],
+        [sys.executable, "-W", "ignore", "-c", program, *arguments],
         env=env | dict.fromkeys(PROXIES, DEAD),
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert (done.returncode, done.stdout.strip()) == (0, "['a', 'b']"), done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""Starts a program again in the circumstances that another process ran in."""
