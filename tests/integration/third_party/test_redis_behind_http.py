@@ -27,7 +27,7 @@ def arguments_of(system: System) -> bytes:
     return Path(f"/proc/{redis.pid}/cmdline").read_bytes()
 
 
-def test_a_title_hides_how_redis_was_started_so_it_is_killed_only_if_the_target_file_says_it(
+def test_a_title_hides_how_redis_was_started_so_it_is_killed_only_if_the_target_file_says_how(
     orders: System,
 ) -> None:
     [redis] = orders.roots("redis")
@@ -36,7 +36,7 @@ def test_a_title_hides_how_redis_was_started_so_it_is_killed_only_if_the_target_
     [instance] = kill.resolve()
     [restore] = kill.undo_plan([instance])["restores"]
     assert "--appendfsync" in restore["argv"] and int(instance.id) == redis.pid
-    silent = orders.without("redis", "command", "start")
+    silent = orders.without("redis", "start")
     kill = fault_for(silent, FaultRequest("kill#1@1", "kill", {"service": "redis"}, 5.0, 1))
     with pytest.raises(Refused, match="title 'redis-server 127"):
         kill.undo_plan(kill.resolve())
