@@ -83,6 +83,11 @@ class Played:
             one.status or one.outcome for one in self.requests if one.outcome != "ok" and one.during is during
         )
 
+    def most_failed_with(self, status: int, least: int) -> bool:
+        """Whether at least so many requests got this status during the fault, and hardly one failed otherwise."""
+        failed = self.failed(during=True)
+        return failed[status] >= max(least, 0.9 * failed.total())
+
     def hurts_nobody_else(self) -> bool:
         """Whether users who came before the fault or after it were served, but for a few on a busy machine."""
         others = [one for one in self.requests if not one.during]
