@@ -109,6 +109,9 @@ def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[
     outcomes = Outcomes(measured)
     cut = None if rule is None else cut_slices(measured, scenario, rule, outcomes.add)
     alerts = outcomes.alert_times(declared_slo(scenario, profile))
+    unmeasured = "no load was measured around this fault"
+    if rule is None and len(baseline(measured)):
+        unmeasured = "no request was ok before the first fault, so nothing says what recovered means"
     found = {}
     for fault in injected:
         assert fault.injected_at is not None
@@ -117,7 +120,7 @@ def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[
         if following and rule is not None:
             until = min(until, _last_untouched(min(following), rule, scenario))
         if cut is None or rule is None or until <= fault.injected_at:
-            found[fault.label] = _not_measurable("no load was measured around this fault")
+            found[fault.label] = _not_measurable(unmeasured)
             continue
         found[fault.label] = analysis.recover(
             cut,
@@ -125,7 +128,7 @@ def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[
             injected_s=fault.injected_at,
             until_s=until,
             hold_s=scenario.recovery.hold,
-            undone_s=fault.undone_at,
+            undone_s=fault.over_at,
             max_duration_s=fault.max_duration_s if fault.one_shot else None,
             alerts_s=alerts,
         )

@@ -188,10 +188,16 @@ def _unimpaired(
         None,
         0.0,
         True,
-        "absorbed: users saw no impact",
+        f"absorbed: {_noise(int(cut.failed[after].sum()), total)}",
         low_s=0.0,
         high_s=0.0,
     )
+
+
+def _noise(failed: int, total: int) -> str:
+    if not failed:
+        return "users saw no impact"
+    return f"{failed} of {total} requests failed, too few at a time for an impact"
 
 
 def _shares(cut: Slices, over: Counts) -> Array:

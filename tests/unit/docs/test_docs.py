@@ -136,6 +136,8 @@ def test_every_example_validates(page: Path, tmp_path: Path, monkeypatch: pytest
             case "journeys":
                 compile(block.text, block.path, "exec")
                 assert read_journeys(file).classes
+            case "file":
+                assert block.text == (ROOT / block.path).read_text()
             case _:
                 pytest.fail(f"unknown mark: {block.kind}")
 

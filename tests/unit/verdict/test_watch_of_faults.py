@@ -171,6 +171,11 @@ def test_a_load_that_is_all_warm_up_measures_no_recovery(tmp_path: Path) -> None
     assert one["why"] == "no load was measured around this fault"
 
 
+def test_a_load_that_never_got_an_answer_measures_no_recovery_and_says_so(tmp_path: Path) -> None:
+    one = fault(draw(tmp_path / "run", stretches=[Stretch(0, 62, 0.1, "http_error")], strikes=[Strike(30, 31)]))
+    assert one["why"] == "no request was ok before the first fault, so nothing says what recovered means"
+
+
 # -- faults that are over by themselves, and those that are not
 
 

@@ -120,6 +120,14 @@ def test_no_impact_is_absorbed_and_passes_with_zero() -> None:
     assert decide("<=", 1.0, ttr_estimate(r), fmt=str).verdict is Verdict.PASS
 
 
+def test_an_absorbed_fault_names_the_requests_that_failed_all_the_same() -> None:
+    times, latency = timeline(20)
+    assert judge(times, latency).why == "absorbed: users saw no impact"
+    latency[np.flatnonzero(times > 45)[:7]] = np.inf
+    r, watched = judge(times, latency), np.count_nonzero(times >= INJECTED)
+    assert r.absorbed and r.why == f"absorbed: 7 of {watched} requests failed, too few at a time for an impact"
+
+
 def test_a_watch_that_ended_before_the_fault_was_undone_is_not_absorbed() -> None:
     times, latency = timeline()
     r = judge(times, latency, until_s=60.0, undone_s=70.0)
