@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -172,8 +173,12 @@ def _inject(
         sight = handler.witness(instances)
     except Exception as error:  # noqa: BLE001 - a witness that fails has seen nothing
         sight = WitnessReport(False, _said(error))
+    seen_ns = time.monotonic_ns()
     run.event("witness", fault=label, k=k, of="there", seen=sight.seen, what=sight.what)
-    session.expire(fault, opened.began_ns + int(request.duration_s * 1e9))
+    due_ns = opened.began_ns + int(request.duration_s * 1e9)
+    session.expire(fault, due_ns)
+    if sight.seen and not word.one_shot:
+        session.look_again(fault, handler, seen_ns, due_ns)
     pause_for_test("witnessed")
     if session.standalone and not sight.seen:
         session.leave(f"{label} was not witnessed: {sight.what}")
@@ -199,8 +204,13 @@ def _planned(session: Session, request: FaultRequest, fault: str) -> tuple[Platf
             touched = [one for other in open_faults(target.id) for one in other.instances]
             check_fault(target, request, instances, touched)
             session.need_warden()
-            handler.prepare(instances)
-            plan = handler.undo_plan(instances)
+            try:
+                handler.prepare(instances)
+                plan = handler.undo_plan(instances)
+            except BaseException:
+                with suppress(Exception):  # helpers end by themselves: what is wrong is more worth saying
+                    handler.release()
+                raise
         except Exception as error:  # noqa: BLE001 - whatever it is: said, and nothing was touched yet
             refused = isinstance(error, FaultloadError)
             run.event("note", what="not_injected", fault=label, k=k, refused=refused, text=_said(error))

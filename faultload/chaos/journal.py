@@ -240,7 +240,14 @@ def _line(entry: Mapping[str, Any], by: str) -> dict[str, Any]:
         one_shot=entry["one_shot"],
         max_duration_s=entry["max_duration_s"],
         by=by,
+        **(_ended(entry) if entry["state"] == "ENDED" else {}),
     ).to_json()
+
+
+def _ended(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Until when a fault that ended early was seen, and what was seen then."""
+    seen_s = (int(entry["seen_ns"]) - int(entry["t0_ns"])) / 1e9
+    return {"seen_until": round(seen_s, 6), "what": entry["ended"]}
 
 
 def pause_for_test(moment: str) -> None:

@@ -19,7 +19,9 @@ from typing import Any, NoReturn
 from faultload.chaos.expiry import Expiry
 from faultload.chaos.guard import APPROVED_ENV, check_before_asking, kill_switch
 from faultload.chaos.journal import OpenFault
+from faultload.chaos.vigil import Vigil
 from faultload.errors import FaultloadError, InvalidInput, Refused
+from faultload.faults.base import PlatformFault
 from faultload.host.private import lock_file, make_folder
 from faultload.host.processes import ProcessId
 from faultload.host.state import file_name, locks_dir, read_json, state_home
@@ -56,6 +58,7 @@ class Session:
         """Faults that an undo was tried of, and whether they are gone."""
         self.undoing = False
         self.expiries: dict[str, Expiry] = {}
+        self.vigils: dict[str, Vigil] = {}
         self.order = ChaosOrder.from_environment()
         in_run = RunDirectory.from_environment()
         self.standalone = in_run is None
@@ -123,6 +126,7 @@ class Session:
         """Leave when somebody asked to stop."""
         if self.stopping is not None:
             self.leave(self.stopping)
+        self._check_lasted()
         switch = kill_switch(self.run)
         if switch is not None:
             self.run.event("note", what="kill_switch", text=f"stopped by the kill switch {switch}")
@@ -138,6 +142,16 @@ class Session:
     def expire(self, fault: str, due_ns: int) -> None:
         """Have a fault undone at a moment of the monotonic clock, whatever the experiment does then."""
         self.expiries[fault] = Expiry(self.opened[fault], due_ns)
+
+    def look_again(self, fault: str, handler: PlatformFault, seen_ns: int, due_ns: int) -> None:
+        """Have a fault that was seen looked at until then: it may end early."""
+        self.vigils[fault] = Vigil(self.run, self.opened[fault], handler, seen_ns, due_ns)
+
+    def _check_lasted(self) -> None:
+        """Alone, leave when a fault ended early; in a run the judge decides what that means."""
+        ended = [vigil.ended for vigil in self.vigils.values() if vigil.ended is not None]
+        if ended and self.standalone:
+            self.leave("; ".join(ended))
 
     def wait_for_expired(self) -> None:
         """Wait until faults whose time is over are undone; those that end by themselves are not waited for."""

@@ -29,7 +29,7 @@ from faultload.record.logs import spawn
 BEAT = b"."
 GOODBYE = b"q"
 HUNG_AFTER_S = 15.0
-OVERDUE_S = {"ACTIVE": 5.0, "INJECTING": 20.0}
+OVERDUE_S = {"ACTIVE": 5.0, "ENDED": 5.0, "INJECTING": 20.0}
 """How long past its maximum duration a fault is left to its own rollback: a helper may take long to start."""
 KEEP_TRYING_S = 3600.0
 """So long after its run a warden goes on undoing what could not be undone, at most."""

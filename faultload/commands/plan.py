@@ -67,11 +67,12 @@ def _timeline(prepared: Prepared, injections: Sequence[Injection]) -> Iterator[s
         experiment = prepared.experiments[injection.fault]
         where = experiment.service or experiment.link or ""
         chance = " (random)" if injection.by_chance else ""
+        starting = f", after up to {format_seconds(experiment.preparation_s)} until its helper runs"
         marks.append(
             (
                 injection.at_s,
                 f"{injection.label}: {experiment.word.name} {where} for "
-                f"{format_seconds(experiment.duration_s)}{chance}",
+                f"{format_seconds(experiment.duration_s)}{starting if experiment.preparation_s else ''}{chance}",
             )
         )
     marks.append((prepared.scenario.duration_s, "end of the load"))

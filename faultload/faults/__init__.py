@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from faultload.errors import InvalidInput, Mistake
 from faultload.faults.refusals import refusal
@@ -116,6 +116,12 @@ def cannot(platform: str, word: str) -> Mistake | None:
         return Mistake(f"{message}: {known.why}", hint=known.instead)
     hint = f"it can do: {', '.join(able)}" if able else "it can be loaded; for faults give a target file"
     return Mistake(message, hint=hint)
+
+
+def preparation_s(platform: str, word: str, arguments: Mapping[str, Any]) -> float:
+    """How many seconds the helpers of a fault may take to start on a platform; 0 where it has none."""
+    made = faults_of(platform).get(word)
+    return 0.0 if made is None else made.prepares_within_s(arguments)
 
 
 def preflight(target: TargetFile, kinds: Collection[str]) -> list[str]:

@@ -53,12 +53,16 @@ class FaultRequest:
 class PlatformFault(ABC):
     """One kind of fault on one platform.
 
-    Methods are called in this order: gate, resolve, undo_plan, prepare, inject, witness; and later undo and gone,
-    often in another process that has only the JSON of target, request, instances and plan.
-    `gone_within_s` is how long after undo the fault may still be seen. The texts appear in docs/faults.md.
+    Methods are called in this order: gate, resolve, prepare, undo_plan, inject, witness, then lasts again and
+    again; and later undo and gone, often in another process that has only the JSON of target, request, instances
+    and plan. `gone_within_s` is how long after undo the fault may still be seen. The texts stand in docs/faults.md.
     """
 
     gone_within_s: ClassVar[float] = 10.0
+    look_every_s: ClassVar[float] = 1.0
+    """How far apart two looks of `lasts` are: what one costs must not be felt."""
+    preparation_s: ClassVar[float] = 0.0
+    """How long its helpers may take to start before it is injected; `plan` and `validate` reserve it."""
     made_by: ClassVar[str] = ""
     needs: ClassVar[str] = "nothing"
     witnessed_by: ClassVar[str] = ""
@@ -69,6 +73,11 @@ class PlatformFault(ABC):
     def __init__(self, target: TargetFile, request: FaultRequest) -> None:
         self.target = target
         self.request = request
+
+    @classmethod
+    def prepares_within_s(cls, arguments: Mapping[str, Any]) -> float:
+        """`preparation_s`, where arguments decide whether there are helpers."""
+        return cls.preparation_s
 
     def gate(self) -> list[str]:
         """Reasons in the target's own state not to inject this fault now; empty if there are none."""
@@ -86,7 +95,14 @@ class PlatformFault(ABC):
         return {}
 
     def prepare(self, instances: Sequence[Instance]) -> None:
-        """Measure the healthy state for the witness to compare with."""
+        """Measure the healthy state for the witness to compare with, and start what injecting then only tells.
+
+        A helper that is slow to start must eat nothing of the fault.
+        """
+        return
+
+    def release(self) -> None:
+        """End what `prepare` started, where nothing is injected after all."""
         return
 
     @abstractmethod
@@ -96,6 +112,14 @@ class PlatformFault(ABC):
     @abstractmethod
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         """Check that the fault has really taken effect."""
+
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport | None:
+        """Look again, at little cost, whether the fault is still there; None for one with nothing to look at.
+
+        Called between witness and undo on the object that injected, in a thread beside the experiment. Raises
+        whatever keeps it from telling: then the next look tells.
+        """
+        return None
 
     @abstractmethod
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:

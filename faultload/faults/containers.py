@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+HELPER_S = 5.0
+"""How long a helper container may take to start on a machine that is busy."""
 _SOCKET = "/var/run/docker.sock"
 
 
@@ -27,6 +29,7 @@ class OnContainers(PlatformFault):
     """A fault on some containers of a service."""
 
     gone_within_s = 30.0
+    look_every_s = 2.0
     needs_helper: ClassVar[bool] = False
     """Whether it runs in a helper container: preflight then looks whether its image can be had."""
 
@@ -41,6 +44,9 @@ class OnContainers(PlatformFault):
 
     def resolve(self) -> list[Instance]:
         return choose(self.request, self.service, Docker(self.target).instances(self.service))
+
+    def release(self) -> None:
+        docker_helper.remove(self.request.fault_id)
 
     def the_very(self, instances: Sequence[Instance]) -> list[Container]:
         """The containers that were chosen, as they are now. Raises TargetError when one is not the same."""
@@ -101,7 +107,8 @@ def started_text(one: Container) -> str:
 def take_back_later(what: str, containers: Sequence[Container], fault_id: str, after_s: float) -> None:
     """Start a helper beside the engine that takes a fault back when its time is over; see `engine_timer`.
 
-    It has the engine's own socket, so it works where every process of faultload died. Raises TargetError.
+    Its time begins when it sees the fault, so it may be started before. It has the engine's own socket, so it works
+    where every process of faultload died. Raises TargetError.
     """
     marks = [f"{one.id}@{started_text(one)}" for one in containers]
     argv = ["python3", "-m", "faultload.agents.container.engine_timer", f"{after_s:.1f}", what, *marks]

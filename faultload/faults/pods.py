@@ -11,9 +11,14 @@ from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes.rights import Demands
 from faultload.spec.target import TargetFile
 
+HELPER_S = 15.0
+"""How long a helper pod may take to start: a busy kubelet takes its time, and pulls the image the first time."""
+
 
 class KubernetesFault(PlatformFault):
     """A fault on Kubernetes: it says beforehand what it needs of the cluster, for inject and for undo."""
+
+    look_every_s = 3.0
 
     @classmethod
     def demands(cls, target: TargetFile) -> Demands:
@@ -40,11 +45,17 @@ class Delegated(KubernetesFault):
     def prepare(self, instances: Sequence[Instance]) -> None:
         self._by().prepare(instances)
 
+    def release(self) -> None:
+        self._by().release()
+
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self._by(plan).inject(instances, plan)
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         return self._by().witness(instances)
+
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport | None:
+        return self._by(plan).lasts(instances, plan)
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self._by(plan).undo(instances, plan)

@@ -10,7 +10,7 @@ from pydantic import model_validator
 from faultload.record.entry import Entry
 from faultload.spec.vocabulary import WORDS
 
-OPEN_STATES = ("PLANNED", "INJECTING", "ACTIVE", "UNDOING", "UNDO_FAILED")
+OPEN_STATES = ("PLANNED", "INJECTING", "ACTIVE", "ENDED", "UNDOING", "UNDO_FAILED")
 _ONE_SHOT = frozenset(word.name for word in WORDS if word.one_shot)
 
 
@@ -35,6 +35,10 @@ class FaultLine(Entry):
     max_duration_s: float
     by: str = ""
     """Who brought it to this state: chaos, conductor, warden, undo."""
+    seen_until: float | None = None
+    """Of ENDED: the last moment at which the fault was seen; `t` is the first at which it was not."""
+    what: str = ""
+    """Of ENDED: what was seen in its place."""
 
     @model_validator(mode="before")
     @classmethod

@@ -30,7 +30,11 @@ class FaultTimes:
     kind: str
     instances: list[Mapping[str, Any]] = field(default_factory=list)
     injected_at: float | None = None
+    active_at: float | None = None
     undone_at: float | None = None
+    ended_at: float | None = None
+    """Of one that ended early, by somebody else: when it was last seen."""
+    ended_what: str = ""
     max_duration_s: float | None = None
     one_shot: bool = False
     """Whether the fault ends without being undone, as a kill does."""
@@ -45,6 +49,18 @@ class FaultTimes:
     def label(self) -> str:
         """The name of the fault and which repetition it is, such as `api-kill#1`."""
         return f"{self.fault}#{self.k}"
+
+    @property
+    def over_at(self) -> float | None:
+        """Where its own time ends: it was undone, or had ended before."""
+        return self.undone_at if self.ended_at is None else self.ended_at
+
+    @property
+    def lasted_s(self) -> float | None:
+        """How long it was there, in seconds; None where it has no end."""
+        if self.over_at is None or self.injected_at is None:
+            return None
+        return self.over_at - (self.injected_at if self.active_at is None else self.active_at)
 
     @property
     def still_open(self) -> bool:
@@ -173,6 +189,11 @@ def fault_times(lines: Sequence[FaultLine], events: Sequence[Event]) -> list[Fau
         one |= {"one_shot": line.one_shot, "instances": list(line.instances)}
         if line.state == "INJECTING":
             one["injected_at"] = line.t
+        if line.state == "ACTIVE":
+            one["active_at"] = line.t
+        if line.state == "ENDED":
+            one["ended_at"] = line.t if line.seen_until is None else line.seen_until
+            one["ended_what"] = line.what
         if line.state == "UNDONE":
             one["undone_at"] = line.t
     for event in events:

@@ -174,7 +174,7 @@ def fault_spans(judgement: Judgement) -> list[FaultSpan]:
         if fault.injected_at is not None:
             recovery = judgement.recoveries.get(fault.label)
             recovered = None if recovery is None else recovery.recovered_at_s
-            found.append(FaultSpan(fault.label, fault.injected_at, fault.undone_at, recovered))
+            found.append(FaultSpan(fault.label, fault.injected_at, fault.over_at, recovered))
     return found
 
 
@@ -282,7 +282,7 @@ def _instances(judgement: Judgement) -> Figure:
         raise Missing("No metrics of instances were taken.")
     end = _end_s(judgement)
     faults = [
-        FaultSpan(fault.label, fault.injected_at, fault.undone_at)
+        FaultSpan(fault.label, fault.injected_at, fault.over_at)
         for fault in measured.faults
         if fault.injected_at is not None
     ]

@@ -112,6 +112,8 @@ def witnessed(fault: Mapping[str, Any]) -> str:
     if fault.get("injected_at") is None:
         return values.MISSING
     seen = fault.get("witnessed")
+    if seen and fault.get("ended_at") is not None:
+        return f"until {values.moment(fault['ended_at'])}: ended early"
     return "not looked" if seen is None else "yes" if seen else "no"
 
 

@@ -6,7 +6,7 @@ from faultload.record.events import Event, Gate, Note, ProcessEvent, Witness
 from faultload.report.live import Screen
 from faultload.run.watch import Watch
 
-_NOTES_SAID = ("not_injected", "inject_failed", "warden_lost", "overdue", "late", "server_lost")
+_NOTES_SAID = ("not_injected", "inject_failed", "warden_lost", "overdue", "ended_early", "late", "server_lost")
 
 
 class Narration:

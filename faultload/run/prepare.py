@@ -12,7 +12,7 @@ from faultload.errors import InvalidInput, Mistake
 from faultload.record.info import LoadInfo
 from faultload.run.target import Target
 from faultload.spec import chance as monkey
-from faultload.spec.checks import Known, check_scenario, experiment_of, scaled_with_experiments
+from faultload.spec.checks import Known, check_scenario, experiment_of, played_on, scaled_with_experiments
 from faultload.spec.experiment import Experiment
 from faultload.spec.profile import scale
 from faultload.spec.scenario import LoadedScenario, Scenario, read_scenario
@@ -90,7 +90,7 @@ def prepare(file: Path, options: RunOptions) -> Prepared:
     for spec in (*scaled.scenario.faults, *monkey.specs(scaled.scenario)):
         experiment = experiment_of(spec, loaded.folder, faults.words())
         assert experiment is not None
-        experiments[spec.name] = experiment
+        experiments[spec.name] = played_on(known.platform, experiment, faults)
     by_file = {experiment.file: experiment for experiment in experiments.values()}
     mistakes = [mistake for one in by_file.values() for mistake in refused(one)]
     if mistakes:

@@ -43,7 +43,13 @@ def specs(scenario: Scenario) -> list[FaultSpec]:
         return []
     return [
         FaultSpec.model_validate(
-            {"name": name_of(one), "experiment": one.experiment, "at": "0s", "with": one.with_}
+            {
+                "name": name_of(one),
+                "experiment": one.experiment,
+                "at": "0s",
+                "with": one.with_,
+                "on_ended_early": one.on_ended_early,
+            }
         )
         for one in scenario.chaos_monkey.faults
     ]

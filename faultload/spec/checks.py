@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from faultload.errors import InvalidInput, Mistake
@@ -118,6 +118,12 @@ def experiment_of(
     return None if file is None else read_experiment(file, words, spec.with_, given_at)
 
 
+def played_on(platform: str, experiment: Experiment, faults: Catalogue) -> Experiment:
+    """An experiment with the time that its helpers may take to start on a platform."""
+    seconds = faults.preparation_s(platform, experiment.word.name, experiment.arguments)
+    return replace(experiment, preparation_s=seconds)
+
+
 def _experiments(
     loaded: LoadedScenario, known: Known | None, faults: Catalogue, mistakes: list[Mistake]
 ) -> dict[str, Experiment]:
@@ -140,6 +146,7 @@ def _experiments(
         found[spec.name] = experiment
         if known is None:
             continue
+        found[spec.name] = played_on(known.platform, experiment, faults)
         for what, name, names in (
             ("service", experiment.service, known.services),
             ("link", experiment.link, known.links),
@@ -235,10 +242,11 @@ def _schedule_problems(
         limit = min(end, following[0]) if following is not None else end
         if at + room > limit + 1e-9:
             until = "the next fault" if following is not None and following[0] < end else "the end of the load"
+            parts = f"{_starting(spec, experiments)}fault or ttr bound, and the hold of {format_seconds(hold)}"
             yield (
                 index,
-                f"'{spec.name}' at {format_seconds(at)} needs {format_seconds(room)} (fault or ttr bound, and the "
-                f"hold of {format_seconds(hold)}), but {until} comes after {format_seconds(limit - at)}",
+                f"'{spec.name}' at {format_seconds(at)} needs {format_seconds(room)} ({parts}), but {until} comes "
+                f"after {format_seconds(limit - at)}",
                 None,
             )
     yield from _collisions([(at, at + room - hold, spec, index) for at, room, index, spec in planned], experiments)
@@ -252,7 +260,7 @@ def _collisions(
     A one-shot fault is open until it came back by itself: as long as its `ttr` bound allows.
     """
     known = [
-        (at, until if experiments[spec.name].word.one_shot else at + _duration_of(spec, experiments), spec, index)
+        (at, until if experiments[spec.name].word.one_shot else at + _held_s(spec, experiments), spec, index)
         for at, until, spec, index in planned
         if spec.name in experiments
     ]
@@ -269,9 +277,23 @@ def _collisions(
 
 
 def room_of(scenario: Scenario, profile: str, spec: FaultSpec, experiments: Mapping[str, Experiment]) -> float:
-    """The seconds that a fault needs for itself: its time or `ttr` bound, whichever is longer, and the hold."""
+    """The seconds that a fault needs for itself: until its helpers run, its time or `ttr` bound, and the hold."""
     bound = ttr_bound(scenario, profile, spec.name)
-    return max(_duration_of(spec, experiments), bound) + scenario.recovery.hold
+    return _preparation_s(spec, experiments) + max(_duration_of(spec, experiments), bound) + scenario.recovery.hold
+
+
+def _held_s(spec: FaultSpec, experiments: Mapping[str, Experiment]) -> float:
+    return _preparation_s(spec, experiments) + _duration_of(spec, experiments)
+
+
+def _preparation_s(spec: FaultSpec, experiments: Mapping[str, Experiment]) -> float:
+    return experiments[spec.name].preparation_s if spec.name in experiments else 0.0
+
+
+def _starting(spec: FaultSpec, experiments: Mapping[str, Experiment]) -> str:
+    """What of a fault's room is for its helpers, in words; empty without any."""
+    seconds = _preparation_s(spec, experiments)
+    return f"{format_seconds(seconds)} until its helper runs, " if seconds else ""
 
 
 def _duration_of(spec: FaultSpec, experiments: Mapping[str, Experiment]) -> float:

@@ -46,6 +46,8 @@ class Experiment:
     """The names of the team's own activities."""
     urls: tuple[tuple[str, str], ...] = ()
     """What its probes and actions ask over HTTP, as (name, URL); a variable that only Chaos Toolkit knows stays."""
+    preparation_s: float = 0.0
+    """How long the helpers of its fault may take to start, on the platform that it is played on."""
     plain: bool = False
     """It holds our own actions and nothing else: Chaos Toolkit has nothing more to refuse."""
 

@@ -35,6 +35,7 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "examples": ["500ms", "30s", "5m"]}),
 ]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
+OnEndedEarly = Literal["invalid", "judge"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -187,6 +188,7 @@ class Repeat(Model):
 class FaultSpec(Model):
     """When to run an experiment, how often, and with which configuration.
 
+    `on_ended_early`: one that somebody else ended makes the run `invalid`, or is judged on the time that it had.
     `failure_rate`: how often this fault happens in production, as you declare it; used for MTBF.
     """
 
@@ -196,6 +198,7 @@ class FaultSpec(Model):
     repeat: Repeat | None = None
     with_: dict[str, Any] = Field({}, alias="with")
     overlap: bool = False
+    on_ended_early: OnEndedEarly = "invalid"
     failure_rate: FailureRate | None = None
 
     def times(self) -> list[float]:
@@ -212,6 +215,7 @@ class ChanceFault(Model):
     name: Name | None = None
     with_: dict[str, Any] = Field({}, alias="with")
     weight: Positive = 1.0
+    on_ended_early: OnEndedEarly = "invalid"
 
 
 def _chance_fault(value: object) -> object:

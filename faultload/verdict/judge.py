@@ -11,9 +11,10 @@ from faultload.errors import ExitCode
 from faultload.record.directory import RunDirectory
 from faultload.record.events import ProcessEvent, Slots
 from faultload.record.measured import FaultTimes, Measured, read_measured
+from faultload.spec import chance
 from faultload.spec.baseline import declared_limits
 from faultload.spec.measures import measure_of
-from faultload.spec.scenario import ObjectiveSpec
+from faultload.spec.scenario import ObjectiveSpec, Scenario
 from faultload.spec.term import Objective
 from faultload.spec.units import Quantity
 from faultload.verdict.capacity import Capacity, capacity_found, with_slo, with_steps
@@ -86,7 +87,10 @@ def judge(run: RunDirectory) -> Judgement:
     objectives += hypotheses(measured)
     capacity = capacity_found(evidence, wanted)
     points = recovery_points(run, measured)
-    invalid = invalid_reasons(measured, begun=offered.begun, dropped=overview.dropped)
+    invalid = [
+        *invalid_reasons(measured, begun=offered.begun, dropped=overview.dropped),
+        *ended_early(measured, scenario),
+    ]
     partial = [*filter(None, [_cut_short(measured)]), *own_trouble(measured)]
     verdict = worst(Verdict(one["verdict"]) for one in objectives)
     if invalid:
@@ -180,6 +184,21 @@ def invalid_reasons(measured: Measured, *, begun: int, dropped: int) -> list[str
     return reasons
 
 
+def ended_early(measured: Measured, scenario: Scenario) -> list[str]:
+    """A reason for each fault that ended before its time, where its scenario does not want that judged."""
+    judged = {spec.name for spec in (*scenario.faults, *chance.specs(scenario)) if spec.on_ended_early == "judge"}
+    reasons = []
+    for fault in measured.faults:
+        if fault.ended_at is None or fault.lasted_s is None or fault.fault in judged:
+            continue
+        of = "" if fault.max_duration_s is None else f" of the {fault.max_duration_s:g} s that were asked for"
+        reasons.append(
+            f"{fault.label} ended early, at {fault.ended_at - measured.load_start_s:.1f} s: it was there for "
+            f"{fault.lasted_s:.1f} s{of}: {fault.ended_what} (`on_ended_early: judge` judges it on that time)"
+        )
+    return reasons
+
+
 def _missing_slots(measured: Measured, recorded: int) -> str | None:
     """Slots that an orderly worker offered and that left neither an iteration nor a dropped sample."""
     totals = list(measured.of_kind(Slots))
@@ -222,6 +241,7 @@ def _fault(fault: FaultTimes, recovery: Recovery | None, rpo_s: float | None) ->
         "instances": fault.instances,
         "injected_at": fault.injected_at,
         "undone_at": fault.undone_at,
+        **({} if fault.ended_at is None else {"ended_at": fault.ended_at, "ended": fault.ended_what}),
         "state": fault.state,
         "gate": {"passed": fault.gate, "why": fault.gate_why},
         "witnessed": fault.witnessed,

@@ -114,13 +114,13 @@ def _next_start(fault: FaultTimes, injected: Sequence[FaultTimes], end: float) -
 
 def _fault_spans(fault: FaultTimes, recovery: Recovery | None, following: float, end: float) -> list[Span]:
     assert fault.injected_at is not None
-    undone = fault.undone_at if fault.undone_at is not None else end
-    spans = [Span(f"fault:{fault.label}", fault.injected_at, undone)]
+    over = fault.over_at if fault.over_at is not None else end
+    spans = [Span(f"fault:{fault.label}", fault.injected_at, over)]
     after = following
     if recovery is not None and recovery.hold_end_s is not None:
         after = min(following, recovery.hold_end_s)
     elif recovery is not None and recovery.absorbed:
-        after = undone
-    if after > undone:
-        spans.append(Span(f"recovery:{fault.label}", undone, after))
+        after = over
+    if after > over:
+        spans.append(Span(f"recovery:{fault.label}", over, after))
     return spans

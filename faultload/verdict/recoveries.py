@@ -128,7 +128,7 @@ def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[
             injected_s=fault.injected_at,
             until_s=until,
             hold_s=scenario.recovery.hold,
-            undone_s=fault.undone_at,
+            undone_s=fault.over_at,
             max_duration_s=fault.max_duration_s if fault.one_shot else None,
             alerts_s=alerts,
         )

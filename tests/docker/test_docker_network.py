@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 from netref import Made, Town, made, of, oks
 
+from faultload.agents.network.nftables import LEASE_S
 from faultload.errors import Refused, TargetError
+from faultload.faults.network.docker_agents import helpers_of
 from faultload.platforms.docker.client import client
 from faultload.spec.target import target_from_json
 
@@ -349,3 +351,19 @@ def test_containers_that_share_no_network_have_no_link(town: Town) -> None:
             Made(named, "partition", {"link": "far -> db"}, 10.0)
     finally:
         stranger.remove(force=True)
+
+
+def test_latency_whose_agent_died_is_over_and_seen_to_be(town: Town) -> None:
+    """The rules go with the agent, within seconds: its redirect would lead to a dead proxy."""
+    with made(town.target(), "latency", {"link": "app -> db", "delay_ms": 150}) as fault:
+        assert fault.handler.lasts(fault.instances, fault.plan).seen
+        for helper in helpers_of(fault.request.fault_id):
+            helper.kill()
+        killed = time.time()
+        over = fault.handler.lasts(fault.instances, fault.plan)
+        assert not over.seen and "its rules with it" in over.what
+        time.sleep(max(0.0, killed + LEASE_S + 1.0 - time.time()))
+        lapsed = time.time()
+        for name in town.clients:
+            town.wait(name, lambda events: {"new", "kept"} <= oks(events), since=lapsed)
+        undone(town, fault)

@@ -316,3 +316,40 @@ def test_the_same_seed_chooses_the_same_containers(project: Project) -> None:
     request = FaultRequest.from_json(fault.request.to_json())
     assert [one.id for one in fault.here.resolve()] == [one.id for one in fault.elsewhere().resolve()]
     assert request.seed == fault.request.seed
+
+
+def _look(fault) -> tuple[bool, str]:
+    sight = fault.here.lasts(fault.instances, fault.plan)
+    return sight.seen, sight.what
+
+
+def test_a_pause_that_somebody_ended_is_seen_to_be_over(project: Project) -> None:
+    api = project.start("api")
+    fault = project.fault(project.target("api"), "pause", service="api").inject()
+    assert _look(fault)[0]
+    now(api).unpause()
+    assert _look(fault) == (False, f"{api.name} runs again")
+    now(api).pause()
+    now(api).kill()
+    now(api).start()
+    wait_until(lambda: born(api) is not None)
+    assert _look(fault) == (False, f"{api.name} ended or was started again")
+    undone_twice(fault, [api])
+
+
+def test_a_surplus_that_somebody_started_again_is_seen_to_be_over(project: Project) -> None:
+    containers = [project.start("api", number) for number in (1, 2)]
+    fault = project.fault(project.target("api"), "scale", service="api", to=1).inject()
+    assert _look(fault)[0]
+    (stopped,) = fault.instances
+    next(one for one in containers if str(one.id) == stopped.id).start()
+    assert _look(fault) == (False, f"{stopped.name} runs again")
+    undone_twice(fault, containers)
+
+
+def test_a_helper_that_is_prepared_for_nothing_is_taken_away(project: Project) -> None:
+    project.start("api")
+    fault = project.fault(project.target("api"), "pause", service="api").planned()
+    assert len(docker_helper.helpers_of(fault.request.fault_id)) == 1
+    fault.here.release()
+    assert docker_helper.helpers_of(fault.request.fault_id) == []

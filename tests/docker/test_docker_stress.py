@@ -12,6 +12,7 @@ from faultload.agents.stress.stressor import available_memory
 from faultload.errors import Refused, TargetError
 from faultload.host.processes import identify
 from faultload.platforms.docker import helper as docker_helper
+from faultload.platforms.docker.stats import usage
 
 pytestmark = pytest.mark.docker
 MIB = 1024**2
@@ -283,3 +284,26 @@ def test_a_folder_that_is_not_there_is_told(project: Project) -> None:
     project.start("api")
     with pytest.raises(TargetError, match="/nowhere"):
         project.fault(project.target("api"), "io_stress", service="api", path="/nowhere").inject()
+
+
+def test_stress_whose_helper_somebody_ended_is_seen_to_be_over(project: Project) -> None:
+    api = project.start("api")
+    fault = project.fault(project.target("api"), "memory_stress", service="api", bytes="8MiB").inject()
+    assert fault.here.lasts(fault.instances, fault.plan).seen
+    (helper,) = docker_helper.helpers_of(fault.request.fault_id)
+    helper.kill()
+    wait_until(lambda: docker_helper.helpers_of(fault.request.fault_id) == [])
+    over = fault.here.lasts(fault.instances, fault.plan)
+    assert (over.seen, over.what) == (False, f"the stressor in {api.name} ended")
+    undone_twice(fault, [api])
+
+
+def test_a_prepared_stressor_takes_nothing_until_it_is_told(project: Project) -> None:
+    api = project.start("api")
+    before = usage(str(api.id)).memory_bytes
+    fault = project.fault(project.target("api"), "memory_stress", service="api", bytes="64MiB").planned()
+    time.sleep(1.0)
+    assert usage(str(api.id)).memory_bytes < before + 16 * 1024**2
+    fault.here.inject(fault.instances, fault.plan)
+    assert fault.witness().seen
+    undone_twice(fault, [api])

@@ -33,7 +33,7 @@ FLOORS = (
 INSIDE = {
     "reference": ("__init__", "host", "systems", "kit", "catalogue"),
     "platforms": ("__init__", "where", "kubernetes", "docker", "local", "databases", "base", "linkproxy"),
-    "agents": ("network", "link", "stress", "container", "restart", "probes", "lifeline"),
+    "agents": ("network", "link", "stress", "container", "restart", "probes", "when_told", "lifeline"),
 }
 """The floors within a folder."""
 ANALYSIS = ("figures", "compare", "capacity", "recovery", "slo", "latency", "evidence")

@@ -2,8 +2,9 @@
 
 `python -m faultload.agents.container.engine_timer SECONDS unpause|start|remove ID@STARTED...`
 
-Runs in a helper container that has the engine's socket; standard library only. It prints `ready`, waits, looks
-before it restores (STARTED is the container's `State.StartedAt`), and ends. SIGTERM ends it early.
+Runs in a helper container that has the engine's socket; standard library only. It prints `ready`, waits until it
+sees the fault, counts from then on, looks before it restores (STARTED is the container's `State.StartedAt`), and
+ends. SIGTERM ends it early.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from typing import Any, NoReturn
 
 SOCKET = "/run/engine.sock"
 _TRIES = 30
+_IDLE_S = 120.0
+"""How long it waits for a fault that does not come, before it counts all the same."""
+_LOOK_EVERY_S = 0.25
 
 
 class _Engine(HTTPConnection):
@@ -42,6 +47,26 @@ def ask(method: str, path: str) -> tuple[int, Any]:
         return response.status, json.loads(text) if text.strip() else None
     finally:
         connection.close()
+
+
+def is_there(what: str, container_id: str, started: str) -> bool:
+    """Whether a container is as the fault leaves it."""
+    status, found = ask("GET", f"/containers/{container_id}/json")
+    if status != 200 or what == "remove":
+        return status == 200
+    state = found["State"]
+    left = state["Paused"] if what == "unpause" else not state["Running"]
+    return bool(state["StartedAt"] == started and left)
+
+
+def wait_for_fault(what: str, marks: list[tuple[str, str]]) -> None:
+    """Until the first container is as the fault leaves it."""
+    deadline = time.monotonic() + _IDLE_S
+    while time.monotonic() < deadline:
+        with suppress(OSError, HTTPException, ValueError):
+            if any(is_there(what, *mark) for mark in marks):
+                return
+        time.sleep(_LOOK_EVERY_S)
 
 
 def take_back(what: str, container_id: str, started: str) -> None:
@@ -74,9 +99,10 @@ def main(argv: list[str]) -> int:
     if status != 200:
         raise SystemExit(f"engine_timer: the engine answers {status}")
     print("ready", flush=True)
+    marks = [(container_id, started) for container_id, _, started in (one.partition("@") for one in containers)]
+    wait_for_fault(what, marks)
     time.sleep(float(seconds))
-    for container in containers:
-        container_id, _, started = container.partition("@")
+    for container_id, started in marks:
         for _ in range(_TRIES):
             try:
                 take_back(what, container_id, started)

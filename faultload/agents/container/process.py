@@ -101,8 +101,20 @@ def _still_there(descriptors: list[int], grace_s: float) -> list[int]:
 
 
 def main(argv: list[str]) -> int:
-    """`pid ID` prints a container's main process; `kill ID...` kills it, `terminate GRACE_S ID...` in order."""
+    """`pid ID` prints a container's main process; `kill ID...` kills it, `terminate GRACE_S ID...` in order.
+
+    `when-told` before these: it waits for SIGUSR1 first, and prints `done` when all went well.
+    """
     command, *container_ids = argv
+    if command == "when-told":
+        from faultload.agents.when_told import wait_until_told
+
+        if not wait_until_told():
+            print("nobody said a word", file=sys.stderr)
+            return 1
+        code = main(container_ids)
+        print(*([] if code else ["done"]), flush=True)
+        return code
     if command == "pid":
         found = {container_id: main_process(container_id) for container_id in container_ids}
         missing = [container_id for container_id, pid in found.items() if pid is None]

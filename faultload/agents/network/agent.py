@@ -3,8 +3,9 @@
 `python -m faultload.agents.network.agent serve` runs in a helper that shares the namespace of a container, or in a
 privileged one with `--netns PID`; the fault is JSON in FAULTLOAD_SPEC. It prepares and prints what it measured;
 then it takes orders by `ask '{"do": "inject"}'` (witness, undo, state). It undoes at SIGTERM, when its time is
-over, and before it ends. For a namespace without an agent: `clean` removes what is left of a fault, `look BEFORE`
-says whether it is gone, and `kernel` what this kernel knows.
+over, and before it ends; where it is killed, the kernel forgets its rules `nftables.LEASE_S` later. For a namespace
+without an agent: `clean` removes what is left of a fault, `look BEFORE` says whether it is gone, and `kernel` what
+this kernel knows.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -34,6 +36,7 @@ _LINGER_S = 15.0
 _LONGEST_WAIT_S = 0.5
 """A signal that comes right before a wait is seen after it (Python runs handlers between two instructions only)."""
 _ASK_S = 30.0
+_RENEW_EVERY_S = 1.0
 
 
 class _Stop(BaseException):
@@ -55,9 +58,19 @@ class Agent:
         self.spec = spec
         self.fault = make(spec)
         self.state = "new"
+        """new, prepared, injected, lapsed (it ended early, by somebody else), undone."""
         self.ends_at = time.monotonic() + IDLE_S
+        self._keeping = threading.Lock()
 
     def prepare(self) -> dict[str, Any]:
+        """What was measured before the fault. Raises AgentError where nothing could be, or users go another way."""
+        from faultload.agents.network.segments import detours
+
+        if past := detours(tuple(flow for flow in self.spec.flows if flow.acts)):
+            raise AgentError(
+                f"connections from here go to {', '.join(past)}, where the servers are published, and not to their "
+                "own addresses: the fault would not be on that way"
+            )
         before = self.fault.prepare()
         self.state = "prepared"
         return before
@@ -84,15 +97,40 @@ class Agent:
         self.state = "injected"
         try:
             self.fault.inject()
+            if not self.fault.renew():  # whatever injecting took, the lease begins now
+                raise AgentError("its rules were removed at once, by somebody else")
         except BaseException:
             self.undo()
             raise
+        threading.Thread(target=self._keep, args=(time.monotonic(),), daemon=True).start()
+
+    def _keep(self, renewed_at: float) -> None:
+        """Renew the lease of the rules until they are undone. A fault whose rules were gone never comes back."""
+        from faultload.agents.network.nftables import LEASE_S
+
+        while True:
+            time.sleep(_RENEW_EVERY_S)
+            with self._keeping:
+                if self.state != "injected":
+                    return
+                now = time.monotonic()
+                try:
+                    there = now - renewed_at < LEASE_S and self.fault.renew()
+                except (AgentError, OSError):
+                    continue  # the next try tells, as long as the lease lasts
+                renewed_at = now
+                if not there:
+                    self.state = "lapsed"
+                    with suppress(AgentError, OSError):  # whoever asks for the undo does it again
+                        self.fault.undo()
+                    return
 
     def undo(self) -> None:
         """Take away what was injected; at most once."""
-        if self.state == "injected":
-            self.fault.undo()
-        self.state = "undone"
+        with self._keeping:
+            if self.state in ("injected", "lapsed"):
+                self.fault.undo()
+            self.state = "undone"
 
     def serve(self, listener: socket.socket) -> None:
         """Answer until the time is over."""

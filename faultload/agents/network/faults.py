@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from faultload.agents.probes import PROBE_S, Place, Probe, close_all, opened, re
 
 _RESET_S = 3.0
 _PROD_EVERY_S = 0.3
+_NAME_PORTS = ("53",)
 
 
 class Seen(NamedTuple):
@@ -63,6 +64,15 @@ class AgentFault(ABC):
     def witness(self) -> Seen:
         """Whether it is there."""
 
+    def leased(self) -> Mapping[str, Sequence[str]]:
+        """The sets of our table and what is in them, which the kernel forgets where nobody renews it."""
+        return nftables.peers_by_set(self.acting)
+
+    def renew(self) -> bool:
+        """Keep it there for another lease; False when it is gone. Raises AgentError when that did not work."""
+        sets = self.leased()
+        return not sets or nftables.renew(self.spec.table, sets)
+
     def undo(self) -> None:
         """Take it away; does nothing when it is not there."""
         nftables.remove(self.spec.table)
@@ -77,11 +87,6 @@ class AgentFault(ABC):
             return NOTHING
         answering = sum(together(lambda goal: reachable(goal, PROBE_S), self.goals))
         return Seen(answering > 0, f"{answering} of {len(self.goals)} answer")
-
-    @property
-    def _kept_s(self) -> float:
-        """How long the kernel keeps what our rules match: a little longer than the agent's own timer."""
-        return self.spec.expires_s + 1.0
 
 
 class Dropped(AgentFault):
@@ -113,7 +118,7 @@ class Dropped(AgentFault):
             hook: nftables.chain(hook, hook, nftables.EARLY, [line for rule in rules for line in rule[at]])
             for at, hook in enumerate(("input", "output"))
         }
-        sets = nftables.peer_sets(self.acting, self._kept_s)
+        sets = nftables.peer_sets(self.acting)
         nftables.replace(self.spec.table, nftables.body(sets, chains))
 
     def witness(self) -> Seen:
@@ -149,6 +154,9 @@ class Reset(AgentFault):
 
     def inject(self) -> None:
         reset_all(self.spec, self.outward)
+
+    def leased(self) -> Mapping[str, Sequence[str]]:
+        return {}  # it happened, and is over
 
     def witness(self) -> Seen:
         alive = [probe.place.name for probe in self._probes if not probe.was_reset()]
@@ -186,10 +194,13 @@ class NameFailure(AgentFault):
         return {"answering": servers}
 
     def inject(self) -> None:
-        names = nftables.timed_set("names", "inet_service", ["53"], self._kept_s)
+        names = nftables.timed_set("names", "inet_service", _NAME_PORTS, nftables.LEASE_S)
         rule = "meta l4proto { tcp, udp } th sport @names counter drop"
         chains = {"input": nftables.chain("input", "input", nftables.EARLY, [rule])}
         nftables.replace(self.spec.table, nftables.body(names, chains))
+
+    def leased(self) -> Mapping[str, Sequence[str]]:
+        return {"names": _NAME_PORTS}
 
     def witness(self) -> Seen:
         if answering := self._answering():

@@ -1,7 +1,7 @@
 """A fault's rules in an nftables table of their own, added and removed as a whole; other rules stay untouched.
 
-Every rule matches through a set whose elements have a time-out, so that the kernel itself ends the fault when
-nobody is left to remove it (nft(8), "SETS").
+Every rule matches through a set whose elements the kernel forgets `LEASE_S` after they were last renewed (nft(8),
+"SETS"). So a fault ends with the agent that renews it, and no rule leads where nobody listens any more.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from faultload.agents.network.spec import AgentError, Flow
 
 MARK = 0x0504
 """SO_MARK of the connections and packets that an agent makes itself."""
+LEASE_S = 5.0
+"""How long a rule outlives its agent; an agent on a busy machine renews it late."""
 EARLY = -300
 """Before connection tracking and every address translation."""
 _TIMEOUT_S = 10.0
@@ -55,8 +57,25 @@ def let_go(table: str, flows: Sequence[Flow]) -> None:
 
     As long as a rule that translates is there, connections that were translated go on.
     """
-    sets = [f"f{index}v{family}" for index, flow in enumerate(flows) for family, _ in families(flow.peers)]
-    run(["nft", "-f", "-"], "".join(f"flush set inet {table} {name}\n" for name in sets))
+    run(["nft", "-f", "-"], "".join(f"flush set inet {table} {name}\n" for name in peers_by_set(flows)))
+
+
+def renew(table: str, sets: Mapping[str, Sequence[str]]) -> bool:
+    """Begin the lease of every element anew, in one transaction; False when the table is gone.
+
+    An element that is there already keeps the time that it has left, so each is put in anew.
+    """
+    lines = []
+    for name, elements in sets.items():
+        lines.append(f"flush set inet {table} {name}")
+        lines.append(f"add element inet {table} {name} {{ {', '.join(elements)} }}")
+    try:
+        run(["nft", "-f", "-"], "\n".join([*lines, ""]))
+    except AgentError:
+        if exists(table):
+            raise
+        return False
+    return True
 
 
 def families(peers: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
@@ -67,12 +86,17 @@ def families(peers: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
             yield str(family), found
 
 
-def peer_sets(flows: Sequence[Flow], timeout_s: float) -> str:
-    """A set of addresses for each flow and family, named f0v4, f0v6, f1v4..."""
+def peers_by_set(flows: Sequence[Flow]) -> dict[str, list[str]]:
+    """The addresses of each flow and family, by the names of their sets: f0v4, f0v6, f1v4..."""
+    return {
+        f"f{index}v{family}": peers for index, flow in enumerate(flows) for family, peers in families(flow.peers)
+    }
+
+
+def peer_sets(flows: Sequence[Flow]) -> str:
+    """A set of addresses for each flow and family, under a lease."""
     return "\n".join(
-        timed_set(f"f{index}v{family}", f"ipv{family}_addr", peers, timeout_s)
-        for index, flow in enumerate(flows)
-        for family, peers in families(flow.peers)
+        timed_set(name, f"ipv{name[-1]}_addr", peers, LEASE_S) for name, peers in peers_by_set(flows).items()
     )
 
 

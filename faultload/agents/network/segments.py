@@ -35,6 +35,7 @@ _LAST = 0xFFFFFFFF
 _LOW_PORTS = range(512, 1024)
 _TALKING = ("01", "03", "04", "05", "08", "09", "0B")
 """States in /proc/net/tcp: ESTABLISHED, SYN_RECV, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING."""
+_TIME_WAIT = "06"
 
 
 @dataclass(slots=True)
@@ -216,19 +217,33 @@ def echo(
 
 
 def connections(flows: tuple[Flow, ...]) -> list[Connection]:
-    """The established connections of flows in this namespace, as the kernel lists them (proc_pid_net(5))."""
+    """The established connections of flows in this namespace."""
     wanted = {(flow.side, flow.port, peer) for flow in flows for peer in flow.peers}
-    found = []
+    return [
+        one
+        for one, state in _listed()
+        if state in _TALKING
+        and (("client", one.peer_port, one.peer) in wanted or ("server", one.local_port, one.peer) in wanted)
+    ]
+
+
+def detours(flows: tuple[Flow, ...]) -> list[str]:
+    """Where clients here reach the servers of flows past their own addresses, each once, as address and port.
+
+    What was closed within the last minute counts too.
+    """
+    published = {place for flow in flows if flow.side == "client" for place in flow.published}
+    found = {(one.peer, one.peer_port) for one, state in _listed() if state in (*_TALKING, _TIME_WAIT)}
+    return [f"{host}:{port}" for host, port in sorted(found & published)]
+
+
+def _listed() -> Iterator[tuple[Connection, str]]:
+    """Every connection of this namespace with its state, as the kernel lists them (proc_pid_net(5))."""
     for name in ("tcp", "tcp6"):
         listing = Path(f"/proc/self/net/{name}")
         for line in listing.read_text().splitlines()[1:] if listing.exists() else []:
             _, local, peer, state = line.split()[:4]
-            if state not in _TALKING:
-                continue
-            (host, port), (far, far_port) = _end(local), _end(peer)
-            if ("client", far_port, far) in wanted or ("server", port, far) in wanted:
-                found.append(Connection(host, port, far, far_port))
-    return found
+            yield Connection(*_end(local), *_end(peer)), state
 
 
 def _end(text: str) -> tuple[str, int]:

@@ -59,7 +59,7 @@ class Loss(AgentFault):
             f"{one} {rule}" for index, flow in enumerate(self.acting) for one in nftables.matches(index, flow, "in")
         ]
         chains = {"input": nftables.chain("input", "input", nftables.EARLY, matched)}
-        nftables.replace(self.spec.table, nftables.body(nftables.peer_sets(self.acting, self._kept_s), chains))
+        nftables.replace(self.spec.table, nftables.body(nftables.peer_sets(self.acting), chains))
 
     def witness(self) -> Seen:
         if not self.goals:
@@ -104,7 +104,7 @@ class Shaped(AgentFault):
                 for match in nftables.matches(index, flow, "out")
             ]
             chains = {"postrouting": nftables.chain("postrouting", "postrouting", 300, rules)}
-            nftables.replace(self.spec.table, nftables.body(nftables.peer_sets(self.acting, self._kept_s), chains))
+            nftables.replace(self.spec.table, nftables.body(nftables.peer_sets(self.acting), chains))
         except AgentError:
             self.undo()
             raise
@@ -238,7 +238,7 @@ class Proxied(AgentFault):
         self._proxies = [FaultProxy(flow) for flow in self.acting]
         for proxy in self._proxies:
             proxy.start()
-            proxy.add(self.spec.fault, self.kind, self._parameters(), self._kept_s)
+            proxy.add(self.spec.fault, self.kind, self._parameters(), self.spec.expires_s + 1.0)
         old = connections(self.acting)
         nftables.replace(self.spec.table, self._table())
         for one in old:
@@ -261,7 +261,7 @@ class Proxied(AgentFault):
             # behind the translation, only what was not translated still has the peer's address
             "past_proxy": nftables.chain("past_proxy", "output", 10, direct),
         }
-        return nftables.body(nftables.peer_sets(self.acting, self._kept_s), chains)
+        return nftables.body(nftables.peer_sets(self.acting), chains)
 
     def undo(self) -> None:
         if self._proxies and nftables.exists(self.spec.table):

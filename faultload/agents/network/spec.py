@@ -20,7 +20,8 @@ class Flow:
     """The traffic of one link as one of its ends sees it.
 
     At the client `peers` are addresses of the servers, at the server those of its clients; `port` is the
-    server's port. A flow that does not `act` is only measured.
+    server's port. A flow that does not `act` is only measured. `published`: where the same servers are reached
+    past these addresses, each an address of their machine and a port.
     """
 
     side: Side
@@ -28,6 +29,7 @@ class Flow:
     protocol: str
     peers: tuple[str, ...]
     acts: bool = True
+    published: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,12 @@ class Spec:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Spec:
-        flows = tuple(Flow(**{**flow, "peers": tuple(flow["peers"])}) for flow in value["flows"])
+        flows = tuple(
+            Flow(
+                **{**flow, "peers": tuple(flow["peers"]), "published": tuple(map(tuple, flow.get("published", ())))}
+            )
+            for flow in value["flows"]
+        )
         return cls(**{**value, "flows": flows, "names": tuple(value.get("names", ()))})
 
 

@@ -49,6 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         die_with_parent()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
         signal.signal(signum, _stop)
+    if arguments.when_told:
+        from faultload.agents.when_told import wait_until_told
+
+        if not wait_until_told():
+            return 0
     signal.setitimer(signal.ITIMER_REAL, arguments.seconds)
     try:
         if arguments.cgroup is not None:
@@ -63,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--seconds", type=_above_zero, required=True, help="its own time-out")
+    common.add_argument("--when-told", action="store_true", help="wait for SIGUSR1 first")
     common.add_argument("--with-parent", action="store_true", help="be killed with the parent process")
     common.add_argument("--cgroup", type=int, metavar="PID", help="join the control groups of this process first")
     common.add_argument("--mark", help="says in the argument list whose this is; otherwise without effect")

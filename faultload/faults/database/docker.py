@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from faultload.agents.when_told import PREPARED
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
-from faultload.faults.containers import need_removable
+from faultload.faults.containers import HELPER_S, need_removable
 from faultload.faults.database.cluster_fault import FailoverFault, SwitchoverFault
 from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import Member, cluster
@@ -125,6 +126,10 @@ class Failover(FailoverFault):
     witnessed_by = "that process is gone; with mode `member`, that run of the container has ended"
     undone_by = "starts the same container if it did not come back; if there is no leader, the old one leads again"
 
+    @classmethod
+    def prepares_within_s(cls, arguments: Mapping[str, Any]) -> float:
+        return HELPER_S if arguments.get("mode") == "member" else 0.0
+
     def resolve(self) -> list[Instance]:
         instance = _instance_of(self.target, self.service, self._leader())
         found = docker_client.container_of(instance)
@@ -142,11 +147,21 @@ class Failover(FailoverFault):
             plan["postmaster"] = _postmasters(instances[0])[0]
         return plan
 
+    def prepare(self, instances: Sequence[Instance]) -> None:
+        """With mode `member`, start the helper, which waits: starting it takes longer than the kill."""
+        super().prepare(instances)
+        if self.mode == "member":
+            argv = ["python3", "-m", "faultload.agents.container.process", "when-told", "kill", instances[0].id]
+            options: dict[str, Any] = {"sees_machine": True, "cap_add": ["KILL"]}
+            self._helper = docker_helper.start(argv, self.request.fault_id, says=PREPARED, **options)
+
+    def release(self) -> None:
+        docker_helper.remove(self.request.fault_id)
+
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self._postmaster = plan.get("postmaster")
-        if self.mode == "member":
-            argv = ["python3", "-m", "faultload.agents.container.process", "kill", instances[0].id]
-            docker_helper.run(argv, self.request.fault_id, _KILL_S, sees_machine=True, cap_add=["KILL"])
+        if self._helper is not None:
+            docker_helper.tell(self._helper, "done", _KILL_S)
             return
         said = _run_in(instances[0], _KILL, *str(self._postmaster).split())
         if said is None or said[0] != 0:
@@ -154,6 +169,7 @@ class Failover(FailoverFault):
             raise TargetError(f"the postmaster in {instances[0].name} could not be killed: {why}")
 
     _postmaster: str | None = None
+    _helper: Container | None = None
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         instance = instances[0]

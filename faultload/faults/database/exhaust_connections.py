@@ -8,7 +8,7 @@ from typing import Any
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
-from faultload.faults.database.postgres_holder import holders, start
+from faultload.faults.database.postgres_holder import connections_to, holders, start
 from faultload.faults.database.sql_fault import SqlFault
 from faultload.faults.network.local import EXPIRY_MARGIN_S
 from faultload.host.processes import end
@@ -118,6 +118,18 @@ class ExhaustConnections(SqlFault):
         if self.share == 1.0:
             return WitnessReport(free == 0 and missing > 0, f"{what}; none of them is an ordinary user's")
         return WitnessReport(missing >= self._wanted, what)
+
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        """Whether the holder runs and holds them; where they go through a Unix socket, whether it runs."""
+        keeping = holders(self.request.fault_id)
+        if not keeping:
+            return WitnessReport(False, "the process that held the connections ended")
+        if str(plan["host"]).startswith("/"):
+            return WitnessReport(True, "the process that holds the connections runs")
+        held = sum(connections_to(process, int(plan["port"])) for process in keeping)
+        # with a share of 1, one that somebody ended is taken again as soon as it is free
+        least = 1 if plan["all"] else int(plan["take"])
+        return WitnessReport(held >= least, f"{held} of {plan['take']} connections are held")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """The process first: its end alone gives the connections back, and without them nobody gets in."""

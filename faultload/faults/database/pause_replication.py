@@ -47,6 +47,7 @@ class PauseReplication(SqlFault):
     """
 
     gone_within_s = 30.0
+    look_every_s = 3.0
     made_by = (
         "`pg_wal_replay_pause()` on every standby; from PostgreSQL 14 on, Patroni is put into maintenance mode "
         "because it would resume replay (so there is no failover during the fault)"
@@ -131,6 +132,16 @@ class PauseReplication(SqlFault):
                     return WitnessReport(False, f"{name} receives nothing either: that is no pause of its replay")
                 seen.append(f"{name} has received and not replayed {position - after} bytes")
         return WitnessReport(bool(seen), "; ".join(seen) or "no standby answers")
+
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        """Whether replay is still paused on every standby; one that was started again replays."""
+        resumed = []
+        for one in plan["standbys"]:
+            with session(self.dsn, _address(one)) as sql:
+                if not replay_paused(sql):
+                    resumed.append(f"{one['host']}:{one['port']}")
+        what = f"replay goes on at {', '.join(resumed)}" if resumed else "replay is paused on every standby"
+        return WitnessReport(not resumed, what)
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self.know(plan)

@@ -61,6 +61,17 @@ def holders(fault_id: str) -> list[ProcessId]:
     return found
 
 
+def connections_to(process: ProcessId, port: int) -> int:
+    """How many established connections to a port a process holds; 0 where it has ended."""
+    try:
+        found = psutil.Process(process.pid).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return 0
+    return sum(
+        one.status == psutil.CONN_ESTABLISHED and bool(one.raddr) and one.raddr.port == port for one in found
+    )
+
+
 def _read_line(descriptor: int, timeout_s: float) -> str:
     """One line from a pipe, or what came of it by the time-out or the end."""
     import select

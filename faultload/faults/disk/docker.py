@@ -55,6 +55,11 @@ class _OnDisk(InContainers):
         if disk["there"]:
             raise Refused(f"{instance.label} already has files with this fault's names: {', '.join(disk['there'])}")
 
+    def _prepare_all(self, instances: Sequence[Instance], what: str, wanted: Sequence[str]) -> None:
+        """A stressor for each instance, which writes where that container's own processes would."""
+        roots = {one.id: str(docker_client.state_of(one)["Pid"]) for one in self.the_very(instances)}
+        at_once(lambda one: self.prepare_in(one, what, [*wanted, "--root", roots[one.id]]), instances)
+
     def _files(self) -> list[str]:
         """Every file that a stressor may have made: what it could not take away itself, undo does."""
         return [self._name]
@@ -121,16 +126,13 @@ class IoStress(_OnDisk):
 
     def prepare(self, instances: Sequence[Instance]) -> None:
         self._before = self._writes(instances)
+        wanted = ["--path", self.folder, "--workers", str(self.workers), "--name", self._name]
+        self._prepare_all(instances, "io", wanted)
 
     def _writes(self, instances: Sequence[Instance]) -> dict[str, Mapping[str, Any]]:
         """What the processes in each container write in a second, and how long syncing a page takes there."""
         looks = at_once(lambda one: self.look_into(one, "writes", self.folder), self.the_very(instances))
         return {instance.id: writes for instance, writes in zip(instances, looks, strict=True)}
-
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        wanted = ["--path", str(plan["folder"]), "--workers", str(self.workers), "--name", self._name]
-        roots = {one.id: str(docker_client.state_of(one)["Pid"]) for one in self.the_very(instances)}
-        at_once(lambda one: self.start_in(one, "io", [*wanted, "--root", roots[one.id]]), instances)
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         writes = self._writes(instances)
@@ -184,14 +186,16 @@ class FillDisk(_OnDisk):
                 f"{limit >> 20} MiB: give a higher floor, or another path"
             )
 
+    def prepare(self, instances: Sequence[Instance]) -> None:
+        wanted = ["--path", self.folder, "--floor", str(self.floor), "--name", self._name]
+        self._prepare_all(instances, "fill", wanted)
+
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self._plan = plan
-        wanted = ["--path", str(plan["folder"]), "--floor", str(self.floor), "--name", self._name]
         for instance, one in zip(instances, self.the_very(instances), strict=True):
             if instance != instances[0] and self._full(int(self.look_into(one, "look", self.folder)["free"])):
                 continue  # it shares the disk of one before it
-            root = str(docker_client.state_of(one)["Pid"])
-            self.start_in(instance, "fill", [*wanted, "--root", root])
+            self.begin_in(instance)
 
     def _full(self, free: int, before: int = 0) -> bool:
         return free <= self.floor + max(_NEARLY, (before - self.floor) // 20)

@@ -114,12 +114,11 @@ class IoStress(_OnDisk):
         return [str(folder / name) for folder in self._folders(instances) for name in names]
 
     def prepare(self, instances: Sequence[Instance]) -> None:
-        self._before_s = [_sync_s(folder) for folder in self._folders(instances)]
-
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        for disk in plan["disks"]:
-            wanted = ["--path", str(disk["folder"]), "--workers", str(self.workers), "--name", self._name]
-            self._start("io", wanted)
+        folders = self._folders(instances)
+        self._before_s = [_sync_s(folder) for folder in folders]
+        for folder in folders:
+            wanted = ["--path", str(folder), "--workers", str(self.workers), "--name", self._name]
+            self._prepare_one("io", wanted)
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         folders = self._folders(instances)
@@ -178,14 +177,15 @@ class FillDisk(_OnDisk):
         for folder in self._folders(instances):
             if (free := free_bytes(str(folder))) <= self.floor:
                 raise Refused(f"{folder} has {free} bytes free: the floor of {self.floor} is reached already")
+        for folder in self._folders(instances):
+            self._prepare_one("fill", ["--path", str(folder), "--floor", str(self.floor), "--name", self._name])
 
     def _files(self, instances: Sequence[Instance]) -> list[str]:
         return [str(folder / self._name) for folder in self._folders(instances)]
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self._free_before = {disk["folder"]: int(disk["free"]) for disk in plan["disks"]}
-        for folder in self._free_before:
-            self._start("fill", ["--path", folder, "--floor", str(self.floor), "--name", self._name])
+        super().inject(instances, plan)
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         seen, told = True, []

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from faultload.agents.network.spec import Flow, Side, Spec
 from faultload.agents.probes import together
 from faultload.errors import Refused, TargetError
+from faultload.faults.base import WitnessReport
 from faultload.platforms.base import Instance
 from faultload.spec.target import TargetFile
 
@@ -72,6 +73,29 @@ class Agents(ABC, Generic[S, A]):
             if isinstance(answer, Exception):
                 raise answer
         return answers
+
+    def lasting(self, sites: Sequence[S]) -> WitnessReport:
+        """Whether the fault is still made at every site, by an agent that lives, in the network it was made in.
+
+        Raises TargetError when an agent cannot be asked.
+        """
+        agents = self.agents_of(sites)
+
+        def over(site: S) -> str:
+            if not self.is_there(site):
+                return f"{site.name} ended or was started again, and its network with it"
+            agent = agents.get(site.id)
+            if agent is None or not self.runs(agent):
+                return f"the network agent of {site.name} ended, and its rules with it"
+            state = self.ask(site, agent, "state").get("state")
+            return "" if state == "injected" else f"the fault at {site.name} is over: its agent says '{state}'"
+
+        found = together(lambda site: tried(lambda: over(site)), list(sites))
+        failed = [one for one in found if isinstance(one, Exception)]
+        known = [one for one in found if isinstance(one, str) and one]
+        if failed and not known:
+            raise failed[0]
+        return WitnessReport(not known, "; ".join(known) or f"{len(sites)} agents make it")
 
     def undo(self, sites: Sequence[S]) -> None:
         """Take a fault away at every site, by its agent or by a new helper, and remove the agents.

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from faultload.agents.network.spec import Flow, Side, Spec
 from faultload.errors import Refused
 from faultload.faults import makes
+from faultload.faults.containers import HELPER_S
 from faultload.faults.network import docker_agents as agents
 from faultload.faults.network import family
 from faultload.faults.network.agents import Agents, Places
 from faultload.faults.network.docker_agents import ContainerAgents, Site
 from faultload.platforms.base import Instance
+from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker.client import containers_of, instance_of, started_at
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ class _Containers(Places["Container", Site]):
             if not peers:
                 far = server if side == "client" else client
                 raise Refused(f"container {one.name} shares no Docker network with a container of '{far}'")
-            yield one, Flow(side, port, protocol, tuple(dict.fromkeys(peers)), acts)
+            published = _published(one, theirs, port) if side == "client" else ()
+            yield one, Flow(side, port, protocol, tuple(dict.fromkeys(peers)), acts, published)
 
     def id(self, place: Container) -> str:
         return str(place.id)
@@ -64,6 +67,8 @@ class _OnContainers(family.OnNetwork):
     """What all of them need of an engine."""
 
     gone_within_s = 15.0
+    look_every_s = 3.0
+    preparation_s = HELPER_S
     needs = "membership in the group docker; a helper with NET_ADMIN and NET_RAW in the container's network"
     undone_by = (
         "the agent undoes it, or a new helper in the same namespace; ends on its own 5 s after the duration; "
@@ -133,6 +138,17 @@ def _refuse_shared(found: Container) -> None:
     if mode == "host" or mode.startswith("container:"):
         whose = "the machine's network" if mode == "host" else "another container's network"
         raise Refused(f"container {found.name} uses {whose}: a fault there would touch more than what is declared")
+
+
+def _published(client: Container, servers: Sequence[Container], port: int) -> tuple[tuple[str, int], ...]:
+    """Where a client could reach servers past their own addresses: where their port is published."""
+    places = set()
+    for server in servers:
+        for one in (server.attrs["NetworkSettings"].get("Ports") or {}).get(f"{port}/tcp") or []:
+            bound, published = str(one["HostIp"]), int(one["HostPort"])
+            machine = docker_client.machine_of(client) if bound in ("", "0.0.0.0", "::") else [bound]
+            places |= {(address, published) for address in machine}
+    return tuple(sorted(places))
 
 
 def _shared(one: Container, other: Container) -> list[str]:

@@ -70,6 +70,9 @@ class OnNetwork(PlatformFault):
         """Start the agents: each opens connections and measures the healthy network."""
         self._sites = self._agents.start(self._made(instances))
 
+    def release(self) -> None:
+        self._agents.dismiss(self._sites)
+
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
         return {"sites": [site.to_json() for site in self._sites or self._made(instances)]}
 
@@ -87,6 +90,9 @@ class OnNetwork(PlatformFault):
             if answer["seen"] is not None
         ]
         return _together(looks, f"no {self._places.noun} of the link could be measured from", empty=False)
+
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport | None:
+        return self._agents.lasting(self._read(plan))
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         self._agents.undo(self._read(plan))

@@ -13,7 +13,7 @@ from faultload.faults.network import family
 from faultload.faults.network.agents import Agents, Places
 from faultload.faults.network.kubernetes_agents import PodAgents, Site
 from faultload.faults.network.kubernetes_policy import PolicyPartition
-from faultload.faults.pods import Delegated, KubernetesFault
+from faultload.faults.pods import HELPER_S, Delegated, KubernetesFault
 from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes.client import Pod, asking, core, namespace_of, pods_of, running_container
 from faultload.platforms.kubernetes.helper import helper_namespace
@@ -109,6 +109,8 @@ class _OnPods(family.OnNetwork, KubernetesFault):
     """What all of them need of a cluster."""
 
     gone_within_s = 60.0
+    look_every_s = 5.0
+    preparation_s = HELPER_S
     needs = "helper pods with NET_ADMIN, NET_RAW, SYS_ADMIN and SYS_PTRACE that see the node's processes"
     undone_by = (
         "the agent undoes it, or a new helper in the same pod's network; ends on its own 5 s after the duration; "
@@ -133,6 +135,7 @@ class Partition(Delegated):
     """Both ways silent: by agents in the pods' networks, or by NetworkPolicies where the target says `policy`."""
 
     gone_within_s = 60.0
+    preparation_s = HELPER_S
     made_by = (
         "nftables drops what comes in from the other end, in the networks of both ends' pods; with `network: "
         "policy` in the target file, two NetworkPolicies instead"

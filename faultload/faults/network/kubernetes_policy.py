@@ -276,6 +276,14 @@ class PolicyPartition(KubernetesFault):
             )
         return WitnessReport(True, f"{self.link}: no answer over established connections, none over new ones")
 
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        """Whether the policies are there: asking over the link would need a process in the client for each look."""
+        namespaces = sorted({one["namespace"] for one in plan["policies"]})
+        there = {str(found.metadata.name) for namespace in namespaces for found in self._policies(namespace)}
+        gone = [one["name"] for one in plan["policies"] if one["name"] not in there]
+        what = f"somebody deleted {', '.join(gone)}" if gone else f"{len(there)} policies are there"
+        return WitnessReport(not gone, what)
+
     def _close_probes(self) -> None:
         while self._probes:
             self._probes.popitem()[1].close()

@@ -15,6 +15,7 @@ from faultload.agents.probes import (
     established,
     more_than,
     reachable,
+    round_trip,
     round_trips,
     silence_of,
     together,
@@ -24,7 +25,9 @@ from faultload.errors import Refused, TargetError
 from faultload.faults import makes, words
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.platforms.base import Instance
+from faultload.platforms.local.facts import connected_to
 from faultload.platforms.local.links import LinkProxy, Pair, planned, proxy_of, tokens_of
+from faultload.platforms.local.processes import instances_of, tree_of
 from faultload.spec import units
 from faultload.spec.target import TargetFile
 
@@ -48,6 +51,8 @@ class OnLink(PlatformFault):
         self._declared = declared
         self.proxy = proxy_of(declared)
         self._probes: list[Probe] = []
+        self._asked: list[Pair] = []
+        """The pairs that answered before the fault: the silence of any other would say nothing."""
 
     def gate(self) -> list[str]:
         return open_faults_of(self.proxy, self.link, self.request.kind)
@@ -66,8 +71,14 @@ class OnLink(PlatformFault):
         return self.proxy.listeners(self.link)
 
     def prepare(self, instances: Sequence[Instance]) -> None:
-        """Open a connection a pair before the fault: what is established must feel it too."""
-        self._probes = established(self._pairs())
+        """Open a connection a pair before the fault: what is established must feel it too.
+
+        Raises Refused where no pair answers even now, and where users go past the proxy.
+        """
+        pairs = self._pairs()
+        refuse_detours(self.target, self.link, pairs)
+        self._asked = answering(self.link, pairs)
+        self._probes = established(self._asked)
 
     def _parameters(self) -> dict[str, Any]:
         return {}
@@ -75,6 +86,14 @@ class OnLink(PlatformFault):
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         expires_s = self.request.duration_s + EXPIRY_MARGIN_S
         self.proxy.add(self.link, self.request.fault_id, self.kind, self._parameters(), expires_s)
+
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport | None:
+        """The link proxy still makes the fault, and it is felt, as far as that costs next to nothing."""
+        lost = lost_at(planned(str(plan["proxy"]), plan), self.link, str(plan["id"]))
+        return WitnessReport(False, lost) if lost else self._felt(self._pairs())
+
+    def _felt(self, pairs: list[Pair]) -> WitnessReport:
+        return WitnessReport(True, f"the link proxy still makes it on {self.link}")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         remove(planned(str(plan["proxy"]), plan), str(plan["link"]), str(plan["id"]))
@@ -105,13 +124,16 @@ class Partition(OnLink):
         return {"mode": "drop", "on_heal": self.request.argument("on_heal", "deliver")}
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
-        pairs = self._pairs()
+        pairs = self._asked
         problems, older = silence_of(self._probes, pairs), len(self._probes)
         close_all(self._probes)
         if problems:
             return WitnessReport(False, problems[0])
         what = f"{len(pairs)} pairs let no new connection complete"
         return WitnessReport(True, f"{what}, {older} established ones are silent")
+
+    def _felt(self, pairs: list[Pair]) -> WitnessReport:
+        return still_silent(self._asked)
 
 
 @makes("latency", "local")
@@ -132,14 +154,33 @@ class Latency(OnLink):
         return {"delay_ms": self.delay_s * 1000, "jitter_ms": jitter_ms}
 
     def prepare(self, instances: Sequence[Instance]) -> None:
-        self._before = round_trips(self._pairs(), self.delay_s * 1000)
+        super().prepare(instances)
+        close_all(self._probes)
+        self._before = round_trips(self._asked, self.delay_s * 1000)
+        if not self._before:
+            raise Refused(
+                f"no round trip can be measured on link '{self.link}': its `protocol` in the link proxy's "
+                "configuration must be http or postgres"
+            )
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
-        after = round_trips(self._pairs(), **self._parameters())
+        after = round_trips(self._asked, **self._parameters())
         added = more_than(after, self._before)
         if not added:
             return WitnessReport(False, "no round trip could be measured on the link")
         what = f"a round trip takes {min(after.values()) * 1000:.1f} ms, {added[0] * 1000:.1f} ms more than before"
+        return WitnessReport(added[0] >= self.delay_s / 2, what)
+
+    def _felt(self, pairs: list[Pair]) -> WitnessReport:
+        """One question a pair: as long as jitter leaves it a meaning, none is answered as soon as before."""
+        if float(self.request.argument("jitter_ms", 0.0)) * 4 > self.delay_s * 1000:
+            return super()._felt(pairs)
+        times = together(lambda pair: round_trip(pair, 2.0 + self.delay_s), pairs)
+        taken = {pair.name: seconds for pair, seconds in zip(pairs, times, strict=True) if seconds is not None}
+        added = more_than(taken, self._before)
+        if not added:
+            return super()._felt(pairs)
+        what = f"a round trip takes {added[0] * 1000:.1f} ms more than before"
         return WitnessReport(added[0] >= self.delay_s / 2, what)
 
     def _gone(self, pairs: list[Pair]) -> WitnessReport:
@@ -189,10 +230,15 @@ class Bandwidth(OnLink):
         return {pair.name: seconds for pair, seconds in zip(pairs, times, strict=True)}
 
     def prepare(self, instances: Sequence[Instance]) -> None:
-        self._before = self._measure(self._pairs())
+        super().prepare(instances)
+        close_all(self._probes)
+        self._before = self._measure(self._asked)
+        unknown = [name for name, seconds in self._before.items() if seconds is None]
+        if unknown:
+            raise Refused(f"no transfer can be measured on {', '.join(unknown)}: HTTP and PostgreSQL can be asked")
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
-        wanted, after = self._size / self.bytes_per_s, self._measure(self._pairs())
+        wanted, after = self._size / self.bytes_per_s, self._measure(self._asked)
         added = []
         for name, seconds in after.items():
             before = self._before.get(name)
@@ -235,6 +281,30 @@ class ResetConnections(OnLink):
         return WitnessReport(True, f"{count} connections opened before were reset")
 
 
+def answering(link: str, pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs whose servers answer through the proxy now. Raises Refused where none does."""
+    # the proxy takes a connection in any case: whether plain TCP goes through shows past it
+    looks = together(lambda pair: reachable(pair) and (pair.protocol in ASKABLE or connects(_past(pair))), pairs)
+    found = [pair for pair, answers in zip(pairs, looks, strict=True) if answers]
+    if not found:
+        raise Refused(f"link '{link}' does not answer even without a fault: nothing would show that it is there")
+    return found
+
+
+def refuse_detours(target: TargetFile, link: str, pairs: Sequence[Pair]) -> None:
+    """Raises Refused where the link's client is connected to a server past the proxy: no fault would be there."""
+    client = link.split(" -> ")[0]
+    servers, proxies = {pair.upstream for pair in pairs}, {pair.port for pair in pairs}
+    for instance in instances_of(target, client) if client in target.services else []:
+        past = sorted(connected_to(tree_of(instance), but_of=proxies) & servers)
+        if past:
+            places = ", ".join(f"{host}:{port}" for host, port in past)
+            raise Refused(
+                f"{instance.label} is connected to {places}, past the proxy of link '{link}': a fault there would "
+                "not be on its way; let it connect to where the proxy listens"
+            )
+
+
 def open_faults_of(proxy: LinkProxy, link: str, kind: str) -> list[str]:
     """What is open on a link on the same layer as a fault of this kind."""
     known = words()
@@ -254,6 +324,22 @@ def remove(proxy: LinkProxy, link: str, fault_id: str) -> None:
     except TargetError:
         if listens(proxy.url):
             raise
+
+
+def lost_at(proxy: LinkProxy, link: str, fault_id: str) -> str:
+    """How a link proxy lost a fault, in words; empty while it makes it. Raises TargetError without an answer."""
+    if not listens(proxy.url):
+        return f"the link proxy at {proxy.url} has ended, and its faults with it"
+    known = proxy.links().get(link, {}).get("faults") or []
+    return (
+        "" if fault_id in [str(one.get("id")) for one in known] else f"somebody ended it in the proxy of '{link}'"
+    )
+
+
+def still_silent(pairs: Sequence[Pair]) -> WitnessReport:
+    """Whether no pair takes a new connection."""
+    problems = silence_of([], pairs)
+    return WitnessReport(not problems, problems[0] if problems else f"{len(pairs)} pairs take no new connection")
 
 
 def listens(proxy_url: str) -> bool:

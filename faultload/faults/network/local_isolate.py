@@ -9,7 +9,18 @@ from faultload.agents.probes import Probe, close_all, established, reachable, si
 from faultload.errors import Refused
 from faultload.faults import makes
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport, choose
-from faultload.faults.network.local import EXPIRY_MARGIN_S, NEEDS_PROXY, closed_of, listens, open_faults_of, remove
+from faultload.faults.network.local import (
+    EXPIRY_MARGIN_S,
+    NEEDS_PROXY,
+    answering,
+    closed_of,
+    listens,
+    lost_at,
+    open_faults_of,
+    refuse_detours,
+    remove,
+    still_silent,
+)
 from faultload.platforms.base import Instance, names
 from faultload.platforms.local.links import Pair, planned, proxy_of, tokens_of
 from faultload.platforms.local.processes import certain_instances
@@ -39,6 +50,7 @@ class Isolate(PlatformFault):
             raise Refused(f"service '{self.service}' is an end of no link with a link proxy")
         self._probes: list[Probe] = []
         self._others: list[Pair] = []
+        self._asked: list[Pair] = []
 
     def gate(self) -> list[str]:
         return [one for link, proxy in self.links.items() for one in open_faults_of(proxy, link, _KIND)]
@@ -66,7 +78,10 @@ class Isolate(PlatformFault):
     def prepare(self, instances: Sequence[Instance]) -> None:
         """A connection a pair that is to be cut; and which of the others answer now."""
         mine = self._pairs(instances)
-        self._probes = established([pair for pairs in mine.values() for pair in pairs])
+        for link, pairs in mine.items():
+            refuse_detours(self.target, link, pairs)
+        self._asked = answering(", ".join(mine), [pair for pairs in mine.values() for pair in pairs])
+        self._probes = established(self._asked)
         cut = {(link, pair.name) for link, pairs in mine.items() for pair in pairs}
         others = [
             pair
@@ -84,7 +99,7 @@ class Isolate(PlatformFault):
             proxy.add(str(cut["link"]), str(plan["id"]), _KIND, {"mode": "drop"}, expires_s, cut["pairs"])
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
-        pairs = [pair for found in self._pairs(instances).values() for pair in found]
+        pairs = self._asked
         problems, older = silence_of(self._probes, pairs), len(self._probes)
         close_all(self._probes)
         reached = together(reachable, self._others)
@@ -93,6 +108,14 @@ class Isolate(PlatformFault):
             return WitnessReport(False, problems[0] if problems else f"others are cut off too: {', '.join(harmed)}")
         silent = f"{names(instances)}: {len(pairs)} pairs let no new connection complete, {older} established"
         return WitnessReport(True, f"{silent} ones are silent; {len(self._others)} other pairs answer")
+
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        """Every link proxy still makes the fault, and the pairs are silent."""
+        for cut in plan["cut"]:
+            lost = lost_at(planned(str(cut["proxy"]), plan), str(cut["link"]), str(plan["id"]))
+            if lost:
+                return WitnessReport(False, lost)
+        return still_silent(self._asked)
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         for cut in plan["cut"]:

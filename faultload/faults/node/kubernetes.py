@@ -179,6 +179,13 @@ class DrainNode(KubernetesFault):
             return WitnessReport(False, f"still on node {node}: {', '.join(left)}")
         return WitnessReport(True, f"node {node} is empty: {len(instances)} pods left it")
 
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        """Whether the node is still cordoned by this fault: whoever uncordons it lets pods in again."""
+        node = self._marked(plan)
+        if node is None or not node.spec.unschedulable:
+            return WitnessReport(False, f"somebody uncordoned node {plan['node']}")
+        return WitnessReport(True, f"node {plan['node']} is cordoned")
+
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """Uncordons the very node where it still carries the mark of this fault."""
         while True:

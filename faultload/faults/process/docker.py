@@ -6,9 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from faultload.agents.when_told import PREPARED
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
-from faultload.faults.containers import OnContainers, each, need_removable, take_back_later
+from faultload.faults.containers import HELPER_S, OnContainers, each, need_removable, take_back_later
 from faultload.platforms.base import Instance, names
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import helper as docker_helper
@@ -70,17 +71,31 @@ class Kill(_Ending):
     """
 
     needs_helper = True
+    preparation_s = HELPER_S
     made_by = "SIGKILL to the container's main process, from a helper container that sees the machine's processes"
     needs = "helper containers that see the machine's processes and have the capability KILL"
     witnessed_by = "the engine reports that the container's process ended"
 
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        self._signal("kill", [], instances, _HELPER_S)
+    _helper: Container | None = None
 
-    def _signal(self, how: str, options: Sequence[str], instances: Sequence[Instance], timeout_s: float) -> None:
+    def _order(self) -> list[str]:
+        """What the helper does to the containers whose ids follow."""
+        return ["kill"]
+
+    def _patience_s(self) -> float:
+        return _HELPER_S
+
+    def prepare(self, instances: Sequence[Instance]) -> None:
+        """Start the helper, which waits: starting it takes longer than the kill."""
         ids = [str(one.id) for one in self.the_very(instances)]
-        argv = ["python3", "-m", "faultload.agents.container.process", how, *options, *ids]
-        docker_helper.run(argv, self.request.fault_id, timeout_s, sees_machine=True, cap_add=["KILL"])
+        argv = ["python3", "-m", "faultload.agents.container.process", "when-told", *self._order(), *ids]
+        options: dict[str, Any] = {"sees_machine": True, "cap_add": ["KILL"]}
+        self._helper = docker_helper.start(argv, self.request.fault_id, says=PREPARED, **options)
+
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        self.the_very(instances)
+        assert self._helper is not None
+        docker_helper.tell(self._helper, "done", self._patience_s())
 
 
 @makes("terminate", "docker")
@@ -89,9 +104,15 @@ class Terminate(Kill):
 
     made_by = "SIGTERM, then SIGKILL after `grace_s`, to the container's main process, from a helper container"
 
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        grace_s = float(self.request.argument("grace_s", 10.0))
-        self._signal("terminate", [f"{grace_s:g}"], instances, grace_s + _HELPER_S)
+    @property
+    def grace_s(self) -> float:
+        return float(self.request.argument("grace_s", 10.0))
+
+    def _order(self) -> list[str]:
+        return ["terminate", f"{self.grace_s:g}"]
+
+    def _patience_s(self) -> float:
+        return self.grace_s + _HELPER_S
 
 
 @makes("restart", "docker")
@@ -126,6 +147,7 @@ class Pause(OnContainers):
     """All processes of the container frozen by the engine; undo thaws the very container that was frozen."""
 
     needs_helper = True
+    preparation_s = HELPER_S
     made_by = "the engine freezes the container's control group"
     needs = "a helper container with the engine's socket, which ends the pause if nothing else does"
     witnessed_by = "the container uses no processor time for 0.5 s, and its port does not answer"
@@ -136,13 +158,12 @@ class Pause(OnContainers):
         return {"resume": [one.id for one in self.the_very(instances)]}
 
     def prepare(self, instances: Sequence[Instance]) -> None:
-        """Which containers answer nothing anyway: their silence would say nothing."""
+        """Which containers answer nothing anyway: their silence would say nothing. The helper comes first."""
         answering = {one.id: self._answers(docker_client.container(one.id)) for one in instances}
         self._silent_before = [id_ for id_, answer in answering.items() if answer is None]
+        take_back_later("unpause", self.the_very(instances), self.request.fault_id, self.expires_s)
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        found = self.the_very(instances)
-        take_back_later("unpause", found, self.request.fault_id, self.expires_s)
         each(_freeze, self.the_very(instances), "pause")
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
@@ -159,6 +180,15 @@ class Pause(OnContainers):
                 return WitnessReport(False, f"{instance.name} still runs")
         silence = "no answer and " if asked else ""
         return WitnessReport(True, f"frozen, {silence}no processor time in 0.5 s: {names(instances)}")
+
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        found = {one.name: docker_client.container_of(one) for one in instances}
+        over = [
+            f"{name} ended or was started again" if one is None else f"{name} runs again"
+            for name, one in found.items()
+            if one is None or not docker_client.state_of(one)["Paused"]
+        ]
+        return WitnessReport(not over, "; ".join(over) or f"still frozen: {names(instances)}")
 
     def _answers(self, one: Container | None) -> str | None:
         """What a container says on its port within 0.5 s; None for nothing, also where it cannot be asked.

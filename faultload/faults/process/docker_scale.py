@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport
-from faultload.faults.containers import OnContainers, each, need_removable, take_back_later
+from faultload.faults.containers import HELPER_S, OnContainers, each, need_removable, take_back_later
 from faultload.faults.process.docker import stop_timeout_s
 from faultload.platforms.base import Instance, names
 from faultload.platforms.docker import client as docker_client
@@ -35,6 +35,7 @@ class Scale(OnContainers):
     """
 
     needs_helper = True
+    preparation_s = HELPER_S
     made_by = (
         "the engine stops surplus containers, or creates more with the configuration of a running one, without "
         "its ports"
@@ -86,10 +87,14 @@ class Scale(OnContainers):
             need_removable(one, "scale")
         return {"running": len(running), "make": 0, "stop": [one.id for one in found]}
 
+    def prepare(self, instances: Sequence[Instance]) -> None:
+        """The helper that starts what is going to be stopped; one that removes needs to know what was made."""
+        if self.to < len(Docker(self.target).instances(self.service)):
+            take_back_later("start", self.the_very(instances), self.request.fault_id, self.expires_s)
+
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         found, fault_id = self.the_very(instances), self.request.fault_id
         if plan["stop"]:
-            take_back_later("start", found, fault_id, self.expires_s)
             each(lambda one: one.stop(timeout=stop_timeout_s(one)), found, "stop")
             return
         taken = docker_client.containers_of(self.target, self.service, stopped=True)
@@ -108,6 +113,16 @@ class Scale(OnContainers):
         wait_until(lambda: added <= {one.id for one in platform.ready(self.service)}, _READY_S, 0.2)
         late = added - {one.id for one in platform.ready(self.service)}
         return WitnessReport(not late, f"{what}; {len(added)} were added, {len(late)} of them are not ready")
+
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        """As many run as were asked for; of a stopped surplus none came back, of the added ones none is gone."""
+        running = {one.id for one in Docker(self.target).instances(self.service)}
+        back = [one.name for one in instances if plan["stop"] and one.id in running]
+        gone = [str(one.name) for one in self._made() if str(one.id) not in running]
+        over = [*(f"{name} runs again" for name in back), *(f"{name} ended" for name in gone)]
+        if not over and len(self._made()) < int(plan["make"]):
+            over = ["an added container was removed"]
+        return WitnessReport(not over, "; ".join(over) or f"{len(running)} containers run")
 
     def _made(self) -> list[Container]:
         return [one for one in docker_helper.made_by(self.request.fault_id) if INSTANCE_LABEL in one.labels]

@@ -11,7 +11,7 @@ from typing import Any
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport, choose
-from faultload.faults.pods import KubernetesFault
+from faultload.faults.pods import HELPER_S, KubernetesFault
 from faultload.platforms import platform_of
 from faultload.platforms.base import Instance, names
 from faultload.platforms.kubernetes.client import (
@@ -92,6 +92,7 @@ class _OnPods(KubernetesFault):
 class Kill(_OnPods):
     """SIGKILL for the main process of the pod's container: a crash, seen from outside it."""
 
+    preparation_s = HELPER_S
     made_by = "SIGKILL to the container's main process, found by container id, from a helper pod on its node"
     needs = "helper pods that see the node's processes and have the capability KILL"
     witnessed_by = "that container no longer runs: the pod has a new one, or none"

@@ -186,6 +186,14 @@ class Scale(KubernetesFault):
             counts == (self.to, self.to), f"{ready} of {there} pods are ready, {self.to} were asked for"
         )
 
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        owner = self._owner(plan)
+        if owner is None:
+            return WitnessReport(False, f"{plan['kind']} {plan['name']} was removed")
+        if owner.replicas != int(plan["to"]):
+            return WitnessReport(False, f"somebody set {owner.replicas} replicas, {plan['to']} were asked for")
+        return WitnessReport(True, f"{owner.replicas} replicas are asked for")
+
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """Only what is as it was set: an autoscaler's or a person's number stays."""
         from kubernetes.client.exceptions import ApiException

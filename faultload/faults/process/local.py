@@ -245,6 +245,7 @@ class Pause(OnTrees):
     needs = _OWN
     witnessed_by = "the trees use no CPU time for 0.5 s, and the health path does not answer"
     undone_by = "SIGCONT to the whole trees, children before their parents"
+    _asked: Sequence[Instance] = ()
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
         plan = super().undo_plan(instances)
@@ -252,6 +253,16 @@ class Pause(OnTrees):
         if already:
             raise TargetError(f"already stopped before the fault: {', '.join(already)}")
         return {"resume": [instance.id for instance in instances], **plan}
+
+    def prepare(self, instances: Sequence[Instance]) -> None:
+        """Which instances answer now: the silence of any other would say nothing."""
+        self._asked = [one for one in instances if self._answers(one)]
+
+    def _answers(self, instance: Instance) -> int | None:
+        """The status of an instance's health path within 0.5 s; None without one, and of a worker."""
+        if self.of_worker or instance.port is None or self.target.services[self.service].health is None:
+            return None
+        return health_of(self.target, instance, 0.5)
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         # one that waits for a processor stops when it gets one; one that never does is the witness's to tell
@@ -264,19 +275,28 @@ class Pause(OnTrees):
         roots = [process_of(instance) for instance in instances]
         before = {process: cpu_ticks(process) for process in tree(roots)}
         started = time.monotonic()
-        for instance in [] if self.of_worker else instances:
-            if instance.port is not None and self.target.services[self.service].health is not None:
-                status = health_of(self.target, instance, 0.5)
-                if status is not None:
-                    return WitnessReport(False, f"{instance.name} still answers with {status}")
+        for instance in self._asked:
+            if (status := self._answers(instance)) is not None:
+                return WitnessReport(False, f"{instance.name} still answers with {status}")
         time.sleep(max(0.0, 0.5 - (time.monotonic() - started)))
         now = tree(roots)
         awake = [one.pid for one in now if not stopped(one) or cpu_ticks(one) != before.get(one)]
         ended = [one.pid for one in roots if not one.alive()]
         if awake or ended:
             return WitnessReport(False, f"still running: {awake}" if awake else f"ended meanwhile: {ended}")
-        silent = "no CPU time in 0.5 s" if self.of_worker else "no answer and no CPU time in 0.5 s"
+        silent = "no answer and no CPU time in 0.5 s" if self._asked else "no CPU time in 0.5 s"
         return WitnessReport(True, f"frozen, {silent}: {self._named(instances)}")
+
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        """Whether the roots are there, and whatever is left of what was stopped is still stopped."""
+        over = []
+        for instance in instances:
+            awake = [one for one in self._members[instance.id] if one.alive() and not stopped(one)]
+            if not process_of(instance).alive():
+                over.append(f"{instance.label} ended")
+            elif awake:
+                over.append(f"{instance.label} runs again")
+        return WitnessReport(not over, "; ".join(over) or f"still stopped: {names(instances)}")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         for instance in instances:

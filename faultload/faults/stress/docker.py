@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from faultload.agents.stress.stressor import MEMORY_FLOOR, available_memory
+from faultload.agents.when_told import PREPARED
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
-from faultload.faults.base import WitnessReport
-from faultload.faults.containers import OnContainers, at_once
+from faultload.faults.base import FaultRequest, WitnessReport
+from faultload.faults.containers import HELPER_S, OnContainers, at_once
 from faultload.platforms.base import Instance, names
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import helper as docker_helper
 from faultload.platforms.docker.stats import Usage, usage
 from faultload.spec import units
+from faultload.spec.target import TargetFile
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -36,15 +38,23 @@ class InContainers(OnContainers):
     """A fault made by stressors in the control groups of containers, each in a helper container of its own."""
 
     needs_helper = True
+    preparation_s = HELPER_S
     needs = "helper containers that see the machine's processes and control groups"
     undone_by = "removes the helper, which also ends with its container or 5 s after the fault's duration"
+
+    def __init__(self, target: TargetFile, request: FaultRequest) -> None:
+        super().__init__(target, request)
+        self._prepared: dict[str, Container] = {}
+        """The helper of each instance, by its id."""
+        self._stressors: dict[str, str] = {}
+        """Which container each helper stresses, by the helper's id."""
 
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
         self.the_very(instances)
         return {}
 
-    def start_in(self, instance: Instance, what: str, arguments: Sequence[str]) -> None:
-        """Start a stressor in the control groups of a container. Raises TargetError with what it says instead."""
+    def prepare_in(self, instance: Instance, what: str, arguments: Sequence[str]) -> None:
+        """Start the helper of a stressor in the control groups of a container; it waits. Raises TargetError."""
         from docker.types import Mount
 
         (one,) = self.the_very([instance])
@@ -54,17 +64,39 @@ class InContainers(OnContainers):
             "faultload.agents.stress.container_stress",
             *_process(one),
             what,
+            "--when-told",
             "--seconds",
             f"{self.expires_s:.1f}",
         ]
-        docker_helper.start(
+        self._prepared[instance.id] = docker_helper.start(
             [*argv, *arguments],
             self.request.fault_id,
+            says=PREPARED,
             sees_machine=True,
             cap_add=list(_CAPABILITIES),
             cgroupns="host",
             mounts=[Mount(target="/machine/cgroup", source=_CONTROL_GROUPS, type="bind")],
         )
+
+    def begin_in(self, instance: Instance) -> None:
+        """Let a prepared stressor begin, and wait until it is in effect. Raises TargetError with what it says."""
+        self.the_very([instance])
+        helper = self._prepared[instance.id]
+        docker_helper.tell(helper, docker_helper.READY)
+        self._stressors[str(helper.id)] = instance.name
+
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        at_once(self.begin_in, instances)
+
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        """Whether every stressor's helper runs: it ends with the stressor, and with the container."""
+        running = {
+            str(one.id) for one in docker_helper.helpers_of(self.request.fault_id) if one.status == "running"
+        }
+        over = [name for id_, name in self._stressors.items() if id_ not in running]
+        if over:
+            return WitnessReport(False, f"the stressor in {', '.join(over)} ended")
+        return WitnessReport(True, f"{len(running)} stressors run")
 
     def look_into(self, one: Container, what: str, folder: str, file_names: Sequence[str] = ()) -> dict[str, Any]:
         """What a folder's file system has free, and which files are there; see `container_files`."""
@@ -135,12 +167,10 @@ class CpuStress(InContainers):
 
     def prepare(self, instances: Sequence[Instance]) -> None:
         self._before = _rates(instances)
-
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         arguments = ["--load", str(self.request.argument("load", 1.0))]
         if self.request.argument("workers") is not None:
             arguments += ["--workers", str(self.request.argument("workers"))]
-        at_once(lambda one: self.start_in(one, "cpu", arguments), instances)
+        at_once(lambda one: self.prepare_in(one, "cpu", arguments), instances)
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         """The engine counts the control group's time; the stressors' own presence is looked at, too."""
@@ -256,9 +286,7 @@ class MemoryStress(InContainers):
                     f"memory_stress of {wanted >> 20} MiB in all would leave {max(0, free - wanted) >> 20} MiB "
                     f"available, {MEMORY_FLOOR >> 20} MiB must stay"
                 )
-
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        at_once(lambda one: self.start_in(one, "memory", ["--bytes", str(self.size)]), instances)
+        at_once(lambda one: self.prepare_in(one, "memory", ["--bytes", str(self.size)]), instances)
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         seen, told = True, []

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from faultload.agents.stress.stressor import MEMORY_FLOOR
+from faultload.agents.when_told import IDLE_S, PREPARED
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport, choose
-from faultload.faults.pods import KubernetesFault
+from faultload.faults.pods import HELPER_S, KubernetesFault
 from faultload.platforms import platform_of
 from faultload.platforms.base import Instance, names
 from faultload.platforms.kubernetes import helper as helpers
@@ -29,13 +30,19 @@ _ASK_S = 40.0
 """A helper asks for no processor of its node, so that a full one lets it in; a busy one lets it wait."""
 _CGROUPS = "/sys/fs/cgroup"
 _ROOM = 16 * 1024**2
-_AT = 'pid=$(python3 -m faultload.agents.container.process pid "$1") || exit 1; shift; exec python3 -m '
+_AT = (
+    'pid=$(python3 -m faultload.agents.container.process pid "$1") || exit 1; shift; echo $$ > /tmp/helper.pid; '
+    "exec python3 -m "
+)
+_BEGIN = "kill -USR1 $(cat /tmp/helper.pid)"
+"""The helper sees the node's processes, so its own number is not 1."""
 
 
 class Stress(KubernetesFault):
     """A stressor for each instance, in a helper on its node that has joined its container's control groups."""
 
     gone_within_s = 60.0
+    preparation_s = HELPER_S
     needs = "helper pods that see the node's processes and control groups; room for them on the node"
     undone_by = "deletes this fault's helper pods, which also end on their own 5 s after its duration"
     stress: ClassVar[str] = ""
@@ -80,47 +87,75 @@ class Stress(KubernetesFault):
         }
 
     def prepare(self, instances: Sequence[Instance]) -> None:
-        """What the containers use without the fault. Raises Refused for what a container or node cannot spare."""
+        """What the containers use without the fault; and a helper for each, which waits until it is told to begin.
+
+        Raises Refused for what a container or node cannot spare.
+        """
         self._plan: Mapping[str, Any] = self.undo_plan(instances)
         self._running: list[Helper] = []
         self._before = self._measure(self._plan)
         self._refuse_too_much(instances)
+        self._start_helpers(instances)
 
     def _refuse_too_much(self, instances: Sequence[Instance]) -> None:
         return
 
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+    def _start_helpers(self, instances: Sequence[Instance]) -> None:
         seconds = self.request.duration_s + EXPIRY_MARGIN_S
-        argv = [self.stress, *self._arguments(), "--mark", self.mark, "--seconds", f"{seconds:.3f}"]
+        argv = [self.stress, "--when-told", *self._arguments(), "--mark", self.mark, "--seconds", f"{seconds:.3f}"]
         script = f'{_AT}faultload.agents.stress.stressor "$@" --cgroup "$pid"'
-        self._running = [
-            helpers.start(
+        for one in instances:
+            container = self._plan["containers"][one.id]
+            helper = helpers.start(
                 self.target,
-                plan["helpers"],
-                plan["containers"][one.id]["node"],
-                ["sh", "-c", script, "sh", plan["containers"][one.id]["id"], *argv],
+                self._plan["helpers"],
+                container["node"],
+                ["sh", "-c", script, "sh", container["id"], *argv],
                 self.request.fault_id,
-                seconds + _READY_S,
+                seconds + _READY_S + IDLE_S,
                 capabilities=("DAC_OVERRIDE",),
                 node_folders=(_CGROUPS,),
             )
-            for one in instances
-        ]
+            self._running.append(helper)
         for helper in self._running:
-            self._wait_in_effect(helper)
+            self._wait_until_it_says(PREPARED, helper)
 
-    def _wait_in_effect(self, helper: Helper) -> None:
+    def release(self) -> None:
+        helpers.remove(self.target, helpers.helper_namespace(self.target, self.namespace), self.request.fault_id)
+
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        for helper in self._running:
+            told = helpers.execute_in(self.target, helper, ["sh", "-c", _BEGIN], _ASK_S)
+            if told.code != 0:
+                raise TargetError(f"the stressor in {helper.name} could not be told to begin: {told.err.strip()}")
+        for helper in self._running:
+            self._wait_until_it_says("ready", helper)
+
+    def _wait_until_it_says(self, word: str, helper: Helper) -> None:
         deadline = time.monotonic() + _READY_S
         helpers.wait_running(self.target, helper, _READY_S)
-        while "ready" not in self._log(helper).splitlines():
+        while word not in self._log(helper).splitlines():
             if time.monotonic() >= deadline:
-                raise TargetError(f"the stressor in {helper.name} is not in effect within {_READY_S:g} s")
+                raise TargetError(f"the stressor in {helper.name} is not {word} within {_READY_S:g} s")
             helpers.wait_running(self.target, helper, _READY_S)
             time.sleep(0.1)
 
     def _log(self, helper: Helper) -> str:
         with asking(f"read the log of helper pod {helper.name}"):
             return str(core(self.target).read_namespaced_pod_log(helper.name, helper.namespace) or "")
+
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        """Whether every stressor's helper runs, and the container beside it since the same start."""
+        there = helpers.helpers_of(self.target, plan["helpers"], self.request.fault_id)
+        running = {pod.uid for pod in there if pod.phase == "Running"}
+        over = [f"the stressor in {one.name} ended" for one in self._running if one.uid not in running]
+        pods = {pod.uid: pod for pod in pods_of(self.target, self.service)}
+        for one in instances:
+            pod = pods.get(one.id)
+            container = None if pod is None else running_container(self.target, self.service, pod)
+            if container is None or container.id != plan["containers"][one.id]["id"]:
+                over.append(f"{one.name} ended or was started again")
+        return WitnessReport(not over, "; ".join(over) or f"{len(self._running)} stressors run")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         helpers.remove(self.target, plan["helpers"], self.request.fault_id)

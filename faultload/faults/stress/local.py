@@ -14,14 +14,17 @@ from faultload.agents.stress import cgroups
 from faultload.agents.stress.stressor import MEMORY_FLOOR, available_memory
 from faultload.errors import Refused
 from faultload.faults import makes
-from faultload.faults.base import WitnessReport
+from faultload.faults.base import FaultRequest, WitnessReport
 from faultload.faults.network.local import EXPIRY_MARGIN_S
 from faultload.faults.process.local import OnService
 from faultload.faults.stress import stressors
+from faultload.faults.stress.stressors import Stressor
 from faultload.host.processes import ProcessId
+from faultload.host.trees import stopped
 from faultload.platforms.base import Instance, names
 from faultload.platforms.local.processes import process_of, tree_of
 from faultload.spec import units
+from faultload.spec.target import TargetFile
 
 _LOOK_S = 1.0
 _ROOM_IN_CGROUP = 16 * 1024**2
@@ -39,6 +42,7 @@ class _Place:
 class Stress(OnService):
     """A fault made by stressor processes that are found again by the id of their fault."""
 
+    preparation_s = 1.0
     undone_by = "ends this fault's stressors, which also end on their own 5 s after its duration"
 
     @property
@@ -48,8 +52,32 @@ class Stress(OnService):
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
         return {"mark": self.mark}
 
-    def _start(self, what: str, arguments: Sequence[str], cgroup: int | None = None) -> None:
-        stressors.start(what, self.mark, self.request.duration_s + EXPIRY_MARGIN_S, arguments, cgroup)
+    def __init__(self, target: TargetFile, request: FaultRequest) -> None:
+        super().__init__(target, request)
+        self._stressors: list[Stressor] = []
+
+    def _prepare_one(self, what: str, arguments: Sequence[str], cgroup: int | None = None) -> None:
+        """Start a stressor, which waits for the injection."""
+        lasts_s = self.request.duration_s + EXPIRY_MARGIN_S
+        self._stressors.append(Stressor(what, self.mark, lasts_s, arguments, cgroup))
+
+    def release(self) -> None:
+        for one in self._stressors:
+            one.end()
+
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        for one in self._stressors:
+            one.begin()
+
+    def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
+        """Whether every stressor runs: one that loses a worker ends with all of them."""
+        processes = [one.process for one in self._stressors]
+        ended = sum(one is None or not one.alive() for one in processes)
+        held = sum(one is not None and stopped(one) for one in processes)
+        if ended or held:
+            how = f"{ended} ended early" if ended else f"{held} were stopped"
+            return WitnessReport(False, f"of {len(processes)} stressors {how}")
+        return WitnessReport(True, f"{len(processes)} stressors run")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         stressors.stop(str(plan["mark"]))
@@ -95,11 +123,11 @@ class CpuStress(Stress):
         else:
             found.setdefault(cpus, _Place(cpus, None, None))
 
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+    def prepare(self, instances: Sequence[Instance]) -> None:
         for place in self._places(instances):
             cpus = ",".join(str(cpu) for cpu in sorted(place.cpus))
             wanted = ["--workers", str(self._workers(place)), "--load", str(self.load), "--cpus", cpus]
-            self._start("cpu", wanted, place.cgroup_of)
+            self._prepare_one("cpu", wanted, place.cgroup_of)
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         places = self._places(instances)
@@ -165,14 +193,12 @@ class MemoryStress(Stress):
             if room is not None and room - self.size < _ROOM_IN_CGROUP:
                 raise Refused(f"the control group of {instance.label} has room for {room >> 20} MiB only")
         self._free_before = free
+        for instance in instances:
+            cgroup = int(instance.id) if self._joins(instance) else None
+            self._prepare_one("memory", ["--bytes", str(self.size)], cgroup)
 
     def _joins(self, instance: Instance) -> bool:
         return stressors.joinable(int(process_of(instance).pid), "memory")
-
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        for instance in instances:
-            cgroup = int(instance.id) if self._joins(instance) else None
-            self._start("memory", ["--bytes", str(self.size)], cgroup)
 
     def witness(self, instances: Sequence[Instance]) -> WitnessReport:
         held, wanted = stressors.resident_bytes(stressors.running(self.mark)), self.size * len(instances)

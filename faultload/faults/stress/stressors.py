@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from faultload.agents.stress import cgroups
+from faultload.agents.when_told import PREPARED
 from faultload.errors import TargetError
 from faultload.host.processes import ProcessId, end, identify
 from faultload.platforms.local.matching import all_argv
@@ -25,34 +27,59 @@ def mark_of(fault_id: str) -> str:
     return f"faultload:{fault_id}"
 
 
-def start(what: str, mark: str, seconds: float, arguments: Sequence[str], cgroup: int | None = None) -> None:
-    """Start a stressor with a time-out of its own, and wait until it is in effect. Raises TargetError."""
-    argv = [sys.executable, "-m", MODULE, what, "--mark", mark, "--seconds", f"{seconds:.3f}", *arguments]
-    if cgroup is not None:
-        argv += ["--cgroup", str(cgroup)]
-    # it outlives this process, at most until its own time-out: undo may come from another one
-    process = subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        cwd="/",
-        env={**os.environ, "PYTHONPATH": _importable_from()},
-    )
-    assert process.stdout is not None
-    said = b""
-    deadline = time.monotonic() + _READY_S
-    with process.stdout as output:
-        while b"\nready\n" not in b"\n" + said:
+class Stressor:
+    """A stressor with a time-out of its own, which waits until it is told to begin.
+
+    It outlives this process, at most until its own time-out: undo may come from another one.
+    """
+
+    def __init__(
+        self, what: str, mark: str, seconds: float, arguments: Sequence[str], cgroup: int | None = None
+    ) -> None:
+        argv = [sys.executable, "-m", MODULE, what, "--when-told", "--mark", mark, "--seconds", f"{seconds:.3f}"]
+        argv += [*arguments, *(["--cgroup", str(cgroup)] if cgroup is not None else [])]
+        self._what = what
+        self._process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd="/",
+            env={**os.environ, "PYTHONPATH": _importable_from()},
+        )
+        self._said = b""
+        self._wait_for(PREPARED)
+        self.process = identify(self._process.pid)
+        """What `lasts` looks at; None where it has ended already."""
+
+    def begin(self) -> None:
+        """Let it begin, and wait until it is in effect. Raises TargetError with what it says instead."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGUSR1)
+        self._wait_for("ready")
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def end(self) -> None:
+        """End it, whether it began or not."""
+        self._process.kill()
+        self._process.wait()
+
+    def _wait_for(self, word: str) -> None:
+        """Read until it says a word on a line of its own. Raises TargetError where it ends or takes too long."""
+        output = self._process.stdout
+        assert output is not None
+        deadline = time.monotonic() + _READY_S
+        while f"\n{word}\n".encode() not in b"\n" + self._said:
             waited, _, _ = select.select([output], [], [], max(0.0, deadline - time.monotonic()))
             more = os.read(output.fileno(), 4096) if waited else b""
             if not more:
-                process.kill()
-                process.wait()
-                text = said.decode(errors="replace").strip()
-                raise TargetError(text or f"the {what} stressor was not in effect within {_READY_S:g} s")
-            said += more
+                self.end()
+                output.close()
+                text = self._said.decode(errors="replace").replace(PREPARED, "").strip()
+                raise TargetError(text or f"the {self._what} stressor was not in effect within {_READY_S:g} s")
+            self._said += more
 
 
 def _importable_from() -> str:

@@ -246,6 +246,14 @@ def reachable(found: Container, port: int) -> tuple[str, int] | None:
     return None
 
 
+def machine_of(found: Container) -> list[str]:
+    """The addresses at which a container finds the machine that its engine runs on, as far as they are known."""
+    networks: dict[str, Any] = found.attrs["NetworkSettings"].get("Networks") or {}
+    gateways = [str(one[key]) for one in networks.values() for key in ("Gateway", "IPv6Gateway") if one.get(key)]
+    here = [str(address) for address in _own_addresses()] if engine_is_here() else []
+    return list(dict.fromkeys([*gateways, *here]))
+
+
 def _own_addresses() -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
     found = []
     for addresses in psutil.net_if_addrs().values():

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from faultload.agents.when_told import PREPARED
 from faultload.errors import TargetError
 from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import image as helper_image
@@ -60,13 +61,28 @@ def run(argv: Sequence[str], fault_id: str, timeout_s: float, **options: Any) ->
     return said.strip().removesuffix(_DONE).strip()
 
 
-def start(argv: Sequence[str], fault_id: str, **options: Any) -> Container:
-    """Start a helper that lasts, and wait until it prints `ready`. Raises TargetError with what it said instead."""
-    helper, said = _start(argv, fault_id, READY, _START_S, **options)
-    if READY not in said.split():
+def start(argv: Sequence[str], fault_id: str, *, says: str = READY, **options: Any) -> Container:
+    """Start a helper that lasts, and wait until it says a word. Raises TargetError with what it said instead."""
+    helper, said = _start(argv, fault_id, says, _START_S, **options)
+    if says not in said.split():
         remove_container(helper)
         raise TargetError(f"the helper container did not start its work: {said.strip() or 'it said nothing'}")
     return helper
+
+
+def tell(helper: Container, word: str, timeout_s: float = _START_S) -> None:
+    """Tell a prepared helper to begin, and wait until it says a word. Raises TargetError with what it says else."""
+    with docker_client.asking(f"tell helper container {helper.name} to begin"):
+        output = helper.attach_socket(params={"stdout": 1, "stderr": 1, "stream": 1, "logs": 1})
+        try:
+            helper.kill(signal="SIGUSR1")
+            said = _listen(output, word, timeout_s)
+        finally:
+            output.close()
+    if word not in said.split():
+        remove_container(helper)
+        rest = said.replace(PREPARED, "").strip()
+        raise TargetError(f"the helper container failed: {rest or 'it said nothing'}")
 
 
 def _start(

@@ -8,12 +8,14 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path, PurePath
+
+import psutil
 
 from faultload.host.processes import ProcessId
 
@@ -217,3 +219,18 @@ def _moment(started: float) -> str:
     """A start time for people, from seconds since boot."""
     boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return datetime.fromtimestamp(boot + started).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def connected_to(processes: Iterable[ProcessId], but_of: Collection[int] = ()) -> set[tuple[str, int]]:
+    """Where processes hold established TCP connections to, as far as this user may see it.
+
+    `but_of`: none of those that listen on one of these ports.
+    """
+    found: set[tuple[str, int]] = set()
+    for process in processes:
+        with suppress(psutil.Error, OSError):
+            ends = psutil.Process(process.pid).net_connections("tcp")
+            if not any(one.status == psutil.CONN_LISTEN and one.laddr.port in but_of for one in ends):
+                peers = [one.raddr for one in ends if one.status == psutil.CONN_ESTABLISHED]
+                found |= {(peer.ip.removeprefix("::ffff:"), peer.port) for peer in peers}
+    return found

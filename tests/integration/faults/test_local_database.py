@@ -381,3 +381,21 @@ def test_a_secret_in_the_dsn_is_not_needed_again_for_undo(
         monkeypatch.delenv("PAIR_PASSWORD")
         fault.undo()
         fault.wait_gone()
+
+
+def test_database_faults_that_somebody_ended_are_seen_to_be_over(pair: RunningPair) -> None:
+    with injected(pair.target, "pause_replication") as fault:
+        assert fault.fault.lasts(fault.instances, fault.plan).seen
+        with pair.sql(pair.port_of(leads=False)) as session:
+            session.execute("SELECT pg_wal_replay_resume()")
+        over = fault.fault.lasts(fault.instances, fault.plan)
+        assert not over.seen and "replay goes on" in over.what
+    fault.wait_gone()
+    with injected(pair.target, "exhaust_connections", share=0.5) as fault:
+        assert fault.fault.lasts(fault.instances, fault.plan).seen
+        (holder,) = holders(fault.fault.request.fault_id)
+        holder.signal(signal.SIGKILL)
+        within(10, lambda: not holder.alive())
+        over = fault.fault.lasts(fault.instances, fault.plan)
+        assert (over.seen, over.what) == (False, "the process that held the connections ended")
+    assert fault.is_gone()

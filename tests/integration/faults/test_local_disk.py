@@ -76,7 +76,7 @@ def test_the_space_is_free_as_soon_as_the_filler_is_killed(light: LightSystem, d
 
 def test_a_filled_disk_is_free_when_its_time_is_over(disk: Path) -> None:
     before, mark = free_bytes(str(disk)), f"faultload:late-{os.getpid()}"
-    stressors.start("fill", mark, 1.5, ["--path", str(disk), "--floor", str(a_floor(disk))])
+    stressors.Stressor("fill", mark, 1.5, ["--path", str(disk), "--floor", str(a_floor(disk))]).begin()
     assert free_bytes(str(disk)) < before - 40 * MIB
     wait_for(lambda: stressors.running(mark) == [], 10, "the filler has ended")
     wait_for(lambda: free_bytes(str(disk)) > before - 4 * MIB, 5, "the space is free again")
@@ -143,7 +143,7 @@ def test_a_file_of_the_stressors_name_is_left_alone(light: LightSystem) -> None:
     taken.write_text("mine")
     try:
         with pytest.raises(Exception, match=r"there is a file taken\.0 already"):
-            stressors.start("io", mark, 5, ["--path", str(light.folder), "--name", "taken"])
+            stressors.Stressor("io", mark, 5, ["--path", str(light.folder), "--name", "taken"]).begin()
         assert taken.read_text() == "mine"
     finally:
         taken.unlink()

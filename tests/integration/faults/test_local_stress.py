@@ -136,17 +136,18 @@ needs_v1_memory = pytest.mark.skipif(not v1("memory"), reason="needs root and th
 
 @needs_v1_cpu
 def test_stressors_join_the_control_group_of_the_instance_and_its_limit_counts(light: LightSystem) -> None:
-    with prepared(light, "cpu_stress", service="store", workers=2) as fault:
-        settings = {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "40000"}
-        with control_group(int(fault.instances[0].id), "cpu", settings) as group:
-            sight = fault.inject()
-            assert sight.seen, sight.what
-            found = shares_of(fault.plan["mark"])
-            assert {str(one.pid) for one in found} <= set((group / "cgroup.procs").read_text().split())
-            before, started = cpu_s(found), time.monotonic()
-            time.sleep(1.5)
-            assert (cpu_s(found) - before) / (time.monotonic() - started) < 0.55
-            assert fault.undo_elsewhere().seen
+    [pid] = [one.id for one in instances_of(light.target, "store")]
+    settings = {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "40000"}
+    with (
+        control_group(int(pid), "cpu", settings) as group,
+        injected(light, "cpu_stress", service="store", workers=2) as fault,
+    ):
+        found = shares_of(fault.plan["mark"])
+        assert {str(one.pid) for one in found} <= set((group / "cgroup.procs").read_text().split())
+        before, started = cpu_s(found), time.monotonic()
+        time.sleep(1.5)
+        assert (cpu_s(found) - before) / (time.monotonic() - started) < 0.55
+        assert fault.undo_elsewhere().seen
 
 
 @needs_v1_memory
@@ -176,7 +177,7 @@ def test_memory_that_the_machine_cannot_spare_is_refused(light: LightSystem) -> 
     with pytest.raises(Refused, match="512 MiB must stay"):
         Fault(light, "memory_stress", {"service": "web", "bytes": too_much}, 10.0)
     with pytest.raises(TargetError, match="512 MiB must stay"):
-        stressors.start("memory", "faultload:test-too-much", 5, ["--bytes", str(too_much)])
+        stressors.Stressor("memory", "faultload:test-too-much", 5, ["--bytes", str(too_much)]).begin()
     assert stressors.running("faultload:test-too-much") == []
 
 
@@ -185,7 +186,9 @@ def test_a_stressor_ends_by_itself_when_nobody_is_left_to_end_it(light: LightSys
     mark = f"faultload:orphan-{os.getpid()}"
     code = (
         "import sys, os, signal\nfrom faultload.faults.stress import stressors\n"
-        f"stressors.start('cpu', {mark!r}, {1.0 + EXPIRY_MARGIN_S / 5}, ['--workers', '1', '--load', '0.1'])\n"
+        f"given = ('cpu', {mark!r}, {1.0 + EXPIRY_MARGIN_S / 5}, ['--workers', '1', '--load', '0.1'])\n"
+        "one = stressors.Stressor(*given)\n"
+        "one.begin()\n"
         "print('injected', flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
     )
     injector = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -198,7 +201,7 @@ def test_a_stressor_ends_by_itself_when_nobody_is_left_to_end_it(light: LightSys
 
 def test_workers_die_with_their_stressor() -> None:
     mark = f"faultload:headless-{os.getpid()}"
-    stressors.start("cpu", mark, 30, ["--workers", "2", "--load", "0.1"])
+    stressors.Stressor("cpu", mark, 30, ["--workers", "2", "--load", "0.1"]).begin()
     processes = stressors.running(mark)
     try:
         parent = min(processes, key=lambda one: (one.started, one.pid))
@@ -206,3 +209,14 @@ def test_workers_die_with_their_stressor() -> None:
         wait_for(lambda: stressors.running(mark) == [], 5, "the workers have died too")
     finally:
         stressors.stop(mark)
+
+
+def test_a_prepared_stressor_takes_nothing_and_ends_where_nothing_is_injected(light: LightSystem) -> None:
+    with prepared(light, "cpu_stress", service="store", workers=1) as fault:
+        (mine,) = shares_of(fault.plan["mark"])
+        before = cpu_s([mine])
+        time.sleep(0.5)
+        assert shares_of(fault.plan["mark"]) == [mine], "no worker yet"
+        assert cpu_s([mine]) - before < 0.25
+        fault.handler.release()
+        assert stressors.running(fault.plan["mark"]) == []

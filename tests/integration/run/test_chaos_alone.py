@@ -68,6 +68,28 @@ def test_an_experiment_alone_is_witnessed_and_undone(workspace: Workspace, targe
     assert [(one.of, one.seen) for one in run.events_of(Witness)] == [("there", True), ("gone", True)]
 
 
+def test_a_fault_that_somebody_ended_is_over_and_the_experiment_with_it(
+    workspace: Workspace, target: StandIn
+) -> None:
+    file = workspace.folder / "one.yaml"
+    file.write_text(yaml.safe_dump(experiment(TWO[:1], duration_s=30)))
+    process = start_chaos(workspace, target, file)
+    wait_for(lambda: witnessed(workspace), 30, "the fault is witnessed")
+    target.servers[target.store].signal(signal.SIGCONT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, output
+    assert b"pause-0#1 ended early" in output
+    run = journal(workspace)
+    assert run is not None
+    states = [line.state for line in run.faults()]
+    assert states == ["PLANNED", "INJECTING", "ACTIVE", "ENDED", "UNDOING", "UNDONE"]
+
+
+def witnessed(workspace: Workspace) -> bool:
+    run = journal(workspace)
+    return run is not None and any(one.of == "there" and one.seen for one in run.events_of(Witness))
+
+
 def test_the_kill_switch_keeps_every_fault_away(workspace: Workspace, target: StandIn) -> None:
     (workspace.state / "faultload").mkdir(parents=True)
     (workspace.state / "faultload" / "stop").touch()

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from faultload.agents.network import nftables
 from faultload.agents.network.spec import Flow, Spec
 
 pytestmark = pytest.mark.skipif(
@@ -292,6 +293,77 @@ def test_rules_of_a_killed_agent_are_cleaned_and_expire_by_themselves(cable: Cab
         assert cable.agent(fault, "clean") == {"left": []}
         assert cable.rules() == before
         assert cable.agent(fault, "clean") == {"left": []}
+
+
+def test_latency_of_a_killed_agent_does_not_become_an_outage(cable: Cable) -> None:
+    """Its redirect would lead to a proxy that is dead: the rules go with the agent."""
+    fault = spec("latency", duration_s=600.0, delay_ms=120.0)
+    with cable.serving(fault) as (agent, ready):
+        assert "ready" in ready, ready
+        cable.order(fault, "inject")
+        agent.send_signal(signal.SIGKILL)
+        agent.wait(20)
+        with _connected_again(cable) as connection:
+            assert talks(connection), "past where the proxy was"
+
+
+def _connected_again(cable: Cable) -> socket.socket:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return cable.connect(4)
+        except OSError:
+            assert time.monotonic() < deadline, "the rules outlive their agent"
+            time.sleep(0.1)
+
+
+@pytest.mark.long
+def test_a_fault_lasts_longer_than_the_lease_of_its_rules_while_its_agent_lives(cable: Cable) -> None:
+    fault = spec("partition")
+    with cable.serving(fault) as (_, ready):
+        assert "ready" in ready, ready
+        cable.order(fault, "inject")
+        time.sleep(nftables.LEASE_S + 1.5)
+        assert cable.order(fault, "state")["state"] == "injected"
+        with pytest.raises(TimeoutError):
+            cable.connect(4, 0.5)
+
+
+@pytest.mark.parametrize("how", ["removed", pytest.param("stopped", marks=pytest.mark.long)])
+def test_an_agent_whose_fault_somebody_ended_says_so_and_does_not_bring_it_back(cable: Cable, how: str) -> None:
+    before = cable.rules()
+    fault = spec("partition")
+    with cable.serving(fault) as (agent, ready):
+        assert "ready" in ready, ready
+        cable.order(fault, "inject")
+        if how == "removed":
+            cable.inside(0, "nft", "delete", "table", "inet", fault.table)
+        else:
+            agent.send_signal(signal.SIGSTOP)
+            time.sleep(nftables.LEASE_S + 1.0)
+            cable.connect(4).close()
+            agent.send_signal(signal.SIGCONT)
+        deadline = time.monotonic() + 20
+        while (state := cable.order(fault, "state")["state"]) == "injected":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert state == "lapsed"
+        cable.connect(4).close()
+        assert cable.order(fault, "undo") == {"state": "undone", "left": []}
+        assert cable.rules() == before
+
+
+@pytest.mark.parametrize("word", ["partition", "latency"])
+def test_a_client_that_goes_to_a_published_port_is_refused(cable: Cable, word: str) -> None:
+    """The fault is on the servers' own addresses; where their port is published another way leads to them."""
+    published = ((FAMILIES[6][1], PORT),)
+    flow = Flow("client", PORT, "http", (FAMILIES[4][1],), published=published)
+    fault = Spec(f"past-{uuid.uuid4().hex}", word, (flow,), {"delay_ms": 50.0})
+    with cable.connect(6), cable.serving(fault) as (_, said):
+        assert "where the servers are published" in said["error"] and FAMILIES[6][1] in said["error"]
+    elsewhere = Flow("client", PORT, "http", (FAMILIES[4][1],), published=(("10.9.0.77", PORT),))
+    with cable.serving(Spec(f"own-{uuid.uuid4().hex}", word, (elsewhere,), {"delay_ms": 50.0})) as (_, said):
+        assert "ready" in said, said
 
 
 def test_a_server_that_does_not_answer_before_the_fault_is_refused(cable: Cable) -> None:

@@ -303,3 +303,14 @@ def test_an_instance_is_named_by_its_container() -> None:
     fault = Kill(target(), FaultRequest("kill#1@x", "kill", {"service": "web"}, 10.0))
     assert fault.service == "web"
     assert fault.expires_s == 15.0
+
+
+def test_where_a_port_is_published_is_a_way_past_a_containers_own_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    from faultload.faults.network.docker import _published
+
+    monkeypatch.setenv("DOCKER_HOST", "tcp://engine.example:2376")
+    client = Seen(NetworkSettings={"Networks": {"shop": {"Gateway": "172.19.0.1", "IPv6Gateway": ""}}})
+    bound = {"5432/tcp": [{"HostIp": "0.0.0.0", "HostPort": "15432"}, {"HostIp": "10.0.0.9", "HostPort": "25432"}]}
+    servers = [Seen(NetworkSettings={"Ports": bound}), Seen(NetworkSettings={"Ports": {"5432/tcp": None}})]
+    assert _published(client, servers, 5432) == (("10.0.0.9", 25432), ("172.19.0.1", 15432))
+    assert _published(client, servers, 80) == ()

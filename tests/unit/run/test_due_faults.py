@@ -46,7 +46,7 @@ def waited(
     clock = Clock(run.clock.t0_ns, now_s, then)
     monkeypatch.setattr(module, "time", clock)
     session = Session.__new__(Session)
-    session.run, session.stopping, session.opened = run, None, {}
+    session.run, session.stopping, session.opened, session.vigils = run, None, {}, {}
     session.order = ChaosOrder(fault="kill_api", at_s=AT_S)
     session.sleep_until_due("kill")
     return clock.now_s

@@ -184,7 +184,7 @@ def plan_one(name: str, folder: Path, start: Barrier) -> None:
     gate.platform_of = lambda target: type("P", (), {"not_ready": lambda self, name: []})()  # type: ignore[assignment]
     run = RunDirectory(folder / "run")
     session = Session.__new__(Session)
-    session.target, session.run, session.stopping = TARGET, run, None
+    session.target, session.run, session.stopping, session.vigils = TARGET, run, None, {}
     start.wait(20)
     with session.planning():
         request = asked("pause", name)
@@ -212,7 +212,7 @@ def test_a_process_that_dies_while_it_plans_gives_the_target_free(run: RunDirect
 
     def hang() -> None:
         session = Session.__new__(Session)
-        session.target, session.run, session.stopping = TARGET, run, None
+        session.target, session.run, session.stopping, session.vigils = TARGET, run, None, {}
         with session.planning():
             inside.set()
             time.sleep(60)
@@ -223,6 +223,6 @@ def test_a_process_that_dies_while_it_plans_gives_the_target_free(run: RunDirect
     process.kill()
     process.join(10)
     session = Session.__new__(Session)
-    session.target, session.run, session.stopping = TARGET, run, None
+    session.target, session.run, session.stopping, session.vigils = TARGET, run, None, {}
     with session.planning():
         pass
