@@ -219,7 +219,7 @@ class System:
             env=self._env,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=400,
             check=False,
         )
 

@@ -19,4 +19,12 @@ class Order(Journey):
 @verifies("orders")
 def orders_in_redis(keys, target):
     with httpx.Client(base_url=target["url"], timeout=5, trust_env=False) as client:
-        return {key for key in keys if client.get(f"/orders/{key}").status_code == 200}
+        return {key for key in keys if is_kept(client, key)}
+
+
+def is_kept(client, key):
+    answer = client.get(f"/orders/{key}")
+    if answer.status_code == 404:
+        return False
+    answer.raise_for_status()  # whoever could not look has not found that it is gone: it is asked again
+    return True
