@@ -193,7 +193,10 @@ def plan_fault(
     one_shot: bool,
     max_duration_s: float,
 ) -> OpenFault:
-    """Open the index entry and write PLANNED, before anything is touched."""
+    """Open the index entry and write PLANNED, before anything is touched.
+
+    Raises Refused where the state folder is on a disk that does not keep whose a file is: undo would not trust it.
+    """
     entry = {
         "fault": fault,
         "k": k,
@@ -213,6 +216,10 @@ def plan_fault(
     }
     path = open_faults_dir(target.id) / f"{file_name(request.fault_id)}.json"
     write_json(path, entry)
+    why = not_ours(path)
+    if why is not None:
+        path.unlink()
+        raise Refused(f"undo would not trust its own entry ({path}: {why}): point XDG_STATE_HOME elsewhere")
     append_line(run.faults_path, _line(entry, "chaos"), sync=True)
     sync_folder(run.path)
     return OpenFault(path, entry)

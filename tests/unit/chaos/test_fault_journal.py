@@ -23,7 +23,7 @@ from faultload.chaos.journal import OpenFault, open_faults, plan_fault, readable
 from faultload.chaos.undo import undo, undo_all
 from faultload.chaos.warden import Warden
 from faultload.commands.undo import undo_leftovers
-from faultload.errors import ExitCode, InvalidInput, NotUndone, TargetError
+from faultload.errors import ExitCode, InvalidInput, NotUndone, Refused, TargetError
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
 from faultload.host.state import file_name
 from faultload.platforms.base import Instance
@@ -556,6 +556,18 @@ def test_an_entry_that_somebody_else_can_have_written_is_named_and_nothing_of_it
     assert world.undone == ["mine"]
     with pytest.raises(NotUndone, match=said):
         journal.open_faults()
+
+
+def test_nothing_is_injected_where_the_disk_does_not_keep_whose_a_file_is(
+    world: World, run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a share that shows every file as open to all: undo would not trust its own entry."""
+    monkeypatch.setattr(journal, "not_ours", lambda path: "everybody can write to it")
+    with pytest.raises(Refused, match=r"everybody can write to it\): point XDG_STATE_HOME elsewhere"):
+        inject(world, run, "cut")
+    assert world.there == set()
+    monkeypatch.undo()
+    assert journal.readable_faults() == ([], [])
 
 
 def warden(run: RunDirectory) -> Warden:
