@@ -117,13 +117,15 @@ def manifest(
                     "name": CONTAINER,
                     "image": image(),
                     "imagePullPolicy": "IfNotPresent",
-                    "command": list(argv),
+                    "command": [literally(one) for one in argv],
                     "securityContext": {
                         "runAsUser": 0,
                         "runAsNonRoot": False,
                         "capabilities": {"drop": ["ALL"], "add": list(capabilities)},
                     },
-                    "env": [{"name": name, "value": value} for name, value in (environment or {}).items()],
+                    "env": [
+                        {"name": name, "value": literally(value)} for name, value in (environment or {}).items()
+                    ],
                     "volumeMounts": [
                         {"name": f"node-{index}", "mountPath": f"/node{folder}"}
                         for index, folder in enumerate(node_folders)
@@ -136,6 +138,11 @@ def manifest(
             ],
         },
     }
+
+
+def literally(text: str) -> str:
+    """A text that arrives in a container as it is: Kubernetes makes `$` of `$$`, and values of `$(NAME)`."""
+    return text.replace("$", "$$")
 
 
 def start(

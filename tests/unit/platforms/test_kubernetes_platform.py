@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -213,6 +214,19 @@ def test_a_cluster_is_here_by_a_container_that_is_a_process_of_this_machine(
     monkeypatch.setattr("faultload.platforms.kubernetes.platform.in_a_control_group_here", here)
     check_here(target(), [])
     assert [len(one) for one in asked] == [64, 64]
+
+
+def test_what_a_helper_is_given_arrives_as_it_is() -> None:
+    said = ["sh", "-c", "echo $$ > /tmp/helper.pid; exec $(cat program) $HOME"]
+    made = manifest("node1", said, "slow#1@run", 10.0, environment={"SPEC": "$(PATH) $$"})
+    (container,) = made["spec"]["containers"]
+    assert [as_kubernetes_reads(one) for one in container["command"]] == said
+    assert as_kubernetes_reads(container["env"][0]["value"]) == "$(PATH) $$"
+
+
+def as_kubernetes_reads(text: str) -> str:
+    """By the rules of the API reference of `command`: `$(NAME)` becomes a value, and `$$` becomes `$`."""
+    return re.sub(r"\$\$|\$\(\w+\)", lambda found: "$" if found[0] == "$$" else "VALUE", text)
 
 
 def test_a_helper_carries_no_label_that_a_service_could_have(cluster: RecordedApi) -> None:
