@@ -96,12 +96,17 @@ class Warden:
         self._last_beat = time.monotonic()
         self._tried: dict[str, tuple[float, float]] = {}
         """By fault: when it may be tried again, and how long the wait after that is."""
+        self._gone: set[str] = set()
 
     def watch(self) -> None:
-        """Until the pipe says goodbye or ends, and what could not be undone is undone."""
+        """Until the pipe says goodbye or ends, and nothing is open any more.
+
+        Whatever the conductor left is undone, in any state: an undo of its own that took too long ended with it.
+        The fault's lock keeps this undo and a last one of the conductor apart.
+        """
         self._watch_conductor()
         until = time.monotonic() + KEEP_TRYING_S
-        while (left := self._failed()) and time.monotonic() < until:
+        while (left := self._left()) and time.monotonic() < until:
             for fault in left:
                 self._try_again(fault)
             time.sleep(0.5)
@@ -147,11 +152,13 @@ class Warden:
             return
         if fault.fault_id not in self._tried:
             self._note(what, text)
-        undo(fault, "warden")
+        if undo(fault, "warden"):
+            self._gone.add(fault.fault_id)
         self._tried[fault.fault_id] = (time.monotonic() + wait_s, min(2 * wait_s, _LONGEST_WAIT_S))
 
-    def _failed(self) -> list[OpenFault]:
-        return [fault for fault in self._open() if fault.state == "UNDO_FAILED"]
+    def _left(self) -> list[OpenFault]:
+        """What is still open, but for faults seen to be gone: on a read-only disk their entries stay."""
+        return [fault for fault in self._open() if fault.fault_id not in self._gone]
 
     def _open(self) -> list[OpenFault]:
         """The run's open faults; an entry that cannot be read keeps none of the others open.

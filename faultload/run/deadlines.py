@@ -26,7 +26,8 @@ LOAD_STOP_TIMEOUT_S = 10.0
 CHAOS_STOP_S = 60.0
 """Beyond the longest fault, a chaos process that was interrupted ends: its rollbacks, and their witnesses."""
 UNDO_S = 120.0
-"""Beyond the longest fault, the conductor undoes what was left open; afterwards the warden goes on with it."""
+"""Beyond the longest fault, the conductor undoes what was left open; what is open then, in whatever state, the
+warden undoes once the conductor has said goodbye to it, for an hour at most."""
 VERIFY_S = 120.0
 """Written keys are read back; a target that has just recovered may be slow."""
 WARDEN_STOPPED_S = 15.0

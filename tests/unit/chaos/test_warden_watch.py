@@ -51,6 +51,7 @@ class World:
         self.undone_at_last = 0
         """The try that succeeds; 0: all of them do, as far as the warden sees."""
         self.left: list[Any] = []
+        """What is still open when the conductor has gone and everything was to be undone."""
         self.script: list[tuple[float, bytes | None]] = []
         self._reading, self._writing = os.pipe()
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self._sleep))
@@ -71,6 +72,7 @@ class World:
             return [], [], []
         if said:
             os.write(self._writing, said)
+            self.faults = self.left if BYE in said else self.faults
         else:
             os.close(self._writing)
         return reading, [], []
@@ -86,6 +88,7 @@ class World:
 
     def _undo_all(self, faults: list[Any], by: str) -> list[Any]:
         self.undone.append(f"all {len(faults)}")
+        self.faults = self.faults if self.script else self.left
         return self.left
 
     def watch(self, *script: tuple[float, bytes | None]) -> list[str]:
@@ -185,16 +188,33 @@ def test_what_nobody_is_left_to_undo_is_undone(world: World, fault: Fault, undon
 
 
 def test_what_could_not_be_undone_is_tried_again_and_again_each_time_later(world: World) -> None:
-    world.faults = [Fault(state="UNDO_FAILED")]
+    world.faults = world.left = [Fault(state="UNDO_FAILED")]
     world.undone_at_last = 7
     assert world.watch((0.5, BEAT), *[(0.5, None)] * 8, (0.5, BYE)) == ["undo_again"]
     waits = [later - before for before, later in pairwise(world.tried_s)]
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0], "also after the run"
 
 
+@pytest.mark.parametrize("state", ["INJECTING", "ACTIVE", "ENDED", "UNDOING", "UNDO_FAILED"])
+def test_what_a_conductor_leaves_at_its_goodbye_is_undone_in_whatever_state(world: World, state: str) -> None:
+    world.left = [Fault(state=state)]
+    world.undone_at_last = 3
+    assert world.watch((1.0, BYE)) == ["undo_again"]
+    assert world.undone == ["cut#1"] * 3
+
+
+def test_what_was_seen_to_be_gone_is_not_undone_again_where_its_entry_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "undo", lambda fault, by: world._undo(fault, by) or True)
+    world.left = [Fault()]
+    world.watch((1.0, BYE))
+    assert world.undone == ["cut#1"]
+
+
 @pytest.mark.parametrize("said", [BYE, END])
 def test_a_warden_gives_up_an_hour_after_its_run(world: World, said: bytes) -> None:
-    world.faults = [Fault(state="UNDO_FAILED")]
+    world.left = [Fault(state="UNDO_FAILED")]
     world.watch((1.0, said))
     waits = [later - before for before, later in pairwise(world.tried_s)]
     assert max(waits) == 60.0
@@ -241,6 +261,7 @@ def test_a_dead_conductors_chaos_is_killed_before_its_faults_are_undone_and_the_
     def undo_all(faults: list[Any], by: str) -> list[Any]:
         children.all["chaos-cut-1"].wait(10)
         while_undoing.append(children.alive())
+        world.faults = []
         return []
 
     monkeypatch.setattr(module, "undo_all", undo_all)
@@ -272,9 +293,10 @@ def test_a_damaged_record_keeps_no_fault_in_place_and_no_process_alive(world: Wo
 
 
 def test_what_could_not_be_undone_is_named(world: World) -> None:
-    world.left = [Fault(label="cut#1"), Fault(label="slow#2")]
+    world.left = [Fault(label="cut#1"), Fault(label="slow#2", fault_id="slow#2@run")]
     world.watch((1.0, END))
-    assert events(world.run, "note")[-1]["text"] == "could not undo cut#1, slow#2"
+    (ended,) = [note for note in events(world.run, "note") if note["what"] == "warden_ended"]
+    assert ended["text"] == "could not undo cut#1, slow#2"
 
 
 def test_a_warden_without_a_conductor_undoes_at_the_end_and_ends_no_process(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import time
+import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import run_files
 from conducted import World, injection
 from run_files import events
 
+from faultload.chaos.warden import Warden
 from faultload.errors import NoVerdict
 from faultload.record.directory import RunDirectory
 from faultload.run.load_watch import LoadWatch
@@ -97,14 +99,41 @@ def test_a_fork_server_that_never_gets_ready_is_waited_for_a_minute(world: World
 
 
 def test_what_blocks_for_too_long_is_left_to_itself_and_named() -> None:
-    patience = Patience(lambda: None)
+    patience, over = Patience(lambda: None), threading.Event()
     with pytest.raises(Late, match=r"target: its stop took longer than 0\.1 s"):
-        patience.in_thread(lambda: time.sleep(30.0), 0.1, "target", "its stop")
+        patience.in_thread(over.wait, 0.1, "target", "its stop")
+    over.set()
 
 
 def test_what_went_wrong_in_a_thread_is_raised_here() -> None:
     with pytest.raises(LookupError):
         Patience(lambda: None).in_thread(lambda: {}["missing"], 5.0, "target", "a look")
+
+
+@pytest.mark.parametrize("state", ["ACTIVE", "ENDED", "UNDOING"])
+def test_what_the_conductor_could_not_undo_in_time_is_undone_by_the_warden(
+    world: World, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    still_there, over = [SimpleNamespace(label="cut#1", fault_id="cut#1@run", state=state)], threading.Event()
+    monkeypatch.setattr("faultload.run.patience._LOOK_S", 0.0)
+    for user in ("run.ending", "chaos.warden"):
+        monkeypatch.setattr(f"faultload.{user}.still_open", lambda run: list(still_there))
+    monkeypatch.setattr("faultload.run.ending.undo_all", lambda faults, by: over.wait())
+    world.changes["warden"] = {"leaves": False}
+    world.conduct([injection(10.0)])
+    over.set()
+    assert stopped(world)["why"] == "conductor: its undo took longer than 125 s"
+    (told,) = [said for said in world.screen.said if said.startswith("NOT undone")]
+    assert told.startswith("NOT undone: cut#1; the warden (pid ")
+    assert not world.wardens[-1].signals, "it is left to its work"
+
+    monkeypatch.setattr("faultload.chaos.warden.undo", lambda fault, by: still_there.remove(fault) or True)
+    reading, writing = os.pipe()
+    os.write(writing, world.wardens[-1].listen())
+    Warden(world.run, reading, standalone=False).watch()
+    os.close(reading)
+    os.close(writing)
+    assert not still_there
 
 
 # -- a machine that gives no more
