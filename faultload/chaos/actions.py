@@ -11,8 +11,8 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import Any
 
@@ -20,12 +20,20 @@ from chaoslib.exit import exit_gracefully
 
 from faultload.chaos.gate import problems, shared_instances
 from faultload.chaos.guard import check_fault, check_target
-from faultload.chaos.journal import OpenFault, open_faults, pause_for_test, plan_fault, readable_faults
+from faultload.chaos.journal import (
+    OpenFault,
+    entry_path,
+    open_faults,
+    pause_for_test,
+    plan_fault,
+    readable_faults,
+)
 from faultload.chaos.session import Session, leave
 from faultload.chaos.undo import undo as undo_fault
 from faultload.errors import FaultloadError, InvalidInput, NotUndone, in_words
 from faultload.faults import fault_for, words
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
+from faultload.spec.target import TargetFile
 from faultload.spec.vocabulary import COMMON, Argument, FaultWord
 
 Configuration = dict[str, Any] | None
@@ -204,36 +212,46 @@ def _planned(session: Session, request: FaultRequest, fault: str) -> tuple[Platf
             touched = [one for other in open_faults(target.id) for one in other.instances]
             check_fault(target, request, instances, touched)
             session.need_warden()
-            try:
+            with _released_without_entry(target, request, handler):
                 handler.prepare(instances)
                 plan = handler.undo_plan(instances)
-            except BaseException:
-                with suppress(Exception):  # helpers end by themselves: what is wrong is more worth saying
-                    handler.release()
-                raise
         except Exception as error:  # noqa: BLE001 - whatever it is: said, and nothing was touched yet
             refused = isinstance(error, FaultloadError)
             run.event("note", what="not_injected", fault=label, k=k, refused=refused, text=_said(error))
             session.leave(_said(error))
         try:
-            opened = plan_fault(
-                run,
-                target,
-                request,
-                instances,
-                plan,
-                fault=label,
-                k=k,
-                one_shot=word.one_shot,
-                max_duration_s=request.longest_s,
-            )
-        except OSError as error:
-            text = f"what its undo needs could not be kept: {in_words(error)}"
+            with _released_without_entry(target, request, handler):
+                opened = plan_fault(
+                    run,
+                    target,
+                    request,
+                    instances,
+                    plan,
+                    fault=label,
+                    k=k,
+                    one_shot=word.one_shot,
+                    max_duration_s=request.longest_s,
+                )
+        except (OSError, FaultloadError) as error:
+            refused = isinstance(error, FaultloadError)
+            text = str(error) if refused else f"what its undo needs could not be kept: {in_words(error)}"
             with suppress(OSError):
-                run.event("note", what="not_injected", fault=label, k=k, refused=False, text=text)
+                run.event("note", what="not_injected", fault=label, k=k, refused=refused, text=text)
             session.leave(text)
         session.opened[fault] = opened
     return handler, opened
+
+
+@contextmanager
+def _released_without_entry(target: TargetFile, request: FaultRequest, handler: PlatformFault) -> Iterator[None]:
+    """What fails here ends the helpers of `prepare`, unless an entry of the index is left for undo to do it."""
+    try:
+        yield
+    except BaseException:
+        if not entry_path(target.id, request.fault_id).exists():
+            with suppress(Exception):  # helpers end by themselves: what is wrong is more worth saying
+                handler.release()
+        raise
 
 
 def _said(error: Exception) -> str:

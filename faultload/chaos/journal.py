@@ -185,6 +185,11 @@ def _opened(lock: Path, folder: Path) -> int | None:
     return None
 
 
+def entry_path(target_id: str, fault_id: str) -> Path:
+    """Where the index of open faults keeps a fault."""
+    return open_faults_dir(target_id) / f"{file_name(fault_id)}.json"
+
+
 def plan_fault(
     run: RunDirectory,
     target: TargetFile,
@@ -218,7 +223,7 @@ def plan_fault(
         "journal": str(run.faults_path),
         "run": str(run.path),
     }
-    path = open_faults_dir(target.id) / f"{file_name(request.fault_id)}.json"
+    path = entry_path(target.id, request.fault_id)
     write_json(path, entry)
     why = not_ours(path)
     if why is not None:

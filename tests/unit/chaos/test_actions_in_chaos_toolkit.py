@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from in_chaos_toolkit import World, experiment, lasted_s, ours, play, probe, record_of, world
+from quiet_fault import Quiet
 
+from faultload.chaos import journal
 from faultload.record.events import Note
 
 __all__ = ["world"]
@@ -129,3 +133,42 @@ def nothing_there() -> bool:
     """A probe that notes whether the fault is there."""
     seen.append(_worlds[0].there)
     return True
+
+
+# -- a fault that cannot be planned
+
+
+def no_room(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("fails", "instead", "refused", "said", "released"),
+    [
+        ("write_json", no_room, False, "what its undo needs could not be kept: No space left on device", 1),
+        ("append_line", no_room, False, "what its undo needs could not be kept: No space left on device", 0),
+        ("not_ours", lambda path: "everybody can write to it", True, "undo would not trust its own entry", 1),
+    ],
+    ids=["no room for its entry", "no room in the record", "an entry that undo would not trust"],
+)
+def test_what_cannot_be_planned_is_noted_and_its_helpers_end(
+    world: World,
+    state: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fails: str,
+    instead: Any,
+    refused: bool,
+    said: str,
+    released: int,
+) -> None:
+    """Where an entry is left, undo ends the helpers."""
+    calls: list[Any] = []
+    monkeypatch.setattr(Quiet, "release", lambda fault: calls.append(fault))
+    monkeypatch.setattr(journal, fails, instead)
+    assert play(experiment())["status"] == "interrupted"
+    assert world.came == []
+    (note,) = record_of(state).events_of(Note)
+    assert (note.what, note.refused) == ("not_injected", refused)
+    assert str(note.text).startswith(said)
+    assert len(calls) == released
+    assert len(world.went) == 1 - released
