@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from faultload.chaos.journal import OpenFault
-from faultload.errors import FaultloadError, InvalidInput
+from faultload.errors import FaultloadError, InvalidInput, in_words
 from faultload.faults.base import PlatformFault, WitnessReport
 from faultload.record.directory import RunDirectory
 
@@ -72,4 +73,14 @@ def _look_until_gone(handler: PlatformFault, fault: OpenFault) -> WitnessReport:
 def undo_all(faults: Sequence[OpenFault], by: str) -> list[OpenFault]:
     """Undo faults, last in first; one-shot ones after those that hold. Returns those that are still there."""
     held_first = sorted(faults, key=lambda fault: fault.one_shot)
-    return [fault for fault in held_first if not undo(fault, by)]
+    return [fault for fault in held_first if not _undone(fault, by)]
+
+
+def _undone(fault: OpenFault, by: str) -> bool:
+    """`undo`; an entry that cannot be read just now, or a lock that fails, keeps no other fault in place."""
+    try:
+        return undo(fault, by)
+    except Exception as error:  # noqa: BLE001 - it is said
+        with suppress(OSError):
+            print(f"{fault.label} could not be undone: {in_words(error)}", file=sys.stderr, flush=True)
+        return False

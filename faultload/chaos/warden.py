@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from faultload.chaos.journal import OpenFault, still_open
 from faultload.chaos.undo import undo, undo_all
@@ -29,6 +30,7 @@ from faultload.record.events import ProcessEvent
 from faultload.record.lines import numbered_lines
 from faultload.record.logs import spawn
 
+T = TypeVar("T")
 BEAT = b"."
 GOODBYE = b"q"
 HUNG_AFTER_S = 15.0
@@ -106,8 +108,8 @@ class Warden:
         """
         self._watch_conductor()
         until = time.monotonic() + KEEP_TRYING_S
-        while (left := self._left()) and time.monotonic() < until:
-            for fault in left:
+        while (left := self._left()) != [] and time.monotonic() < until:
+            for fault in left or ():
                 self._try_again(fault)
             time.sleep(0.5)
 
@@ -127,13 +129,17 @@ class Warden:
 
     def _look(self) -> None:
         """Undo what is overdue, and everything when the conductor hangs."""
+        still_there = self._open()
+        if still_there is None:
+            return
         silent_s = time.monotonic() - self._last_beat
         if not self.standalone and silent_s > HUNG_AFTER_S and not self._hung:
             self._hung = True
             text = f"no heartbeat from the conductor for {silent_s:.0f} s: undoing every open fault"
             self._note("conductor_hung", text)
-            undo_all(self._open(), "warden")
-        for fault in self._open():
+            undo_all(still_there, "warden")
+            still_there = self._open() or []
+        for fault in still_there:
             if fault.state == "UNDO_FAILED":
                 self._try_again(fault)
             elif fault.overdue_s > OVERDUE_S.get(fault.state, math.inf):
@@ -152,47 +158,57 @@ class Warden:
             return
         if fault.fault_id not in self._tried:
             self._note(what, text)
-        if undo(fault, "warden"):
+        if self._step(lambda: undo(fault, "warden")):
             self._gone.add(fault.fault_id)
         self._tried[fault.fault_id] = (time.monotonic() + wait_s, min(2 * wait_s, _LONGEST_WAIT_S))
 
-    def _left(self) -> list[OpenFault]:
+    def _left(self) -> list[OpenFault] | None:
         """What is still open, but for faults seen to be gone: on a read-only disk their entries stay."""
-        return [fault for fault in self._open() if fault.fault_id not in self._gone]
+        still_there = self._open()
+        return still_there and [fault for fault in still_there if fault.fault_id not in self._gone]
 
-    def _open(self) -> list[OpenFault]:
+    def _open(self) -> list[OpenFault] | None:
         """The run's open faults; an entry that cannot be read keeps none of the others open.
 
-        Where this process has no descriptor left to look with, it looks again.
+        None where this process cannot look, for want of a descriptor or with a disk that fails: it looks again.
         """
+        with suppress(OSError):
+            return still_open(self.run)
+        return None
+
+    def _undo_all(self) -> str:
+        """Undo everything that is open, after some more looks where the first fails; what came of it, in words."""
         for _ in range(_LOOKS):
-            with suppress(OSError):
-                return still_open(self.run)
+            still_there = self._open()
+            if still_there is not None:
+                left = undo_all(still_there, "warden")
+                return f"could not undo {', '.join(fault.label for fault in left)}" if left else "all is undone"
             time.sleep(_FIRST_WAIT_S)
-        return []
+        return "could not look what is open: the warden goes on trying"
 
     def conductor_died(self) -> None:
         """Undo at once, then end what is left of the run, and the target if this run started it.
 
         No step needs another one to succeed.
         """
-        left: list[OpenFault] = []
         if not self.standalone:
             self._note("conductor_died", "the conductor died: the warden undoes its faults and ends the run")
             self._step(lambda: stop_injecting(self.run))
-        self._step(lambda: left.extend(undo_all(self._open(), "warden")))
+        result = self._step(self._undo_all)
         if not self.standalone:
             self._step(lambda: end_processes(self.run))
         self._step(lambda: stop_own_target(self.run))
-        text = f"could not undo {', '.join(fault.label for fault in left)}" if left else "all is undone"
-        self._note("warden_ended", text)
+        self._note("warden_ended", result or "not everything could be undone")
 
     @staticmethod
-    def _step(step: Callable[[], object]) -> None:
+    def _step(step: Callable[[], T]) -> T | None:
+        """Do one thing, or say why it failed: everything else is undone and ended all the same."""
         try:
-            step()
-        except Exception as error:  # noqa: BLE001 - everything else is undone and ended all the same
-            print(in_words(error), file=sys.stderr, flush=True)
+            return step()
+        except Exception as error:  # noqa: BLE001 - it is said
+            with suppress(OSError):  # the log's disk is full, or nobody reads the log any more
+                print(in_words(error), file=sys.stderr, flush=True)
+            return None
 
     def _note(self, what: str, text: str) -> None:
         """Note something in the record; a full disk or a damaged record keeps no fault in place."""

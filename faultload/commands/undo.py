@@ -7,6 +7,7 @@ import math
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -112,7 +113,9 @@ def _run_of(fault: OpenFault) -> Path:
 
 def _problem_of(fault: OpenFault) -> str:
     """What kept a fault from being undone, as undo wrote it."""
-    entry = read_json(fault.path) or {}
+    entry: dict[str, object] = {}
+    with suppress(OSError, ValueError):
+        entry = read_json(fault.path) or {}
     return str(entry.get("problem") or "it is still there") + "; `faultload undo` tries again"
 
 

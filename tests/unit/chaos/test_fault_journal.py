@@ -288,6 +288,32 @@ def test_one_that_will_not_go_does_not_keep_the_others(world: World, run: RunDir
     assert [fault.label for fault in open_faults()] == ["second#1"]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EMFILE, "Too many open files"), OSError(errno.EIO, "I/O error"), ValueError("half")],
+)
+def test_one_whose_entry_cannot_be_read_does_not_keep_the_others(
+    world: World,
+    run: RunDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+) -> None:
+    inject(world, run, "first")
+    bad = inject(world, run, "second")
+    plain, faults = journal.read_json, open_faults()
+
+    def read(path: Path) -> Any:
+        if path == bad.path:
+            raise error
+        return plain(path)
+
+    monkeypatch.setattr(journal, "read_json", read)
+    assert [fault.label for fault in undo_all(faults, "undo")] == ["second#1"]
+    assert world.undone == ["first"]
+    assert "second#1 could not be undone: " in capsys.readouterr().err
+
+
 def test_open_faults_of_a_target_or_a_run(world: World, run: RunDirectory, tmp_path: Path) -> None:
     other = RunDirectory.create(tmp_path / "other")
     other.begin({})

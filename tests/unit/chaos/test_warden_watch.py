@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,11 +53,13 @@ class World:
         """The try that succeeds; 0: all of them do, as far as the warden sees."""
         self.left: list[Any] = []
         """What is still open when the conductor has gone and everything was to be undone."""
+        self.blind_looks = 0
+        """So many looks fail, for want of descriptors."""
         self.script: list[tuple[float, bytes | None]] = []
         self._reading, self._writing = os.pipe()
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self._sleep))
         monkeypatch.setattr(module, "select", SimpleNamespace(select=self._select))
-        monkeypatch.setattr(module, "still_open", lambda run: self.faults)
+        monkeypatch.setattr(module, "still_open", self._look)
         monkeypatch.setattr(module, "undo", self._undo)
         monkeypatch.setattr(module, "undo_all", self._undo_all)
         self.warden = Warden(run, self._reading, standalone=standalone)
@@ -79,6 +82,12 @@ class World:
 
     def _sleep(self, seconds: float) -> None:
         self.now += seconds
+
+    def _look(self, run: RunDirectory) -> list[Any]:
+        if self.blind_looks > 0:
+            self.blind_looks -= 1
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return self.faults
 
     def _undo(self, fault: Any, by: str) -> None:
         self.undone.append(fault.label)
@@ -213,6 +222,50 @@ def test_what_was_seen_to_be_gone_is_not_undone_again_where_its_entry_stays(
 
 
 @pytest.mark.parametrize("said", [BYE, END])
+def test_a_warden_that_cannot_look_goes_on_until_it_can(world: World, said: bytes) -> None:
+    world.left = world.faults
+    world.blind_looks = 1000
+    world.undone_at_last = 1
+    world.watch((1.0, said))
+    assert world.undone == ["cut#1"]
+    noted = [note["text"] for note in events(world.run, "note") if note["what"] == "warden_ended"]
+    assert noted == ["could not look what is open: the warden goes on trying"] * (said == END)
+
+
+def test_a_warden_that_can_never_look_gives_up_after_an_hour(world: World) -> None:
+    world.blind_looks = 10**9
+    began = world.now
+    world.watch((1.0, BYE))
+    assert 3600.0 <= world.now - began < 3610.0
+
+
+def test_a_hung_conductors_faults_are_undone_as_soon_as_the_warden_can_look(world: World) -> None:
+    world.blind_looks = 2
+    assert world.watch(*[(8.0, None)] * 4, (1.0, BYE)) == ["conductor_hung"]
+    assert world.undone == ["all 1"]
+
+
+@pytest.mark.parametrize("log", ["takes what is said", "is full"])
+def test_an_undo_that_fails_with_an_error_ends_no_warden_and_keeps_no_other_fault(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], log: str
+) -> None:
+    def undo(fault: Any, by: str) -> bool:
+        world.undone.append(fault.label)
+        if fault.label == "bad#1":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return True
+
+    monkeypatch.setattr(module, "undo", undo)
+    if log == "is full":
+        monkeypatch.setattr(sys, "stderr", open("/dev/full", "w", buffering=1))  # noqa: SIM115
+    world.faults = [Fault(label="bad#1", fault_id="bad#1@run", overdue_s=9.0), Fault(overdue_s=9.0)]
+    assert world.watch((0.5, None), (0.5, BYE)) == ["overdue"] * 2
+    assert world.undone == ["bad#1", "cut#1"]
+    if log != "is full":
+        assert capsys.readouterr().err == "Input/output error\n"
+
+
+@pytest.mark.parametrize("said", [BYE, END])
 def test_a_warden_gives_up_an_hour_after_its_run(world: World, said: bytes) -> None:
     world.left = [Fault(state="UNDO_FAILED")]
     world.watch((1.0, said))
@@ -290,6 +343,23 @@ def test_a_damaged_record_keeps_no_fault_in_place_and_no_process_alive(world: Wo
     assert world.watch((1.0, END)) == ["conductor_died", "warden_ended"]
     assert world.undone == ["all 1"]
     assert {"load-0", "chaos-cut-1"}.isdisjoint(children.alive())
+
+
+def test_a_full_log_keeps_no_step_from_being_made(
+    world: World, children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> list[Any]:
+        world.faults = []
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(module, "undo_all", broken)
+    with open("/dev/full", "w", buffering=1) as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        assert world.watch((1.0, END)) == ["conductor_died", "warden_ended"]
+        with suppress(OSError):
+            full.close()
+    assert {"load-0", "chaos-cut-1"}.isdisjoint(children.alive())
+    assert events(world.run, "note")[-1]["text"] == "not everything could be undone"
 
 
 def test_what_could_not_be_undone_is_named(world: World) -> None:
