@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -80,10 +81,20 @@ class TargetError(FaultloadError):
 
 
 class NoVerdict(FaultloadError):
-    """A run was made, but its record or verdict could not be written: exit code 70."""
+    """A run was made, but its record or verdict could not be written: exit code 70.
 
-    def __init__(self, run: Path, why: str) -> None:
-        super().__init__(f"no verdict was written: {why}; `faultload report {run}` judges what was recorded")
+    6 where faults of it are still open, which are named, else 130 where a person stopped it.
+    """
+
+    def __init__(self, run: Path, why: str, still_open: Sequence[str] = (), *, interrupted: bool = False) -> None:
+        text = f"no verdict was written: {why}; `faultload report {run}` judges what was recorded"
+        if still_open:
+            text += f"; NOT undone: {', '.join(still_open)}: `faultload undo {run}` tries again"
+        super().__init__(text)
+        if still_open:
+            self.exit_code = ExitCode.NOT_UNDONE
+        elif interrupted:
+            self.exit_code = ExitCode.INTERRUPTED
 
 
 _OF_THE_MACHINE = (

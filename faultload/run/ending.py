@@ -10,11 +10,12 @@ from typing import Any
 from faultload import reference
 from faultload.chaos.journal import entry_stays, readable_faults, still_open
 from faultload.chaos.undo import undo_all
-from faultload.errors import NoVerdict, TargetError, in_words, of_the_machine
+from faultload.errors import TargetError, in_words, of_the_machine
 from faultload.record.directory import RunDirectory
 from faultload.report.live import Screen
 from faultload.run import deadlines
 from faultload.run.children import Child, Children
+from faultload.run.finish import no_verdict
 from faultload.run.interrupts import Interrupts
 from faultload.run.kept_warden import KeptWarden
 from faultload.run.patience import Patience
@@ -91,7 +92,8 @@ class Ending:
         try:
             self.run.update(ended)
         except OSError as error:
-            raise NoVerdict(self.run.path, in_words(error)) from None
+            by_person = self.stopped is not None and self.stopped.by == "person"
+            raise no_verdict(self.run, error, interrupted=by_person) from None
 
     def _note(self, what: str, text: str) -> None:
         """Note it, in the record where that takes any more, and on the screen."""

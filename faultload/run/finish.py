@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from faultload.chaos.journal import still_open
 from faultload.chaos.warden import conductor_lives
-from faultload.errors import ExitCode, NoVerdict, Refused, in_words, of_the_machine
+from faultload.errors import ExitCode, InvalidInput, NoVerdict, Refused, in_words, of_the_machine
 from faultload.host.memory import check_memory
 from faultload.host.private import neither_file_nor_folder
 from faultload.host.secrets import SECRETS_ENV
@@ -38,14 +40,29 @@ def finish(run: RunDirectory, *, skip_analysis: bool = False) -> dict[str, Any]:
     """Seal, judge and report a run; also one that was killed.
 
     Raises NoVerdict where the machine has no room, memory or descriptors left for it; a report that cannot be
-    written is only named.
+    written is only named. Its exit code says what a verdict's would: 6 for faults still open, 130 for a person.
     """
     try:
         return _finished(run, skip_analysis=skip_analysis)
     except Exception as error:
         if of_the_machine(error):
-            raise NoVerdict(run.path, in_words(error)) from None
+            raise no_verdict(run, error) from None
         raise
+
+
+def no_verdict(run: RunDirectory, error: Exception, *, interrupted: bool | None = None) -> NoVerdict:
+    """What is known where no verdict can be: what is still open, and whether a person stopped the run.
+
+    `interrupted`: where that is known; None: the record says it.
+    """
+    left: list[str] = []
+    with suppress(OSError):
+        left = [fault.label for fault in still_open(run)]
+    if interrupted is None:
+        with suppress(OSError, InvalidInput):
+            stopped = run.info().stopped
+            interrupted = stopped is not None and stopped.by == "person"
+    return NoVerdict(run.path, in_words(error), left, interrupted=bool(interrupted))
 
 
 def _finished(run: RunDirectory, *, skip_analysis: bool) -> dict[str, Any]:
@@ -60,7 +77,8 @@ def _finished(run: RunDirectory, *, skip_analysis: bool) -> dict[str, Any]:
     run.trim_logs()
     if skip_analysis:
         print(f"not judged: `faultload report {run.path}` judges what was recorded", file=sys.stderr)
-        return {"verdict": "INCONCLUSIVE", "exit_code": int(ExitCode.INTERRUPTED), "objectives": []}
+        code = ExitCode.NOT_UNDONE if still_open(run) else ExitCode.INTERRUPTED
+        return {"verdict": "INCONCLUSIVE", "exit_code": int(code), "objectives": []}
     from faultload.report import write_reports
     from faultload.report.terminal import print_verdict
     from faultload.verdict.judge import judge

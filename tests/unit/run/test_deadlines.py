@@ -174,6 +174,19 @@ def test_a_full_disk_ends_the_run_and_everything_of_it_and_its_missing_verdict_i
     assert world.wardens[-1].listen().endswith(b"q")
 
 
+@pytest.mark.parametrize(("still_there", "code"), [([], 130), ([SimpleNamespace(label="cut#1")], 6)])
+def test_a_full_disk_hides_neither_a_person_nor_what_is_open(
+    world: World, monkeypatch: pytest.MonkeyPatch, still_there: list[Any], code: int
+) -> None:
+    monkeypatch.setattr("faultload.run.finish.still_open", lambda run: still_there)
+    world.at(15.0, Full(world, monkeypatch).fill)
+    world.at(15.5, world.interrupt)
+    with pytest.raises(NoVerdict) as problem:
+        world.conduct()
+    assert int(problem.value.exit_code) == code
+    assert ("NOT undone: cut#1" in str(problem.value)) == bool(still_there)
+
+
 def test_events_that_cannot_be_written_keep_no_run_from_its_end(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,6 +51,34 @@ def test_a_verdict_that_has_no_room_is_named(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(NoVerdict, match="no verdict was written: No space left on device; `faultload report "):
         finish(run)
     assert run.verdict() is None
+
+
+@pytest.mark.parametrize(
+    ("left", "by", "code"),
+    [([], None, 70), ([], "abort", 70), ([], "person", 130), (["cut#1", "slow#2"], "person", 6)],
+)
+def test_without_a_verdict_what_is_open_and_who_stopped_the_run_decide_the_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: list[str], by: str | None, code: int
+) -> None:
+    run = write_run(tmp_path / "run")
+    if by is not None:
+        run.update({"stopped": {"by": by, "why": "enough"}})
+    full_for(monkeypatch, "verdict.json")
+    faults = [SimpleNamespace(label=label) for label in left]
+    monkeypatch.setattr("faultload.run.finish.still_open", lambda run: faults)
+    with pytest.raises(NoVerdict, match="no verdict was written: No space left on device") as problem:
+        finish(run)
+    assert int(problem.value.exit_code) == code
+    named = f"NOT undone: cut#1, slow#2: `faultload undo {run.path}` tries again"
+    assert (named in str(problem.value)) == bool(left)
+
+
+@pytest.mark.parametrize(("left", "code"), [([], 130), ([SimpleNamespace(label="cut#1")], 6)])
+def test_a_run_that_is_not_judged_says_what_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: list[Any], code: int
+) -> None:
+    monkeypatch.setattr("faultload.run.finish.still_open", lambda run: left)
+    assert finish(write_run(tmp_path / "run"), skip_analysis=True)["exit_code"] == code
 
 
 def test_a_run_that_cannot_be_sealed_can_be_judged_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
