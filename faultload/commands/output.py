@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import io
 import os
+import select
 import sys
 from contextlib import suppress
 from typing import TextIO
 
 from faultload.errors import in_words
+
+PATIENCE_S = 5.0
+"""So long a stream that must not block may take nothing; a conductor that waits for longer would count as hung."""
 
 
 class _Lenient(io.FileIO):
@@ -21,7 +25,10 @@ class _Lenient(io.FileIO):
         size = memoryview(data).nbytes  # type: ignore[arg-type]
         if self.lost is None:
             try:
-                return super().write(data) or 0  # type: ignore[arg-type]
+                while (written := super().write(data)) is None:  # type: ignore[arg-type]
+                    if not select.select([], [self], [], PATIENCE_S)[1]:
+                        raise BlockingIOError(errno.EAGAIN, f"nobody read it for {PATIENCE_S:g} s")
+                return written
             except OSError as error:
                 self.lost = error
         return size
