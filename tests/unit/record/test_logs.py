@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from faultload.host import processes
 from faultload.host.secrets import SECRETS_ENV
 from faultload.record import logs
 from faultload.record.logs import CleanLines, Pump, open_log, spawn, wait_until_written
@@ -126,6 +127,17 @@ def test_what_any_program_writes_is_clean_while_it_runs(plain_secret: str, tmp_p
             time.sleep(0.02)
         assert process.poll() is None
     assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_its_process_says_whose_log_it_writes(
+    plain_secret: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+    plain = processes.spawn
+    monkeypatch.setattr(processes, "spawn", lambda argv, **options: started.append(argv) or plain(argv, **options))
+    os.close(open_log(tmp_path / "log"))
+    assert started[0][1:] == ["-m", "faultload.record.logs", str(tmp_path / "log")]
+    wait_until_written(60)
 
 
 def test_what_a_killed_process_said_is_kept(plain_secret: str, tmp_path: Path) -> None:
