@@ -189,9 +189,7 @@ def _play(
     def restored() -> bool:
         return not open_entries(workspace) and world.facts() == before
 
-    until(
-        restored, BOUND_S, lambda: f"as before: {difference(before, world.facts())}; open {open_entries(workspace)}"
-    )
+    until(restored, BOUND_S, lambda: rest(world, workspace, before))
     result.seconds = time.monotonic() - killed
     result.by = undone_by(run)
     if result.seconds > BOUND_S and not {"conductor", "warden"} <= set(cell.victims):

@@ -107,10 +107,10 @@ def main(argv: list[str]) -> int:
     """
     command, *container_ids = argv
     if command == "when-told":
-        from faultload.agents.when_told import wait_until_told
+        from faultload.agents.when_told import IDLE_S, wait_until_told
 
         if not wait_until_told():
-            print("nobody said a word", file=sys.stderr)
+            print(f"was not told to begin within {IDLE_S:g} s", file=sys.stderr)
             return 1
         code = main(container_ids)
         print(*([] if code else ["done"]), flush=True)
