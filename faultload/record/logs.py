@@ -1,10 +1,10 @@
 """Logs of a run's processes, without secrets from the first line on.
 
 A run that has secrets does not let its processes write to their logs: they write into a pipe, and
-`python -m faultload.record.logs LOG` replaces secrets and appends to its standard output, which is the log; LOG says
-whose process it is. It reads until nobody is left to write, whoever else dies, so what a killed process said last
-is kept. It never lets a writer wait for long: what comes faster than it can be looked through is left out, and the
-log says so.
+`python -m faultload.record.logs LOG` replaces secrets and appends to its standard output, which is the log; LOG
+says whose process it is. It reads until nobody is left to write, whoever else dies, so what a killed process said
+last is kept. It never lets a writer wait for long: what comes faster than it can be looked through is left out, and
+the log says so.
 """
 
 from __future__ import annotations
