@@ -17,6 +17,7 @@ from standin import StandIn, Workspace, processes_of_run, short, states, wait_fo
 from faultload.chaos.warden import processes_of
 from faultload.host.processes import ProcessId
 from faultload.record.directory import RunDirectory
+from faultload.record.events import Witness
 
 MANY_S = 120
 """Beyond it a run of some seconds hangs."""
@@ -161,11 +162,12 @@ def test_a_chaos_process_that_stays_stopped_has_its_fault_undone_by_the_warden_a
         "at": "5s",
     }
     run, conductor = started(workspace, target, faults=[pause], load=short(seconds=24))
-    wait_for(lambda: states(run).get("freeze", [""])[-1] == "ACTIVE" or conductor.poll() is not None, 60, "active")
+    record = RunDirectory(run)
+    wait_for(lambda: any(record.events_of(Witness)) or conductor.poll() is not None, 60, "it is witnessed")
     process(run, "chaos-freeze-1").signal(signal.SIGSTOP)
     said = ended(run, conductor)
-    assert states(run)["freeze"][-1] == "UNDONE"
-    assert conductor.returncode in (0, 3, 4), said
+    assert [line.by for line in record.faults() if line.state == "UNDONE"] == ["warden"]
+    assert conductor.returncode == 4, said
 
 
 def test_a_closed_terminal_ends_a_run_in_order(workspace: Workspace, target: StandIn) -> None:
