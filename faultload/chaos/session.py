@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import logging
 import os
@@ -22,6 +21,7 @@ from faultload.chaos.journal import OpenFault
 from faultload.chaos.vigil import Vigil
 from faultload.errors import FaultloadError, InvalidInput, Refused
 from faultload.faults.base import PlatformFault
+from faultload.host.locks import is_at, lock_from_the_living
 from faultload.host.private import lock_file, make_folder
 from faultload.host.processes import ProcessId
 from faultload.host.state import file_name, locks_dir, read_json, state_home
@@ -201,20 +201,37 @@ class Session:
     def planning(self) -> Iterator[None]:
         """The target's own lock, from the gate's look until the fault is in the index for others to see.
 
-        Two processes that looked at the same moment would both find nothing open.
+        Two processes that looked at the same moment would both find nothing open. From a process that is stopped
+        with the lock it is taken away, by a new file in its place. Whoever finds at the end that it was taken
+        leaves, and its rollbacks undo what it planned: either it sees that, or the other one sees its entry.
         """
         lock = locks_dir() / f"target-{file_name(self.target.id)}.lock"
         make_folder(lock.parent)
-        descriptor = lock_file(lock)
-        deadline = time.monotonic() + PLANNING_PATIENCE_S
+        descriptor = self._lock_target(lock)
         try:
-            while not _locked(descriptor):
+            yield
+            if not is_at(descriptor, lock):
+                self.leave("this process was stopped while it planned a fault, and another one went ahead")
+        finally:
+            os.close(descriptor)
+
+    def _lock_target(self, lock: Path) -> int:
+        """A descriptor of the locked file, to be closed by the caller; leaves when it cannot be had in time."""
+        deadline = time.monotonic() + PLANNING_PATIENCE_S
+        while True:
+            descriptor = lock_file(lock)
+            try:
+                left_s = deadline - time.monotonic()
+                locked = lock_from_the_living(descriptor, left_s, self.check_may_go_on)
+                if locked and is_at(descriptor, lock):
+                    return descriptor
                 if time.monotonic() >= deadline:
                     self.leave("another process has been planning a fault on this target for too long")
-                self.check_may_go_on()
-                time.sleep(0.05)
-            yield
-        finally:
+                if not locked and is_at(descriptor, lock):
+                    lock.unlink(missing_ok=True)
+            except BaseException:
+                os.close(descriptor)
+                raise
             os.close(descriptor)
 
     def left_out(self, label: str, why: str) -> None:
@@ -242,14 +259,6 @@ class Session:
         """The target ids that the run's scenario lists under `allow`."""
         scenario = self.run.info().scenario or {}
         return [str(one) for one in scenario.get("allow", [])]
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _import_gate(run: RunDirectory) -> None:

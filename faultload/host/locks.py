@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,16 +31,28 @@ def lock_soon(descriptor: int, patience_s: float) -> bool:
             return True
 
 
-def lock_from_the_living(descriptor: int, patience_s: float) -> bool:
-    """Lock a file; False when a stopped process keeps it for `STOPPED_S`, or any for longer than `patience_s`."""
+def lock_from_the_living(descriptor: int, patience_s: float, meanwhile: Callable[[], None] = lambda: None) -> bool:
+    """Lock a file; False when a stopped process keeps it for `STOPPED_S`, or any for longer than `patience_s`.
+
+    `meanwhile` is called twice a second; what it raises ends the wait.
+    """
     deadline = time.monotonic() + patience_s
     stopped_since = None
     while not lock_soon(descriptor, _ROUND_S):
+        meanwhile()
         now = time.monotonic()
         stopped_since = (stopped_since or now) if _holder_is_stopped(descriptor) else None
         if now >= deadline or (stopped_since is not None and now - stopped_since >= STOPPED_S):
             return False
     return True
+
+
+def is_at(descriptor: int, path: Path) -> bool:
+    """Whether a descriptor is of the file that has this path now: who locks another one has locked out nobody."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _holder_is_stopped(descriptor: int) -> bool:

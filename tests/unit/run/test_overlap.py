@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -20,6 +21,7 @@ from faultload.chaos.session import Session
 from faultload.errors import InvalidInput
 from faultload.faults import words
 from faultload.faults.base import FaultRequest
+from faultload.host import locks
 from faultload.platforms.base import Instance
 from faultload.record.directory import RunDirectory
 from faultload.run.injections import injections_of
@@ -178,15 +180,20 @@ def test_two_links_of_one_client_are_two_places(run: RunDirectory) -> None:
 # -- the race
 
 
+def session_in(folder: Path) -> Session:
+    """A session of the run in a folder, as far as planning needs it."""
+    session = Session.__new__(Session)
+    session.target, session.run, session.stopping, session.vigils = TARGET, RunDirectory(folder / "run"), None, {}
+    return session
+
+
 def plan_one(name: str, folder: Path, start: Barrier) -> None:
     """What a chaos process does from the gate to PLANNED, with a slow look; leaves when the gate holds."""
     os.environ["FAULTLOAD_RUN"] = str(folder / "run")
     gate.platform_of = lambda target: type("P", (), {"not_ready": lambda self, name: []})()  # type: ignore[assignment]
     run = RunDirectory(folder / "run")
-    session = Session.__new__(Session)
-    session.target, session.run, session.stopping, session.vigils = TARGET, run, None, {}
     start.wait(20)
-    with session.planning():
+    with session_in(folder).planning():
         request = asked("pause", name)
         if not held(run, request, overlap=True):
             time.sleep(0.2)
@@ -211,9 +218,7 @@ def test_a_process_that_dies_while_it_plans_gives_the_target_free(run: RunDirect
     inside = context.Event()
 
     def hang() -> None:
-        session = Session.__new__(Session)
-        session.target, session.run, session.stopping, session.vigils = TARGET, run, None, {}
-        with session.planning():
+        with session_in(tmp_path).planning():
             inside.set()
             time.sleep(60)
 
@@ -222,7 +227,47 @@ def test_a_process_that_dies_while_it_plans_gives_the_target_free(run: RunDirect
     assert inside.wait(20)
     process.kill()
     process.join(10)
-    session = Session.__new__(Session)
-    session.target, session.run, session.stopping, session.vigils = TARGET, run, None, {}
-    with session.planning():
+    with session_in(tmp_path).planning():
         pass
+
+
+def hold_the_lock(folder: Path, inside: Any, go_on: Any, left: Any) -> None:
+    """Plans until it is told to go on; says whether it had to leave in the end."""
+    try:
+        with session_in(folder).planning():
+            inside.set()
+            go_on.wait(60)
+    except SystemExit:
+        left.set()
+
+
+def test_who_is_stopped_while_it_plans_is_passed_by_and_leaves_when_it_goes_on(
+    run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "STOPPED_S", 0.0)
+    monkeypatch.setattr(locks, "_ROUND_S", 0.02)
+    context = multiprocessing.get_context("fork")
+    inside, go_on, left = context.Event(), context.Event(), context.Event()
+    process = context.Process(target=hold_the_lock, args=(tmp_path, inside, go_on, left))
+    process.start()
+    assert inside.wait(20)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        with session_in(tmp_path).planning():
+            pass
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+        go_on.set()
+        process.join(20)
+    assert left.is_set()
+    with session_in(tmp_path).planning():
+        pass
+
+
+def test_who_waits_to_plan_leaves_when_asked_to_stop(run: RunDirectory, tmp_path: Path) -> None:
+    waiting = session_in(tmp_path)
+    with session_in(tmp_path).planning():
+        waiting.stopping = "SIGTERM"
+        with pytest.raises(SystemExit), waiting.planning():
+            pass
