@@ -81,8 +81,8 @@ def test_a_fault_that_somebody_ended_is_seen_to_be_over(
     with injected(light, word, **arguments) as fault:
         assert look(fault).seen, look(fault).what
         end(light, fault)
-        over = look(fault)
-        assert not over.seen and what in over.what
+        wait_for(lambda: not look(fault).seen, 10, "it is seen to be over")
+        assert what in look(fault).what
         assert fault.undo_elsewhere().seen and light.all_well()
 
 
