@@ -167,7 +167,10 @@ def test_a_chaos_process_that_stays_stopped_has_its_fault_undone_by_the_warden_a
     process(run, "chaos-freeze-1").signal(signal.SIGSTOP)
     said = ended(run, conductor)
     assert [line.by for line in record.faults() if line.state == "UNDONE"] == ["warden"]
-    assert conductor.returncode == 4, said
+    verdict = record.verdict()
+    assert verdict is not None and not verdict["reasons"], "who is stopped spoils nothing of the measurement"
+    busy = "the load generator was the limit" in verdict["objectives"][0]["why"]
+    assert conductor.returncode == (4 if busy else 0), said
 
 
 def test_a_closed_terminal_ends_a_run_in_order(workspace: Workspace, target: StandIn) -> None:
