@@ -159,13 +159,15 @@ class Kill(OnTrees):
             return
         running = self._ours(plan)
         missing = int(plan["expected"]) - len(running)
-        taken = {instance.port for instance in running}
+        before = [one["port"] for one in plan["known"]]
+        now = [instance.port for instance in running]
         problems = []
         for restore in plan["restores"]:
             if missing <= 0:
                 break
             instance = next(instance for instance in instances if instance.id == restore["id"])
-            back = restore["port"] is not None and restore["port"] in taken
+            port = restore["port"]
+            back = port is not None and now.count(port) >= before.count(port)
             if restore["how"] == EXTERNAL or process_of(instance).alive() or back:
                 continue
             try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import shlex
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from faultload.spec.target import Service
 COPY, START, SYSTEMD, EXTERNAL = "copy", "start", "systemd", "external"
 """As it was; by the target file's `start`, by its `systemd`, or by a supervisor that faultload only waits for."""
 HINT = "say in the target file who starts it: `start: [...]`, `systemd: NAME` or `supervisor: external`"
+_INSTEAD = "say `systemd: NAME` or `supervisor: external` in the target file instead of `start`"
 HELPER = [sys.executable, "-m", "faultload.agents.restart.start"]
 _HELPER_S = 30.0
 _OPENS_WITHIN_S = 10.0
@@ -57,6 +57,7 @@ def restart_plan(
     facts = facts_of(process)
     if facts is None:
         raise Refused(f"process {process.pid} has ended meanwhile")
+    hint = HINT if service.start is None else _INSTEAD
     plan: dict[str, Any] = {"seen_s": now_s(), "private": {}}
     try:
         if service.supervisor is not None:
@@ -75,15 +76,15 @@ def restart_plan(
             how, order = COPY, certain_order(facts, family(), command, sockets, own_users=own_users)
         lacking = _asked({**order, **order["private"], "rehearsal": True})["problems"] if rehearse else []
     except PermissionError as error:
-        raise Refused(f"{facts.label} is not this user's ({error.filename}): {HINT}") from None
+        raise Refused(f"{facts.label} is not this user's ({error.filename}): {hint}") from None
     except (FileNotFoundError, ProcessLookupError) as error:
         if process.alive():
-            raise Refused(f"{facts.label} cannot be looked into ({error}): {HINT}") from None
+            raise Refused(f"{facts.label} cannot be looked into ({error}): {hint}") from None
         raise Refused(f"process {process.pid} has ended meanwhile") from None
     except Uncertain as why:
-        raise Refused(f"{facts.label} {why}: {HINT}") from None
+        raise Refused(f"{facts.label} {why}: {hint}") from None
     if lacking:
-        raise Refused(f"{facts.label} has what undo could not give it again ({'; '.join(lacking)}): {HINT}")
+        raise Refused(f"{facts.label} has what undo could not give it again ({'; '.join(lacking)}): {hint}")
     return {**plan, "how": how, "user": {"uid": facts.uid}, **order}
 
 
@@ -139,16 +140,15 @@ def _plain_environment(uid: int) -> dict[str, str]:
     return {**env, "HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name}
 
 
-def starting(plan: Mapping[str, Any], known: Sequence[Instance]) -> bool:
-    """Whether somebody started a process of this restart plan since, and it is no instance yet."""
+def _starting(plan: Mapping[str, Any], others: set[int]) -> bool:
+    """Whether somebody started a process of this restart plan since that is none of these, nor below them."""
     if "user" not in plan:
         return False
-    others = {one.id for one in known}
     wanted = (tuple(plan["argv"]), plan["cwd"], plan["user"]["uid"])
     now = family()
     for pid, argv in all_argv():
         younger = now.started.get(pid, 0.0) >= plan.get("seen_s", 0.0)
-        if argv != wanted[0] or not younger or others.intersection(map(str, (pid, *now.above(pid)))):
+        if argv != wanted[0] or not younger or not others.isdisjoint((pid, *now.above(pid))):
             continue
         facts = facts_of(now.process(pid))
         if facts is not None and not facts.elsewhere and (facts.argv, facts.cwd, facts.uid) == wanted:
@@ -171,11 +171,14 @@ def start_again(plan: Mapping[str, Any], fault_id: str, name: str, known: Sequen
         return True
     with starts_of(fault_id) as starts:
         running = starts.running(name)
-        if {str(one.pid) for one in running} & {one.id for one in known}:
+        instances = {int(one.id) for one in known}
+        if instances.intersection(one.pid for one in running):
             return False
-        if running or starts.may_appear(name) or starting(plan, known):
+        ours = starts.pids()
+        if running or starts.may_appear(name) or _starting(plan, instances | ours):
             return True
-        taken = _taken(plan["listens"], plan.get("beside", ()))
+        beside = {*plan.get("beside", ()), *(one.inode for one in held_by(ours))}
+        taken = _taken(plan["listens"], beside)
         if taken is not None:
             raise TargetError(f"not started again: {taken}")
         starts.keep(name, Start(now_s()))
@@ -197,8 +200,8 @@ def _started(plan: Mapping[str, Any]) -> Start:
     if answer["problems"]:
         raise TargetError(f"not started again, as it would not be as it was: {'; '.join(answer['problems'])}")
     if answer.get("code") and not answer["left"]:
-        what = shlex.join(plan["argv"])
-        raise TargetError(f"start (target file): '{what}' {_ended_with(answer['code'])}")
+        # without its arguments: they may hold a secret
+        raise TargetError(f"start (target file): '{plan['argv'][0]}' {_ended_with(answer['code'])}")
     pid = int(answer["started"])
     return Start(now_s(), members_from([pid, *answer.get("left", ())]), pid, grace=declared)
 

@@ -91,6 +91,10 @@ class Starts:
         start = self.starts.get(name)
         return start is not None and start.grace and -_TICK_S <= now_s() - start.seen_s < GRACE_S
 
+    def pids(self) -> set[int]:
+        """All that runs of what was started for this fault."""
+        return {process.pid for start in self.starts.values() for process in start.running()}
+
     def keep(self, name: str, start: Start | None) -> None:
         """Note a start, or with None that there was none after all.
 

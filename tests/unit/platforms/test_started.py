@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from faultload.chaos.journal import OpenFault
 from faultload.errors import Refused, TargetError
 from faultload.faults import fault_for
 from faultload.faults.base import FaultRequest
@@ -94,6 +95,14 @@ def test_a_damaged_note_or_a_full_disk_keeps_nothing_from_being_started(monkeypa
         assert starts.may_appear("4711")
 
 
+def test_the_note_goes_with_the_entry_of_the_fault(tmp_path: Path) -> None:
+    with starts_of("kill#1@x") as starts:
+        starts.keep("4711", Start(now_s()))
+    assert started_file("kill#1@x").exists()
+    OpenFault(tmp_path / "entry.json", {"request": {"fault_id": "kill#1@x"}})._close()
+    assert not started_file("kill#1@x").exists()
+
+
 # -- whose address is taken
 
 
@@ -133,7 +142,8 @@ def killed(*ports: int | None) -> tuple[Any, list[Instance], dict[str, Any]]:
         {"id": one.id, "port": one.port, "how": restart.COPY, "seen_s": 2.0, "listens": []} for one in instances
     ]
     private: dict[str, Any] = {one.id: {} for one in instances}
-    plan = {"expected": len(ports), "known": [], "restores": restores, "private": private, "stopped": []}
+    known = [one.to_json() for one in instances]
+    plan = {"expected": len(ports), "known": known, "restores": restores, "private": private, "stopped": []}
     return handler, instances, plan
 
 
