@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import hypothesis
 import pytest
 
@@ -19,6 +21,10 @@ LONGEST = (
     "test_killed_runs",
 )
 """Files that go first, in this order: a long one that began last would keep the other workers waiting."""
+
+for signum in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(signum) is signal.SIG_IGN:  # by nohup, or for a job in the background
+        signal.signal(signum, lambda *_: None)  # as before here, but not in the programs that tests start
 
 for name, same_examples in (("same", True), ("others", False)):  # --hypothesis-profile others looks at new ones
     hypothesis.settings.register_profile(

@@ -96,7 +96,7 @@ def test_http_error_is_refused_where_nothing_answered_before_the_fault(
 
     with bench(tmp_path, "http", ends) as links:
         fault = http_error(links)
-        with pytest.raises(Refused, match="answers no HTTP request even without a fault"):
+        with pytest.raises(Refused, match="does not answer even without a fault"):
             fault.prepare(fault.resolve())
 
 

@@ -172,7 +172,8 @@ def test_redis_comes_back_with_its_password_or_is_not_killed(own: Processes, por
     assert "over its arguments and its environment" in refused(own), "so its command alone is not enough"
     own.declare(ports=[port], start=command)
     with injected(own, "kill", service="web") as fault:
-        assert not opens(port) and fault.undo_elsewhere().seen
+        wait_for(lambda: not opens(port), 10, "its last thread has let go of its socket")
+        assert fault.undo_elsewhere().seen
         with socket.create_connection(("127.0.0.1", port), 2) as client:
             client.sendall(b"PING\r\n")
             assert client.recv(100).startswith(b"-NOAUTH"), "it asks for its password"

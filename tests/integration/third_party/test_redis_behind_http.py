@@ -62,9 +62,7 @@ def test_a_killed_redis_loses_no_order_because_undo_starts_the_same_one_again(or
 def test_a_frozen_redis_keeps_its_callers_waiting_and_goes_on(orders: System) -> None:
     played = orders.play("pause_redis")
     assert played.exit_code == 0, played.output
-    assert (
-        f"frozen, no answer and no CPU time in 0.5 s: redis:{orders.port_of('redis')}" in played.fault.witness_what
-    )
+    assert f"frozen, no CPU time in 0.5 s: redis:{orders.port_of('redis')}" in played.fault.witness_what
     assert played.most_failed_with(503, least=20), "each order waits a second, and is refused"
     assert played.hurts_nobody_else()
     assert played.run.verdict["writes"]["lost"] == 0
