@@ -181,7 +181,8 @@ def start_again(plan: Mapping[str, Any], fault_id: str, name: str, known: Sequen
         taken = _taken(plan["listens"], beside)
         if taken is not None:
             raise TargetError(f"not started again: {taken}")
-        starts.keep(name, Start(now_s()))
+        if plan["how"] == START:  # who dies in the midst of it may have started it
+            starts.keep(name, Start(now_s()))
         try:
             start = _started(plan)
             starts.keep(name, start)

@@ -22,7 +22,6 @@ from faultload.host.trees import tree
 GRACE_S = 60.0
 """So long may a server take to appear whose starter was last seen at work, or ended with 0."""
 _PATIENCE_S = 60.0
-_TICK_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +37,8 @@ class Start:
 
     def running(self) -> list[ProcessId]:
         """What still runs of it: its processes, their descendants and its session."""
-        if self.session is None:
-            return tree(self.members)
-        leader = identify(self.session)
-        if leader is not None and self.members and leader != self.members[0]:
-            return tree(self.members)  # its number was given to another process
+        if self.session is None or identify(self.session) not in (None, *self.members):
+            return tree(self.members)  # or its number is another process's by now
         return tree([*self.members, *_of_session(self.session)])
 
     def to_json(self) -> dict[str, Any]:
@@ -77,19 +73,16 @@ class Starts:
 
     def running(self, name: str) -> list[ProcessId]:
         """What runs by now of a start, which is remembered; nothing where there was none."""
-        start, now = self.starts.get(name), now_s()
-        if start is None or now < start.seen_s - _TICK_S:  # it was before a reboot
-            return []
-        running = start.running()
-        if running:
-            members = (*start.members[:1], *(one for one in running if one not in start.members[:1]))
-            self.keep(name, Start(now, members, start.session, start.grace))
+        start = self.starts.get(name)
+        running = [] if start is None else start.running()
+        if start is not None and running:
+            self.keep(name, Start(now_s(), tuple(running), start.session, start.grace))
         return running
 
     def may_appear(self, name: str) -> bool:
         """Whether the grace time of a start runs."""
         start = self.starts.get(name)
-        return start is not None and start.grace and -_TICK_S <= now_s() - start.seen_s < GRACE_S
+        return start is not None and start.grace and now_s() - start.seen_s < GRACE_S
 
     def pids(self) -> set[int]:
         """All that runs of what was started for this fault."""
@@ -136,10 +129,12 @@ def _opened(fault_id: str) -> int | None:
 
 
 def _read(raw: bytes) -> dict[str, Start]:
+    """The starts of a note, without those from before a reboot; none of a damaged one."""
     try:
-        return {name: Start.from_json(value) for name, value in json.loads(raw or b"{}").items()}
+        noted = {name: Start.from_json(value) for name, value in json.loads(raw or b"{}").items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
+    return {name: start for name, start in noted.items() if start.seen_s <= now_s()}
 
 
 def members_from(pids: Sequence[int]) -> tuple[ProcessId, ...]:

@@ -63,11 +63,15 @@ def test_a_start_is_known_to_the_next_undo_as_long_as_it_runs(child: ProcessId) 
 
 
 def test_what_a_starter_left_in_its_session_is_known_though_it_has_ended(child: ProcessId) -> None:
-    with starts_of("kill#1@x") as starts:
-        starts.keep("4711", Start(now_s(), (ProcessId(GONE, 1.0),), child.pid))
-        assert starts.running("4711") == [], "the number is another process's by now"
-        starts.keep("4711", Start(now_s(), (), child.pid))
-        assert starts.running("4711") == [child]
+    starter = subprocess.Popen(
+        ["sh", "-c", "sleep 60 > /dev/null & echo $!"], stdout=subprocess.PIPE, start_new_session=True
+    )
+    said, _ = starter.communicate()
+    left = identify(int(said))
+    assert left is not None
+    assert Start(now_s(), (ProcessId(starter.pid, 1.0),), starter.pid).running() == [left]
+    assert Start(now_s(), (ProcessId(GONE, 1.0),), child.pid).running() == [], "another process's number by now"
+    left.signal(signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
