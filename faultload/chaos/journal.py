@@ -28,6 +28,7 @@ from faultload.host.state import (
     locks_dir,
     open_faults_dir,
     read_json,
+    started_file,
     state_home,
     sync_folder,
     write_json,
@@ -149,8 +150,10 @@ class OpenFault:
             return OpenFault(self.path, entry)
 
     def _close(self) -> None:
-        """Take the entry out of the index."""
+        """Take the entry out of the index, and what its undo noted."""
         self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            started_file(self.fault_id).unlink(missing_ok=True)
         sync_folder(self.path.parent)
 
     @contextmanager

@@ -77,6 +77,11 @@ def locks_dir() -> Path:
     return state_home() / "locks"
 
 
+def started_file(fault_id: str) -> Path:
+    """What undo of a fault started again on this machine, which goes with the fault's entry."""
+    return state_home() / "started" / file_name(fault_id)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a small JSON file atomically and durably: file and folder are fsynced before it returns."""
     make_folder(path.parent)

@@ -109,7 +109,7 @@ class Service(Model):
     start: Annotated[list[str], Field(min_length=1)] | None = None
     """local: the command that starts an instance again."""
     systemd: Annotated[str, Field(pattern=r"^[^\s/-][^\s/]*$")] | None = None
-    """local: the systemd unit that an instance is; `{port}` stands for its port."""
+    """local: the systemd unit that an instance is; `{port}` stands for its port, or its PostgreSQL's."""
     supervisor: Literal["external"] | None = None
     """local: somebody else starts an instance again, and faultload only waits for that."""
     patroni: list[Url] | None = None
@@ -274,6 +274,8 @@ def _platform_mistakes(target: TargetFile, document: Document) -> list[Mistake]:
             hint = "give command, port, ports, pids or patroni"
             mistakes.append(document.mistake(path, "nothing says which processes are this service", hint))
         texts = {"command": service.command, "start": service.start, "systemd": [service.systemd or ""]}
+        if service.patroni is not None:
+            del texts["systemd"]  # there `{port}` is what Patroni says of each member
         for key, parts in texts.items():
             if any("{port}" in part for part in parts or []) and service.port is None and service.ports is None:
                 hint = "add port: the first instance's port"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ def circumstances_of(pid: int) -> Circumstances:
         "no_new_privs": status["NoNewPrivs"].strip(),
         "seccomp filters": [status.get(name, "0").strip() for name in ("Seccomp", "Seccomp_filters")],
         "umask": status["Umask"].strip(),
+        "ignored signals": [
+            int(one) for one in sorted(signal.valid_signals()) if int(status["SigIgn"], 16) >> (one - 1) & 1
+        ],
         "niceness": os.getpriority(os.PRIO_PROCESS, pid),
         "scheduling policy": [os.sched_getscheduler(pid), os.sched_getparam(pid).sched_priority],
         "I/O priority": io_priority(pid),

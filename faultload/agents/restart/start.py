@@ -13,7 +13,9 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from faultload.agents.restart.circumstances import (
 
 _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 8, 24, 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
+_PR_SET_CHILD_SUBREAPER = 36
 _CAPABILITY_VERSION = 0x20080522
 
 
@@ -57,7 +60,7 @@ def become_like(order: Mapping[str, Any]) -> None:
     os.umask(int(wanted["umask"], 8))
     _set_limits(wanted["limits"], mine["limits"])
     _become_user(wanted, mine)
-    _set_signals(order["ignored"])
+    _set_signals(order["circumstances"].get("ignored signals", ()))
 
 
 def _attempt(action: Any, *arguments: Any) -> None:
@@ -135,9 +138,40 @@ def _set_inheritable(bits: int) -> None:
         libc.capset(header, data)
 
 
-def _set_signals(ignored: list[int]) -> None:
-    for signum in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ):
+def _set_signals(ignored: Collection[int]) -> None:
+    """Ignored are these and no others: what the caller ignores, as a warden does, is nothing of a program's."""
+    for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(signum, signal.SIG_IGN if signum in ignored else signal.SIG_DFL)
+
+
+def _watched(child: int, for_s: float) -> dict[str, Any]:
+    """How a command ended, if it did so in this time, and the pids of what it left running.
+
+    Meanwhile this process is the parent of what the command leaves behind.
+    """
+    deadline = time.monotonic() + for_s
+    code = None
+    while code is None and time.monotonic() < deadline:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            code = os.waitstatus_to_exitcode(status)
+        else:
+            time.sleep(0.02)
+    return {"code": code, "left": [pid for pid in _below(os.getpid()) if pid != child]}
+
+
+def _below(pid: int) -> list[int]:
+    """The pids of all descendants of a process that are no zombies."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            state, parent = (folder / "stat").read_bytes().rpartition(b")")[2].split()[:2]
+            if state != b"Z":
+                parents[int(folder.name)] = int(parent)
+    found = [pid]
+    for above in found:  # grows as it is read
+        found += [one for one, parent in parents.items() if parent == above and one not in found]
+    return found[1:]
 
 
 def _replaced(order: Mapping[str, Any]) -> list[str]:
@@ -153,12 +187,15 @@ def main() -> None:
     order = json.load(sys.stdin)
     report = os.dup(1)
     reader, writer = os.pipe()
-    # left to init at once, as a daemon is: nobody's child, and no corpse that its starter would have to see to
+    if "watched_s" in order:
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    # left to init in the end, as a daemon is: nobody's child, and no corpse that its starter would have to see to
     child = os.fork()
     if child:
         os.close(writer)
         failed = os.read(reader, 1 << 16)
-        os.write(report, failed or json.dumps({"started": child}).encode())
+        seen = _watched(child, float(order["watched_s"])) if "watched_s" in order and not failed else {}
+        os.write(report, failed or json.dumps({"started": child, **seen}).encode())
         os._exit(0)
     os.close(reader)
     try:

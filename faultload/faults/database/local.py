@@ -19,7 +19,7 @@ from faultload.host.processes import ProcessId
 from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import Member, api_place, members_of, postmaster_of, process_at
 from faultload.platforms.local.processes import process_of
-from faultload.platforms.local.restart import COPY, restart_plan, start_again
+from faultload.platforms.local.restart import COPY, HINT, restart_plan, start_again
 from faultload.spec.target import Service, TargetFile
 
 _PATRONI = "patroni"
@@ -59,7 +59,8 @@ class Failover(FailoverFault):
         plan = super().undo_plan(instances)
         for instance in instances:
             if instance.name.endswith(_PATRONI):
-                plan["restore"] = _as_started(self.target.services[self.service], process_of(instance))
+                port = next((one.port for one in instances if one is not instance), None)
+                plan["restore"] = _as_started(self.target.services[self.service], process_of(instance), port)
                 plan["private"] = plan["restore"].pop("private")
         return plan
 
@@ -73,7 +74,7 @@ class Failover(FailoverFault):
     def _bring_back(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         port = next(one.port for one in instances if one.name.endswith(_PATRONI) and one.port is not None)
         if process_at(urlsplit(str(plan["api"])).hostname or "", port) is None:
-            start_again({**plan["restore"], "private": plan["private"]})
+            start_again({**plan["restore"], "private": plan["private"]}, self.request.fault_id, _PATRONI)
 
 
 @makes("switchover_database", "local")
@@ -87,14 +88,22 @@ class Switchover(SwitchoverFault):
         return Instance(self.service, str(found.pid), found.started, leader.name, leader.port)
 
 
-def _as_started(service: Service, process: ProcessId) -> dict[str, Any]:
+def _as_started(service: Service, process: ProcessId, port: int | None) -> dict[str, Any]:
     """A restart plan that also makes the user namespace again in which a process of ours runs unprivileged.
 
     PostgreSQL refuses to run as root, and root can give it such a namespace instead of another user
-    (user_namespaces(7)). The namespace ends with its last process.
+    (user_namespaces(7)). The namespace ends with its last process. `port`: where the member's PostgreSQL listens.
     """
-    own_users = Path(f"/proc/{process.pid}/ns/user").readlink() != Path("/proc/self/ns/user").readlink()
-    plan = restart_plan(service, process, own_users=own_users)
+    try:
+        own_users = Path(f"/proc/{process.pid}/ns/user").readlink() != Path("/proc/self/ns/user").readlink()
+    except PermissionError as error:
+        # of another user's process this cannot be seen, and systemd or a supervisor needs it not
+        if service.systemd is None and service.supervisor is None:
+            raise Refused(f"{_PATRONI} (pid {process.pid}) is not this user's ({error.filename}): {HINT}") from None
+        own_users = False
+    except FileNotFoundError:
+        raise Refused(f"process {process.pid} has ended meanwhile") from None
+    plan = restart_plan(service, process, port, own_users=own_users)
     if not own_users or plan["how"] != COPY:
         return plan
     users = Path(f"/proc/{process.pid}/uid_map").read_text().split()

@@ -25,7 +25,7 @@ from faultload.platforms.local.processes import (
     tree_of,
     wait_until,
 )
-from faultload.platforms.local.restart import EXTERNAL, opened_wrongly, restart_plan, start_again, starting
+from faultload.platforms.local.restart import EXTERNAL, opened_wrongly, restart_plan, start_again
 
 _RESTART_GRACE_S = 5.0
 _LOOK_EVERY_S = 0.05
@@ -149,24 +149,35 @@ class Kill(OnTrees):
         return WitnessReport(True, f"gone: {self._named(instances)}")
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        """Starts again what did not come back by itself: a root, which starts the others."""
+        """Starts again what did not come back by itself: a root, which starts the others.
+
+        One that cannot be started keeps none of the others dead. Raises TargetError, after the last.
+        """
         for instance in instances:
             self._finish(instance, plan)
         if self.of_worker:
             return
         running = self._ours(plan)
         missing = int(plan["expected"]) - len(running)
-        taken = {instance.port for instance in running}
+        before = [one["port"] for one in plan["known"]]
+        now = [instance.port for instance in running]
+        problems = []
         for restore in plan["restores"]:
             if missing <= 0:
-                return
+                break
             instance = next(instance for instance in instances if instance.id == restore["id"])
-            back = restore["port"] is not None and restore["port"] in taken
+            port = restore["port"]
+            back = port is not None and now.count(port) >= before.count(port)
             if restore["how"] == EXTERNAL or process_of(instance).alive() or back:
                 continue
-            if not starting(restore, running):
-                start_again({**restore, "private": plan["private"][restore["id"]]})
-            missing -= 1
+            try:
+                private = plan["private"][restore["id"]]
+                order = {**restore, "private": private}
+                missing -= start_again(order, self.request.fault_id, restore["id"], running)
+            except TargetError as error:
+                problems.append(f"{instance.label}: {error}")
+        if problems:
+            raise TargetError("; ".join(problems))
 
     def _finish(self, instance: Instance, plan: Mapping[str, Any]) -> None:
         """An injection that was cut short left a tree stopped, or without its root: then it keeps the port."""
@@ -183,18 +194,29 @@ class Kill(OnTrees):
         expected = int(plan["expected"])
         ready = [instance for instance in self._ours(plan) if answers(self.target, instance)]
         what = f"{len(ready)} of {expected} instances are ready: {names(ready)}"
+        before = [process_of(Instance.from_json(one)) for one in plan["known"]]
         wrong = [
             f"{instance.label} listens on {place}, which was not open"
-            for restore in plan["restores"]
             for instance in ready
-            if instance.port == restore["port"] and instance.id != restore["id"] and "listens" in restore
-            for place in opened_wrongly(restore, [process_of(instance)])
+            if process_of(instance) not in before
+            for place in self._opened_wrongly(instance, plan["restores"])
         ]
         if wrong:
             return WitnessReport(False, f"{what}; {'; '.join(wrong)}")
         if len(ready) < expected and any(restore["how"] == EXTERNAL for restore in plan["restores"]):
             what += "; its own supervisor has not brought it back, and faultload starts none beside it"
         return WitnessReport(len(ready) >= expected, what)
+
+    @staticmethod
+    def _opened_wrongly(instance: Instance, restores: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Where an instance listens and none of those that it may have replaced did."""
+        process = process_of(instance)
+        places = [
+            opened_wrongly(restore, [process])
+            for restore in restores
+            if restore["port"] == instance.port and "listens" in restore
+        ]
+        return [place for place in places[0] if all(place in others for others in places)] if places else []
 
 
 @makes("terminate", "local")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +14,6 @@ from faultload.host.trees import Family
 from faultload.platforms.local.facts import Facts, file_of
 from faultload.platforms.local.parents import STARTED_BY_US, brought_back_by, session_of, shared_with
 
-_KEPT_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE)
-"""What a starter has ignored (nohup, a job in the background); the program sets the others itself."""
 _BIND_SERVICE = 10
 _UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _STANDARD = ("input", "output", "error output")
@@ -57,16 +54,14 @@ def certain_order(
     else:
         _rights_of_its_start(pid, executable, circumstances, sockets)
     _no_sockets_of_others(pid, env, family, sockets)
-    _groups_stay(circumstances["control groups"], set(family.below(pid)))
+    groups_stay(circumstances["control groups"], set(family.below(pid)))
     found = Path(executable).stat()
-    ignored = int(status_of(pid)["SigIgn"], 16)
     return {
         "argv": list(argv),
         "executable": executable,
         "program": [found.st_dev, found.st_ino],
         "cwd": os.readlink(f"/proc/{pid}/cwd"),  # noqa: PTH115 - the kernel's own text
         "files": [standard_file(pid, number) for number in range(3)],
-        "ignored": [int(one) for one in _KEPT_SIGNALS if ignored >> (one - 1) & 1],
         "circumstances": circumstances,
         "private": {"env": env},
     }
@@ -187,7 +182,7 @@ def _no_sockets_of_others(pid: int, env: Mapping[str, str], family: Family, sock
         raise Uncertain(f"shares {shared} with its parent")
 
 
-def _groups_stay(groups: Sequence[str], members: set[int]) -> None:
+def groups_stay(groups: Sequence[str], members: set[int]) -> None:
     """Raises Uncertain where a control group of systemd's holds nothing else: it ends with the process."""
     mounts = mounted_groups()
     for line in groups:

@@ -10,6 +10,13 @@ from light_system import LightSystem
 from own_processes import Processes
 
 
+@pytest.fixture(autouse=True)
+def state(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What undo notes of a process that it starts again goes with the test."""
+    if {"own", "light"} & set(request.fixturenames):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 @pytest.fixture(scope="module")
 def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LightSystem]:
     system = LightSystem(tmp_path_factory.mktemp("light"))

@@ -7,6 +7,7 @@ import os
 import pty
 import shutil
 import signal
+import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator
@@ -22,10 +23,13 @@ from faultload.errors import Refused, TargetError
 from faultload.faults import fault_for
 from faultload.faults.base import FaultRequest
 from faultload.platforms.local import restart
+from faultload.platforms.local.processes import certain_instances
 from faultload.reference.kit.ports import free_ports
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a process other rights")
 HINT = "say in the target file who starts it: `start: [...]`, `systemd: NAME` or `supervisor: external`"
+
+INSTEAD = "say `systemd: NAME` or `supervisor: external` in the target file instead of `start`"
 
 
 @pytest.fixture
@@ -112,8 +116,9 @@ def test_a_right_that_another_user_has_is_given_to_it_again(own: Processes, port
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("declared", [False, True])
 def test_a_limit_that_cannot_be_raised_again_is_named_before_the_process_is_killed(
-    own: Processes, port: int, monkeypatch: pytest.MonkeyPatch
+    own: Processes, port: int, monkeypatch: pytest.MonkeyPatch, declared: bool
 ) -> None:
     if shutil.which("prlimit") is None or shutil.which("setpriv") is None:
         pytest.skip("prlimit or setpriv is not installed")
@@ -123,9 +128,11 @@ def test_a_limit_that_cannot_be_raised_again_is_named_before_the_process_is_kill
     if os.geteuid() != 0:
         weaker = weaker[3:]
     monkeypatch.setattr(restart, "HELPER", [*weaker, *restart.HELPER])
+    if declared:
+        own.declare(ports=[port], health="/health", start=[str(part) for part in plain(port)])
     said = refused(own)
     assert "has what undo could not give it again" in said and "limits: Max open files" in said
-    assert "would be 64 64" in said and said.endswith(HINT)
+    assert "would be 64 64" in said and said.endswith(INSTEAD if declared else HINT)
 
 
 @pytest.mark.long
@@ -287,3 +294,21 @@ def test_nothing_is_started_where_somebody_else_listens_by_now(own: Processes, p
     theirs.signal(signal.SIGKILL)
     wait_for(lambda: not opens(port), 5, "theirs is gone")
     assert fault.undo_elsewhere().seen
+
+
+@pytest.mark.long
+def test_instances_that_share_a_port_are_all_started_again(own: Processes, port: int) -> None:
+    server = (
+        f"import sys; sys.path.insert(0, {str(Path(PLAIN).parent)!r}); from light_server import Handler, Server\n"
+        "Server.allow_reuse_port = True; Server(('127.0.0.1', int(sys.argv[1])), Handler).serve_forever()"
+    )
+    for _ in range(2):
+        command = ["setsid", "--fork", sys.executable, "-c", server, str(port)]
+        nowhere = subprocess.DEVNULL
+        subprocess.run(command, cwd=own.folder, stdin=nowhere, stdout=nowhere, stderr=nowhere, check=True)
+    own.declare(ports=[port, port], health="/health")
+    wait_for(lambda: len(certain_instances(own.target, "web")) == 2, 20, "both serve")
+    with injected(own, "kill", service="web", count=2) as fault:
+        sight = fault.undo_elsewhere()
+        assert sight.seen, sight.what
+        assert len(certain_instances(own.target, "web")) == 2

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import sys
 from pathlib import Path
 
 import pytest
 from light_system import injected, wait_for
-from own_processes import PREFORK, Processes, opens
+from own_processes import PLAIN, PREFORK, Processes, opens
 from served import behind, plain, refused, served
 
+from faultload.agents.restart.circumstances import circumstances_of
+from faultload.errors import TargetError
 from faultload.host.processes import ProcessId
 from faultload.host.trees import tree
 from faultload.reference.kit.ports import free_ports
@@ -74,6 +77,86 @@ def test_a_declared_start_brings_back_what_wrote_a_title(own: Processes, port: i
     assert Path(f"/proc/{again[0].pid}/cwd").readlink() == own.folder / "mine"
     own.declare(ports=[port], health="/health", start=["no-such-program"])
     assert "start (target file): there is no program 'no-such-program'" in refused(own)
+
+
+SLOW = f"""#!/bin/sh
+echo started >> starts
+while [ ! -e listens ]; do sleep 0.05; done
+exec {sys.executable} {PLAIN} --port $1
+"""
+STARTERS = {
+    "a script that becomes the server": ["./slow.sh", "{port}"],
+    "a script with a server below it": ["sh", "-c", "./slow.sh {port}; true"],
+    "a command that leaves it running and ends": ["sh", "-c", "./slow.sh {port} & true"],
+    "a command that leaves it in a session of its own": ["setsid", "--fork", "./slow.sh", "{port}"],
+}
+
+
+@pytest.mark.parametrize(
+    "starter",
+    [pytest.param(name, marks=[pytest.mark.long] if at else []) for at, name in enumerate(STARTERS)],
+)
+def test_a_slow_start_gets_no_second_one_from_the_next_undo(own: Processes, port: int, starter: str) -> None:
+    served(own, port, *plain(port))
+    script = own.folder / "mine" / "slow.sh"
+    script.write_text(SLOW)
+    script.chmod(0o755)
+    own.declare(ports=[port], health="/health", start=STARTERS[starter])
+    with injected(own, "kill", service="web") as fault:
+        for _ in range(2):  # as the rollback and then the warden
+            fault.handler.undo(fault.instances, fault.plan)
+        assert not fault.gone().seen and not opens(port)
+        (own.folder / "mine" / "listens").touch()
+        sight = fault.undo_elsewhere()
+        assert sight.seen, sight.what
+        assert (own.folder / "mine" / "starts").read_text().split() == ["started"]
+
+
+@pytest.mark.long
+def test_what_restart_has_started_is_not_started_again_by_its_undo(own: Processes, port: int) -> None:
+    served(own, port, *plain(port))
+    script = own.folder / "mine" / "slow.sh"
+    script.write_text(SLOW)
+    script.chmod(0o755)
+    own.declare(ports=[port], health="/health", start=["./slow.sh", "{port}"])
+    with injected(own, "restart", service="web") as fault:
+        fault.handler.undo(fault.instances, fault.plan)
+        (own.folder / "mine" / "listens").touch()
+        assert fault.undo_elsewhere().seen
+        assert (own.folder / "mine" / "starts").read_text().split() == ["started"]
+
+
+def test_a_start_that_fails_at_once_says_so_and_is_tried_again(own: Processes, port: int) -> None:
+    served(own, port, *plain(port))
+    command = f"echo started >> starts; [ -e may ] && exec {sys.executable} {PLAIN} --port {{port}}; exit 3"
+    own.declare(ports=[port], health="/health", start=["sh", "-c", command])
+    with injected(own, "kill", service="web") as fault:
+        with pytest.raises(TargetError, match=r"start \(target file\): .* ended at once with exit code 3"):
+            fault.handler.undo(fault.instances, fault.plan)
+        (own.folder / "mine" / "may").touch()
+        assert fault.undo_elsewhere().seen
+        assert len((own.folder / "mine" / "starts").read_text().split()) == 2
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_it_gets_its_rights_and_limits_again_and_none_of_the_signals_that_a_warden_ignores(
+    own: Processes, port: int, declared: bool
+) -> None:
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed")
+    command = " ".join(map(str, plain(port)))
+    process = served(own, port, "sh", "-c", f"ulimit -n 400; umask 027; exec setpriv --no-new-privs {command}")
+    before = circumstances_of(process.pid)
+    assert before["limits"]["Max open files"] == ["400", "400"] and before["no_new_privs"] == "1"
+    if declared:
+        own.declare(ports=[port], health="/health", start=[str(one) for one in plain(port)])
+    ours = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with injected(own, "kill", service="web") as fault:
+            assert fault.undo_elsewhere().seen
+    finally:
+        signal.signal(signal.SIGTERM, ours)
+    assert circumstances_of(behind(own, port).pid) == before
 
 
 def test_redis_comes_back_with_its_password_or_is_not_killed(own: Processes, port: int) -> None:

@@ -284,6 +284,13 @@ def test_one_key_at_most_says_how_a_local_process_comes_back(
     assert all(part in str(error.value) for part in says), str(error.value)
 
 
+def test_the_unit_of_a_databases_member_may_be_named_by_its_port(tmp_path: Path) -> None:
+    file = tmp_path / "target.yaml"
+    db = "{patroni: ['http://127.0.0.1:1'], systemd: 'patroni@{port}'}"
+    file.write_text(f"id: x\nname: x\nplatform: local\nservices:\n  db: {db}\n")
+    assert read_target(file).services["db"].systemd == "patroni@{port}"
+
+
 # -- journeys
 
 
