@@ -22,7 +22,7 @@ LONGEST = (
 )
 """Files that go first, in this order: a long one that began last would keep the other workers waiting."""
 
-for signum in (signal.SIGINT, signal.SIGHUP):
+for signum in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(signum) is signal.SIG_IGN:  # by nohup, or for a job in the background
         signal.signal(signum, lambda *_: None)  # as before here, but not in the programs that tests start
 
