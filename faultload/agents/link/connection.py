@@ -6,6 +6,7 @@ import asyncio
 import random
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -156,7 +157,7 @@ class Pump:
     async def _enqueue(self, item: bytes | OSError, conditions: LinkConditions) -> None:
         """Into the delay line: a moment of its own for each chunk, never before the one ahead of it."""
         delay_s = conditions.delay_s + random.uniform(-1, 1) * conditions.jitter_s if self.to_server else 0.0
-        due = asyncio.get_running_loop().time() + max(0.0, delay_s)
+        due = time.monotonic() + max(0.0, delay_s)  # the loop's own clock may be a millisecond behind
         if self._line:
             due = max(due, self._line[-1][0])
         self._line.append((due, item))
@@ -171,13 +172,12 @@ class Pump:
             await self._carrier
 
     async def _carry(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             while not self._line:
                 self._line_moved.clear()
                 await self._line_moved.wait()
             due, item = self._line[0]
-            if (wait_s := due - loop.time()) > 0:
+            while (wait_s := due - time.monotonic()) > 0:  # uvloop's timers are whole milliseconds, rounded
                 await asyncio.sleep(wait_s)
             await self._deliver(item)
             self._line.popleft()

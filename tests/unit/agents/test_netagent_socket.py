@@ -37,8 +37,7 @@ def served() -> Iterator[tuple[Obedient, str]]:
         serving = threading.Thread(target=agent.serve, args=(listener,))
         serving.start()
         yield agent, address
-        agent.ends_at = 0.0
-        asked(address)  # it looks at the time again
+        agent.ends_at = 0.0  # at which it looks twice a second
         serving.join(5)
 
 
