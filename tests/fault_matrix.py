@@ -10,7 +10,6 @@ the journal says UNDOING, nothing is undone yet.
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import random
@@ -23,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fault_cell import MOMENTS, FaultCell, Played, play
 from fault_troubles import TROUBLES, cannot
-from kill_matrix import part_of, put_part, run_cells
+from kill_matrix import parser_of, part_of, put_part, run_cells, sampled
 
 KINDS = ("pause", "latency")
 """Dealt to the cells by turns: a frozen process, and a rule in the link proxy."""
@@ -85,13 +84,8 @@ def table(results: Sequence[Played], kept: Mapping[str, str]) -> list[str]:
 
 def main() -> int:
     """Entry of the script; exit code 1 when a cell is bad."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--all", action="store_true", help="every cell")
-    parser.add_argument("--sample", type=int, metavar="N", help="so many cells, chosen by --seed")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--round", type=int, metavar="N", help="the cells that CI plays in this round")
+    parser = parser_of(__doc__, MOMENTS)
     parser.add_argument("--troubles", nargs="+", metavar="TROUBLE", choices=list(TROUBLES))
-    parser.add_argument("--moments", nargs="+", choices=MOMENTS, default=MOMENTS)
     parser.add_argument("--write", type=Path, metavar="FILE", help="keep what was played in docs/fault-matrix.md")
     options = parser.parse_args()
     if not options.all and options.sample is None and options.troubles is None and options.round is None:
@@ -100,8 +94,7 @@ def main() -> int:
     cells = [cell for cell in CELLS if cell.trouble in wanted and cell.moment in options.moments]
     if options.round is not None:
         cells = [cell for cell in round_of(options.round) if cell in cells]
-    if options.sample is not None:
-        cells = sorted(random.Random(options.seed).sample(cells, min(options.sample, len(cells))), key=cells.index)
+    cells = sampled(cells, options)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # whatever is started is ended
     results = play_cells(cells)
     print("\n".join(["", *table(results, {})]))

@@ -58,6 +58,7 @@ _HANDFUL = 9
 _STARTS = 3
 """How often a stand-in is tried to be started before its cell is bad."""
 C = TypeVar("C", bound=Played)
+AnyCell = TypeVar("AnyCell")
 VARIANTS: dict[str, type[World]] = {"trees": TreeWorld, "workers": WorkerWorld, "supervisor": SupervisedWorld}
 """Local targets of another kind: process trees, one worker of them, a supervisor beside them."""
 PLATFORMS = ("local", "docker", *VARIANTS)
@@ -193,15 +194,29 @@ def failures(results: Iterable[Result]) -> list[str]:
     return [f"{one.cell}: {one.wrong}" for one in results if not one.ok]
 
 
-def main() -> int:
-    """Entry of the script; exit code 1 when a cell is bad."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(description: str | None, moments: Sequence[str]) -> argparse.ArgumentParser:
+    """The options by which cells of a matrix are chosen."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="every cell")
     parser.add_argument("--sample", type=int, metavar="N", help="so many cells, chosen by --seed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--round", type=int, metavar="N", help="the cells that CI plays in this round")
+    parser.add_argument("--moments", nargs="+", choices=moments, default=moments)
+    return parser
+
+
+def sampled(cells: list[AnyCell], options: argparse.Namespace) -> list[AnyCell]:
+    """The cells, or so many of them as `--sample` says, in their order."""
+    if options.sample is None:
+        return cells
+    chosen = random.Random(options.seed).sample(cells, min(options.sample, len(cells)))
+    return sorted(chosen, key=cells.index)
+
+
+def main() -> int:
+    """Entry of the script; exit code 1 when a cell is bad."""
+    parser = parser_of(__doc__, MOMENTS)
     parser.add_argument("--kinds", nargs="+", metavar="KIND")
-    parser.add_argument("--moments", nargs="+", choices=MOMENTS, default=MOMENTS)
     parser.add_argument("--platform", default="local", choices=PLATFORMS)
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells played side by side")
     parser.add_argument("--write", type=Path, metavar="FILE", help="keep the counts in docs/kill-matrix.md")
@@ -216,8 +231,7 @@ def main() -> int:
     cells = [cell for cell in cells_of(kinds) if cell.moment in options.moments]
     if options.round is not None:
         cells = [cell for cell in round_of(options.platform, options.round) if cell in cells]
-    if options.sample is not None:
-        cells = sorted(random.Random(options.seed).sample(cells, min(options.sample, len(cells))), key=cells.index)
+    cells = sampled(cells, options)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # whatever is started is ended
     started = time.monotonic()
     results = (

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from faultload.host.processes import identify, state_of
+from faultload.host.processes import identify
+from faultload.host.trees import stopped
 
 _LOOK_S = 0.005
 _ROUND_S = 0.5
@@ -64,5 +65,5 @@ def _holder_is_stopped(descriptor: int) -> bool:
             words = line.split()
             if "FLOCK" in words and place in words:
                 holder = identify(int(words[words.index(place) - 1]))
-                return holder is not None and state_of(holder) in ("T", "t")
+                return holder is not None and stopped(holder)
     return False

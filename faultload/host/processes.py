@@ -54,11 +54,16 @@ class ProcessId:
         return cls(int(value["id"]), float(value["started"]))
 
 
+def stat_fields(pid: int) -> list[str]:
+    """What the kernel says of a pid in proc_pid_stat(5), from its state letter (field 3) on. Raises OSError."""
+    with open(f"/proc/{pid}/stat", "rb") as file:  # a name may be any bytes
+        return file.read().rpartition(b")")[2].decode("ascii").split()
+
+
 def _fields(pid: int) -> list[str] | None:
-    """What the kernel says of a pid, from its state letter on."""
+    """The same; None where nobody has the pid."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # a name may be any bytes
-            return file.read().rpartition(b")")[2].decode("ascii").split()
+        return stat_fields(pid)
     except (FileNotFoundError, ProcessLookupError):
         return None
 

@@ -7,7 +7,8 @@ import time
 from contextlib import suppress
 
 from faultload.chaos.warden import WardenProcess, start_warden
-from faultload.host.processes import Spawn, identify, state_of
+from faultload.host.processes import Spawn, identify
+from faultload.host.trees import stopped
 from faultload.record.directory import RunDirectory
 from faultload.run.deadlines import WARDEN_SILENT_S, WARDEN_STOPPED_S
 
@@ -62,8 +63,7 @@ class KeptWarden:
         with suppress(OSError):
             silent_s = self._warden.unread() * _BEAT_S
             process = identify(self._warden.process.pid)
-            stopped = process is not None and state_of(process) in ("T", "t")
-            if stopped and silent_s > WARDEN_STOPPED_S:
+            if silent_s > WARDEN_STOPPED_S and process is not None and stopped(process):
                 return f"was stopped for {WARDEN_STOPPED_S:g} s"
             if silent_s > WARDEN_SILENT_S:
                 return f"read no beat for {WARDEN_SILENT_S:g} s"

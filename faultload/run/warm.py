@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from faultload.host.processes import Process, Spawn
+from faultload.host.processes import Process, Spawn, stat_fields
 from faultload.record.directory import RunDirectory
 from faultload.record.logs import open_log, spawn
 from faultload.run.forkserver import LONGEST, Job
@@ -250,6 +250,6 @@ def _adopting() -> Iterator[None]:
 
 def _parent_of(pid: int) -> int | None:
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return int(stat_fields(pid)[1])
     except FileNotFoundError:
         return None

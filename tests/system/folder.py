@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from faultload.errors import ExitCode
 
-_LATE = "the load generator was the limit"
+LATE = "the load generator was the limit"
 
 
 class Folder:
@@ -24,31 +25,20 @@ class Folder:
 
     def faultload(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        return subprocess.run(
-            self.argv(*arguments),
-            cwd=self.path,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+        return self._run(self.argv(*arguments), 240)
 
     def bash(self, commands: str) -> subprocess.CompletedProcess[str]:
         """Run shell commands to their end; once more where a run among them says that this machine was too busy."""
         for _ in range(2):
-            done = subprocess.run(
-                ["bash", "-euc", commands],
-                cwd=self.path,
-                env=self.env,
-                capture_output=True,
-                text=True,
-                timeout=300,
-                check=False,
-            )
-            if done.returncode != ExitCode.INVALID or _LATE not in done.stdout:
+            done = self._run(["bash", "-euc", commands], 300)
+            if done.returncode != ExitCode.INVALID or LATE not in done.stdout:
                 break
         return done
+
+    def _run(self, argv: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            argv, cwd=self.path, env=self.env, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
 
     def clean(self) -> None:
         """Undo and stop whatever a test left."""

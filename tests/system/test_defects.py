@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from folder import Folder
+from folder import LATE, Folder
 
 ROOT = Path(__file__).parents[2]
 SCENARIOS = ROOT / "scenarios" / "memory"
@@ -27,7 +27,6 @@ FIRST_TIER = "{name: first-tier, experiment: experiments/memory/pause_cloud.yaml
 SEARCH = 'p50(latency, request="GET /memories/search") <= 50ms'
 CACHE = "mean(cache_hit) >= 0.9"
 UP = "availability >= 99.9%"
-LATE = "the load generator was the limit"
 
 
 def steady(objective: str, hold_s: int = 24) -> list[str]:

@@ -71,14 +71,15 @@ class OnLink(PlatformFault):
         return self.proxy.listeners(self.link)
 
     def prepare(self, instances: Sequence[Instance]) -> None:
-        """Open a connection a pair before the fault: what is established must feel it too.
+        """Open a connection a pair before the fault: what is established must feel it too. Raises Refused."""
+        self._ask()
+        self._probes = established(self._asked)
 
-        Raises Refused where no pair answers even now, and where users go past the proxy.
-        """
+    def _ask(self) -> None:
+        """See who answers now. Raises Refused where no pair does, and where users go past the proxy."""
         pairs = self._pairs()
         refuse_detours(self.target, self.link, pairs)
         self._asked = answering(self.link, pairs)
-        self._probes = established(self._asked)
 
     def _parameters(self) -> dict[str, Any]:
         return {}
@@ -154,8 +155,7 @@ class Latency(OnLink):
         return {"delay_ms": self.delay_s * 1000, "jitter_ms": jitter_ms}
 
     def prepare(self, instances: Sequence[Instance]) -> None:
-        super().prepare(instances)
-        close_all(self._probes)
+        self._ask()
         self._before = round_trips(self._asked, self.delay_s * 1000)
         if not self._before:
             raise Refused(
@@ -230,8 +230,7 @@ class Bandwidth(OnLink):
         return {pair.name: seconds for pair, seconds in zip(pairs, times, strict=True)}
 
     def prepare(self, instances: Sequence[Instance]) -> None:
-        super().prepare(instances)
-        close_all(self._probes)
+        self._ask()
         self._before = self._measure(self._asked)
         unknown = [name for name, seconds in self._before.items() if seconds is None]
         if unknown:

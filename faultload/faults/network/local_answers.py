@@ -53,10 +53,11 @@ class HttpError(OnLink):
     def resolve(self) -> list[Instance]:
         if not 400 <= self.status <= 599:
             raise Refused(f"status {self.status} is no HTTP error: 400 to 599")
-        deaf = [pair.name for pair in self._pairs() if pair.protocol != "http"]
+        pairs = self._pairs()
+        deaf = [pair.name for pair in pairs if pair.protocol != "http"]
         if deaf:
             raise Refused(f"link '{self.link}' does not speak HTTP ({', '.join(deaf)})")
-        spoken = _foreign(self._pairs())
+        spoken = _foreign(pairs)
         if spoken:
             raise Refused(f"link '{self.link}' {spoken}: the link proxy can answer none of its requests")
         return super().resolve()

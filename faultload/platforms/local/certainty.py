@@ -10,6 +10,7 @@ from typing import Any
 
 from faultload.agents.restart.circumstances import circumstances_of, mounted_groups, status_of
 from faultload.host.listeners import Listener, holders
+from faultload.host.processes import stat_fields
 from faultload.host.trees import Family
 from faultload.platforms.local.facts import Facts, file_of
 from faultload.platforms.local.parents import STARTED_BY_US, brought_back_by, session_of, shared_with
@@ -104,7 +105,7 @@ def _arguments(
 
 def _overrun(pid: int) -> bool:
     """Whether a title is longer than the arguments were: then it goes on in the environment."""
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    fields = stat_fields(pid)
     begin, end = int(fields[45]), int(fields[46])  # arg_start and arg_end of proc_pid_stat(5)
     return len(Path(f"/proc/{pid}/cmdline").read_bytes()) != end - begin
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 
-from faultload.host.processes import myself
+from faultload.host.processes import myself, stat_fields
 from faultload.host.trees import Family
 from faultload.platforms.local.facts import SHELLS, Facts, facts_of
 
@@ -74,7 +74,7 @@ def typed_into(facts: Facts) -> bool:
 
 def session_of(pid: int) -> tuple[bool, bool, bool]:
     """Whether a process leads its session, has a terminal, and is in the terminal's foreground."""
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    fields = stat_fields(pid)
     group, session, terminal, foreground = (int(field) for field in fields[2:6])
     return session == pid, terminal != 0, terminal != 0 and group == foreground
 

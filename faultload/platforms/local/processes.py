@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import socket
 import time
-from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
 
 from faultload.errors import Refused
 from faultload.host.listeners import LOOPBACK, answering, listening
-from faultload.host.processes import ProcessId
+from faultload.host.processes import ProcessId, stat_fields
 from faultload.host.trees import stopped, tree
 from faultload.platforms.base import Instance
 from faultload.platforms.databases.patroni import cluster_problems, members_of
@@ -129,7 +128,7 @@ def cpu_ticks(process: ProcessId) -> int | None:
     if not process.alive():
         return None
     try:
-        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = stat_fields(process.pid)
     except OSError:
         return None
     return int(fields[11]) + int(fields[12])

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from faultload.errors import TargetError
+from faultload.host.listeners import is_ours
 from faultload.host.private import write_text
 from faultload.host.processes import ProcessId, identify, spawn
 from faultload.reference.kit.ports import free_ports
@@ -20,7 +21,7 @@ _LISTENING_S = 10.0
 
 def direct(node: str, ports: Mapping[str, int]) -> dict[str, int] | None:
     """The NodePorts themselves, where the node is this machine and they answer on its loopback."""
-    return dict(ports) if _is_this_machine(node) and all(connects(HOST, port) for port in ports.values()) else None
+    return dict(ports) if is_ours(node) and all(connects(HOST, port) for port in ports.values()) else None
 
 
 def forwarded(node: str, ports: Mapping[str, int], log: Path) -> tuple[dict[str, int], ProcessId]:
@@ -60,17 +61,6 @@ def connects(host: str, port: int, timeout_s: float = 2.0) -> bool:
     """Whether something accepts connections."""
     try:
         socket.create_connection((host, port), timeout_s).close()
-    except OSError:
-        return False
-    return True
-
-
-def _is_this_machine(address: str) -> bool:
-    """Whether an address is one of this machine's own: only then can it be bound."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.bind((address, 0))
     except OSError:
         return False
     return True

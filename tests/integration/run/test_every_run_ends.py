@@ -29,6 +29,12 @@ def started(workspace: Workspace, target: StandIn | str, **changes: object) -> t
     return run, workspace.start("run", scenario, "--out", run)
 
 
+def freeze(workspace: Workspace, at: str, seconds: float) -> dict[str, str]:
+    """A pause of the cache, as a scenario names it."""
+    experiment = workspace.experiment("f", "pause", {"service": "cache"}, seconds)
+    return {"name": "freeze", "experiment": experiment, "at": at}
+
+
 def process(run: Path, name: str) -> ProcessId:
     return processes_of(RunDirectory(run))[name]
 
@@ -136,12 +142,7 @@ def test_a_listener_that_sleeps_for_ever_is_ended_and_named(workspace: Workspace
 def test_a_warden_that_stays_stopped_is_replaced_and_the_run_is_as_valid_as_before(
     workspace: Workspace, target: StandIn
 ) -> None:
-    pause = {
-        "name": "freeze",
-        "experiment": workspace.experiment("f", "pause", {"service": "cache"}, 4),
-        "at": "20s",
-    }
-    run, conductor = started(workspace, target, faults=[pause], load=short(seconds=30))
+    run, conductor = started(workspace, target, faults=[freeze(workspace, "20s", 4)], load=short(seconds=30))
     wait_for(lambda: load_runs(run), 60, "the load runs")
     stopped = process(run, "warden")
     stopped.signal(signal.SIGSTOP)
@@ -156,12 +157,7 @@ def test_a_warden_that_stays_stopped_is_replaced_and_the_run_is_as_valid_as_befo
 def test_a_chaos_process_that_stays_stopped_has_its_fault_undone_by_the_warden_and_ends_with_the_run(
     workspace: Workspace, target: StandIn
 ) -> None:
-    pause = {
-        "name": "freeze",
-        "experiment": workspace.experiment("f", "pause", {"service": "cache"}, 3),
-        "at": "5s",
-    }
-    run, conductor = started(workspace, target, faults=[pause], load=short(seconds=24))
+    run, conductor = started(workspace, target, faults=[freeze(workspace, "5s", 3)], load=short(seconds=24))
     record = RunDirectory(run)
     wait_for(lambda: any(record.events_of(Witness)) or conductor.poll() is not None, 60, "it is witnessed")
     process(run, "chaos-freeze-1").signal(signal.SIGSTOP)

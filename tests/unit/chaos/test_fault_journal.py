@@ -76,13 +76,6 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    run = RunDirectory.create(tmp_path / "run")
-    run.begin({})
-    return run
-
-
 def plan(
     run: RunDirectory, name: str = "cut", *, one_shot: bool = False, max_duration_s: float = 60.0
 ) -> OpenFault:

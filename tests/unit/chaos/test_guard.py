@@ -19,13 +19,6 @@ SERVICES = {"web": {"port": 80, "count": 3}, "prod-db": {"port": 90}}
 TARGET = TargetFile.model_validate({"id": "shop", "name": "shop", "platform": "local", "services": SERVICES})
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    run = RunDirectory.create(tmp_path / "run")
-    run.begin({})
-    return run
-
-
 def request(kind: str = "pause", **arguments: Any) -> FaultRequest:
     return FaultRequest("cut#1@run", kind, {"service": "web", **arguments})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,13 +59,6 @@ class Scripted(PlatformFault):
 
     def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         return WitnessReport(True, "looked")
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    run = RunDirectory.create(tmp_path / "run")
-    run.begin({})
-    return run
 
 
 @pytest.fixture

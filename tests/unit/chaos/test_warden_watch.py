@@ -117,13 +117,6 @@ class World:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    run = RunDirectory.create(tmp_path / "run")
-    run.begin({})
-    return run
-
-
-@pytest.fixture
 def world(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made = World(run, monkeypatch)
     yield made

@@ -34,6 +34,13 @@ def held(tmp_path: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     holder.communicate()
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks often, and has no patience with whoever is stopped."""
+    monkeypatch.setattr(locks, "STOPPED_S", 0.0)
+    monkeypatch.setattr(locks, "_ROUND_S", 0.02)
+
+
 def test_a_free_lock_is_had_at_once(tmp_path: Path) -> None:
     (tmp_path / "lock").touch()
     descriptor, other = (os.open(tmp_path / "lock", os.O_RDONLY) for _ in range(2))
@@ -49,12 +56,9 @@ def test_a_lock_that_is_kept_is_waited_for_no_longer_than_said(held: tuple[int, 
     assert not lock_soon(descriptor, 0.05)
 
 
-def test_who_was_stopped_with_a_lock_keeps_nobody_waiting(
-    held: tuple[int, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("hasty")
+def test_who_was_stopped_with_a_lock_keeps_nobody_waiting(held: tuple[int, subprocess.Popen[bytes]]) -> None:
     descriptor, holder = held
-    monkeypatch.setattr(locks, "STOPPED_S", 0.0)
-    monkeypatch.setattr(locks, "_ROUND_S", 0.02)
     holder.send_signal(signal.SIGSTOP)
     known = identify(holder.pid)
     while known is not None and state_of(known) != "T":
@@ -62,12 +66,9 @@ def test_who_was_stopped_with_a_lock_keeps_nobody_waiting(
     assert not lock_from_the_living(descriptor, 3600.0)
 
 
-def test_who_works_under_a_lock_is_waited_for(
-    held: tuple[int, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("hasty")
+def test_who_works_under_a_lock_is_waited_for(held: tuple[int, subprocess.Popen[bytes]]) -> None:
     descriptor, holder = held
-    monkeypatch.setattr(locks, "STOPPED_S", 0.0)
-    monkeypatch.setattr(locks, "_ROUND_S", 0.02)
     assert holder.stdin is not None
     holder.stdin.write(b"\n")
     holder.stdin.flush()

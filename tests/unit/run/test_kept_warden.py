@@ -97,7 +97,7 @@ def test_it_is_told_when_all_is_in_order(world: World) -> None:
 def test_one_that_was_stopped_is_replaced_after_fifteen_seconds(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "state_of", lambda process: "T")
+    monkeypatch.setattr(module, "stopped", lambda process: True)
     for _ in range(16):
         world.beat_after(1.0)
     assert len(world.started) == 1
@@ -116,7 +116,7 @@ def test_one_that_is_busy_undoing_is_given_its_time(world: World) -> None:
 
 
 def test_one_that_reads_its_beats_is_left_alone_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "state_of", lambda process: "T")
+    monkeypatch.setattr(module, "stopped", lambda process: True)
     for _ in range(100):
         world.beat_after(1.0)
         assert world.started[0].heard() == b"."
