@@ -22,7 +22,7 @@ from faultload.platforms.docker import image as helper_image
 
 PORT = 8080
 SERVER = """
-import http.server, sys, urllib.request
+import http.client, http.server, sys, urllib.request
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
     def do_GET(self):
@@ -32,7 +32,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 status = urllib.request.urlopen('http://store:8080/', timeout=0.8).status
             except urllib.error.HTTPError as error:
                 status = error.code
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 status = 504
         self.send_response(status)
         self.send_header('content-length', '2')

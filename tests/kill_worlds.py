@@ -12,6 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.request import ProxyHandler, build_opener
@@ -365,7 +366,7 @@ def status_of(url: str) -> str:
                 response.read()
                 took = time.monotonic() - started
                 seen = str(response.status) if took < _SLOW_S else "slow"
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             seen = str(getattr(error, "code", "nothing"))
         if seen in ("200", "nothing"):
             break

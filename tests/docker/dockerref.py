@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def wait_for(condition: Callable[[], object], timeout_s: float) -> float:
         try:
             if condition():
                 return time.monotonic() - started
-        except (OSError, ValueError, KeyError, StopIteration):
+        except (OSError, HTTPException, ValueError, KeyError, StopIteration):
             pass
         assert time.monotonic() - started < timeout_s, f"not within {timeout_s} s"
         time.sleep(0.1)
@@ -102,7 +103,7 @@ class Up:
             try:
                 with urllib.request.urlopen(url + path, timeout=2) as response:
                     return json.load(response)
-            except OSError as error:
+            except (OSError, HTTPException) as error:
                 problem = error
         raise problem
 

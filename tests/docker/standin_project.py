@@ -7,6 +7,7 @@ import secrets
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ def born(container: Container, timeout_s: float = 1.0) -> str | None:
     try:
         with _direct.open(f"http://{addresses[0]}:{PORT}/health", timeout=timeout_s) as response:
             return str(json.load(response)["born"])
-    except OSError:
+    except (OSError, HTTPException):
         return None
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,7 @@ def http_status(ip: str, port: int = 8080) -> int | None:
     try:
         with _direct.open(f"http://{ip}:{port}/", timeout=1.0) as response:
             return int(response.status)
-    except OSError:
+    except (OSError, HTTPException):
         return None
 
 

@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
@@ -98,10 +99,10 @@ def call(
     request = Request(url, data, {"content-type": "application/json"}, method=method)
     try:
         with _opener(url).open(request, timeout=timeout_s) as response:
-            return response.status, response.read().decode()
+            return response.status, response.read().decode(errors="replace")
     except HTTPError as error:
         return error.code, error.read().decode(errors="replace")
-    except (URLError, OSError) as error:
+    except (OSError, HTTPException) as error:
         raise TargetError(f"Patroni at {url} does not answer: {getattr(error, 'reason', error)}") from None
 
 
@@ -111,28 +112,31 @@ def cluster(urls: Sequence[str], timeout_s: float = 3.0) -> ClusterState:
     for url in urls:
         try:
             status, text = call(f"{url.rstrip('/')}/cluster", timeout_s=timeout_s)
-            value = json.loads(text)
-        except (TargetError, ValueError) as error:
+        except TargetError as error:
             problem = str(error)
             continue
-        if status != 200 or "members" not in value:
+        if status != 200:
             problem = f"{url}/cluster answers {status}"
             continue
-        members = tuple(
-            Member(
-                name=member["name"],
-                role=str(member.get("role", "")),
-                state="running" if member.get("state") in ("running", "streaming") else str(member.get("state")),
-                host=str(member.get("host", "")),
-                port=int(member.get("port", 0)),
-                timeline=int(member["timeline"]) if str(member.get("timeline", "")).isdigit() else 0,
-                api_url=str(member.get("api_url", "")),
-                barred=bool((member.get("tags") or {}).get("nofailover")),
-            )
-            for member in value["members"]
-        )
-        return ClusterState(members, bool(value.get("pause")))
+        try:
+            value = json.loads(text)
+            return ClusterState(tuple(map(_member, value["members"])), bool(value.get("pause")))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            problem = f"{url}/cluster does not answer as Patroni does: {text[:80]!r}"
     raise TargetError(problem)
+
+
+def _member(value: Mapping[str, Any]) -> Member:
+    return Member(
+        name=value["name"],
+        role=str(value.get("role", "")),
+        state="running" if value.get("state") in ("running", "streaming") else str(value.get("state")),
+        host=str(value.get("host", "")),
+        port=int(value.get("port", 0)),
+        timeline=int(value["timeline"]) if str(value.get("timeline", "")).isdigit() else 0,
+        api_url=str(value.get("api_url", "")),
+        barred=bool((value.get("tags") or {}).get("nofailover")),
+    )
 
 
 def nodes(urls: Sequence[str], timeout_s: float = 3.0) -> dict[str, Node]:
@@ -141,18 +145,19 @@ def nodes(urls: Sequence[str], timeout_s: float = 3.0) -> dict[str, Node]:
     for url in urls:
         try:
             value = json.loads(call(f"{url.rstrip('/')}/patroni", timeout_s=timeout_s)[1])
-            name = str(value["patroni"]["name"])
+            name, started = str(value["patroni"]["name"]), value.get("postmaster_start_time")
+            started_s = datetime.fromisoformat(started).timestamp() if started else None
         except (TargetError, ValueError, KeyError, TypeError):
             continue
-        timeline, started = str(value.get("timeline", "")), value.get("postmaster_start_time")
+        timeline = str(value.get("timeline", ""))
         found[name] = Node(
             name=name,
             url=url.rstrip("/"),
-            running=value.get("state") == "running" and started is not None,
+            running=value.get("state") == "running" and started_s is not None,
             leads=value.get("role") in _LEADING,
             timeline=int(timeline) if timeline.isdigit() else 0,
             paused=bool(value.get("pause")),
-            postmaster_started=datetime.fromisoformat(started).timestamp() if started else None,
+            postmaster_started=started_s,
         )
     return found
 
@@ -182,7 +187,7 @@ def configuration(urls: Sequence[str]) -> dict[str, Any]:
             status, text = call(f"{url.rstrip('/')}/config")
             if status == 200:
                 return dict(json.loads(text))
-        except (TargetError, ValueError):
+        except (TargetError, TypeError, ValueError):
             continue
     return {}
 

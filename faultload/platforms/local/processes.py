@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import time
+from http.client import HTTPException
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
 from faultload.errors import Refused
@@ -119,7 +120,7 @@ def http_status(url: str, timeout_s: float) -> int | None:
             return int(response.status)
     except HTTPError as error:
         return error.code
-    except (URLError, OSError, ValueError):
+    except (OSError, HTTPException, ValueError):
         return None
 
 

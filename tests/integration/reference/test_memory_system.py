@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class Up:
             try:
                 with urllib.request.urlopen(url + "/cluster", timeout=2) as response:
                     return {member["name"]: member for member in json.load(response)["members"]}
-            except OSError:
+            except (OSError, HTTPException):
                 continue
         return {}
 
