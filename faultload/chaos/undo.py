@@ -13,6 +13,8 @@ from faultload.errors import FaultloadError, InvalidInput, in_words
 from faultload.faults.base import PlatformFault, WitnessReport
 from faultload.record.directory import RunDirectory
 
+PERSON = "undo"
+"""Who calls undo, when it is a person by `faultload undo`."""
 _LOOK_EVERY_S = 0.2
 
 
@@ -28,6 +30,8 @@ def undo(fault: OpenFault, by: str) -> bool:
         if current is None:
             return True
         run = RunDirectory(Path(current.entry["run"]))
+        if by == PERSON and _lasts(current):
+            current = current.mark_undo("ENDED", by, seen_ns=time.monotonic_ns(), ended="`faultload undo` ended it")
         current = current.mark_undo("UNDOING", by)
         problem = ""
         try:
@@ -53,6 +57,13 @@ def undo(fault: OpenFault, by: str) -> bool:
                 )
         current.mark_undo("UNDONE" if gone else "UNDO_FAILED", by, problem=what if not gone else None)
         return gone
+
+
+def _lasts(fault: OpenFault) -> bool:
+    """Whether a fault is active, has time left, and belongs to somebody who counts on it."""
+    injector = fault.injector
+    within = fault.state == "ACTIVE" and not fault.one_shot and fault.overdue_s < 0
+    return within and injector is not None and injector.alive()
 
 
 def _wait_until_back(fault: OpenFault) -> None:

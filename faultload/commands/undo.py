@@ -14,7 +14,7 @@ import click
 
 from faultload import reference
 from faultload.chaos.journal import OpenFault, entry_stays, others_open, readable_faults
-from faultload.chaos.undo import undo_all
+from faultload.chaos.undo import PERSON, undo_all
 from faultload.chaos.warden import conductor_lives, end_processes, started_target, stop_injecting
 from faultload.errors import ExitCode, FaultloadError, InvalidInput, Mistake, Refused
 from faultload.host.private import not_ours
@@ -53,7 +53,7 @@ def undo_leftovers(
     dead = [run for run in (RunDirectory(path) for path in sorted(runs)) if not conductor_lives(run)]
     for run in dead:
         stop_injecting(run)
-    left = undo_all(faults, "undo")
+    left = undo_all(faults, PERSON)
     for fault in faults:
         result = f"NOT undone: {_problem_of(fault)}" if fault in left else "undone"
         click.echo(f"{fault.label} on {fault.target_id}: {result}")

@@ -10,10 +10,12 @@ import pytest
 
 from faultload.chaos import journal
 from faultload.chaos.journal import OpenFault, open_faults, plan_fault
-from faultload.chaos.undo import undo
+from faultload.chaos.undo import PERSON, undo
 from faultload.chaos.vigil import Vigil
 from faultload.errors import TargetError
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
+from faultload.host.processes import ProcessId
+from faultload.host.state import write_json
 from faultload.platforms.base import Instance
 from faultload.record.directory import RunDirectory
 from faultload.record.events import Note
@@ -102,6 +104,34 @@ def test_a_fault_that_ends_early_is_recorded_with_its_true_end_and_undone_at_onc
     assert (fault.ended_at, fault.ended_what) == (ended.seen_until, "web:80 runs again")
     assert fault.over_at == fault.ended_at and not fault.still_open
     assert [note.text for note in run.events_of(Note) if note.what == "ended_early"] == [vigil.ended]
+
+
+def test_a_fault_that_a_person_undoes_while_its_run_counts_on_it_ended_early(
+    run: RunDirectory, handler: Scripted
+) -> None:
+    assert undo(active(run, handler), PERSON)
+    assert states(run) == ["PLANNED", "INJECTING", "ACTIVE", "ENDED", "UNDOING", "UNDONE"]
+    (fault,) = fault_times(run.faults(), run.events())
+    assert fault.ended_what == "`faultload undo` ended it" and fault.over_at == fault.ended_at
+
+
+@pytest.mark.parametrize(
+    ("by", "entry"),
+    [
+        ("chaos", {}),
+        (PERSON, {"process": ProcessId(999_999_999, 1.0).to_json()}),
+        (PERSON, {"max_duration_s": 0.0}),
+        (PERSON, {"state": "UNDO_FAILED"}),
+    ],
+    ids=["by its own process", "of a process that is gone", "that is overdue", "that is being undone"],
+)
+def test_the_undo_of_a_fault_is_no_early_end(
+    run: RunDirectory, handler: Scripted, by: str, entry: dict[str, Any]
+) -> None:
+    fault = active(run, handler)
+    write_json(fault.path, {**fault.entry, **entry})
+    assert undo(open_faults()[0], by)
+    assert states(run)[3:] == ["UNDOING", "UNDONE"]
 
 
 def test_one_look_that_misses_it_is_no_end(run: RunDirectory, handler: Scripted) -> None:
