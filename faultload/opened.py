@@ -79,7 +79,7 @@ class Run:
     """
 
     def __init__(self, path: Path) -> None:
-        self._directory = RunDirectory.existing(path)
+        self._directory = RunDirectory.of_anybody(path)
         self.path = self._directory.path
 
     def __repr__(self) -> str:
@@ -262,5 +262,8 @@ class Run:
 
 
 def open_run(path: str | Path) -> Run:
-    """Open a run directory, sealed or not. Raises InvalidInput when the path is not one."""
+    """Open a run directory, sealed or not.
+
+    Raises InvalidInput when the path is not one, Refused when there is anything but files and folders in it.
+    """
     return Run(Path(path))

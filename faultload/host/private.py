@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -84,11 +85,15 @@ def not_ours(path: Path) -> str | None:
 
 
 def neither_file_nor_folder(folder: Path) -> Path | None:
-    """A symbolic link, FIFO, socket or device anywhere in a folder: what is written there would go elsewhere."""
+    """A symbolic link, FIFO, socket or device anywhere in a folder.
+
+    What is written to it would go elsewhere, and who reads it may wait for ever.
+    """
     for found in folder.rglob("*"):  # follows no link
-        mode = found.stat(follow_symlinks=False).st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            return found
+        with suppress(FileNotFoundError):  # a run under way writes files anew
+            mode = found.stat(follow_symlinks=False).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                return found
     return None
 
 

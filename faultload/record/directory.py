@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-from faultload.errors import InvalidInput, Mistake
-from faultload.host.private import close_to_others, make_folder, replace_text
+from faultload.errors import InvalidInput, Mistake, Refused
+from faultload.host.private import close_to_others, make_folder, neither_file_nor_folder, replace_text
 from faultload.host.state import read_json, write_json
 from faultload.record.entry import DAMAGED, Entry
 from faultload.record.events import Event, event_of
@@ -87,6 +87,17 @@ class RunDirectory:
             raise InvalidInput(f"{path} is not a run directory: it has no run.json")
         run.info()
         return run
+
+    @classmethod
+    def of_anybody(cls, path: Path) -> RunDirectory:
+        """Open a run directory that may come from anybody, looking at what is in it before anything is read.
+
+        Raises InvalidInput as `existing` does, and Refused for one with links, FIFOs or devices in it.
+        """
+        odd = neither_file_nor_folder(path.resolve()) if cls(path).info_path.exists() else None
+        if odd is not None:
+            raise Refused(f"{odd} is neither a file nor a folder: no run wrote it; remove it first")
+        return cls.existing(path)
 
     @classmethod
     def from_environment(cls) -> RunDirectory | None:

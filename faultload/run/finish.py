@@ -12,7 +12,6 @@ from faultload.chaos.journal import still_open
 from faultload.chaos.warden import conductor_lives
 from faultload.errors import ExitCode, InvalidInput, NoVerdict, Refused, in_words, of_the_machine
 from faultload.host.memory import check_memory
-from faultload.host.private import neither_file_nor_folder
 from faultload.host.secrets import SECRETS_ENV
 from faultload.record.directory import RunDirectory
 from faultload.record.logs import wait_until_written
@@ -27,12 +26,9 @@ def report_again(path: Path) -> ExitCode:
     Raises InvalidInput for no run, Refused for one under way and for one with links in it, which may come from
     anybody: reports are written into it, and logs are read and cut.
     """
-    run = RunDirectory.existing(path)
+    run = RunDirectory.of_anybody(path)
     if conductor_lives(run):
         raise Refused(f"{path} is still running")
-    odd = neither_file_nor_folder(path.resolve())
-    if odd is not None:
-        raise Refused(f"{odd} is neither a file nor a folder: no run wrote it; remove it first")
     return ExitCode(finish(run)["exit_code"])
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from synthetic_run import write_run
 
+import faultload
 from faultload.commands.undo import undo_leftovers
 from faultload.errors import Refused
 from faultload.host.processes import identify
@@ -51,6 +52,7 @@ TRAPS = {
     "a log": linked("logs/api.log"),
     "a table": linked("samples-9.parquet.part"),
     "the folder of logs": logs_elsewhere,
+    "a record": linked("run.json"),
     "a FIFO": lambda run, precious: os.mkfifo(run / "logs" / "fifo.log"),
 }
 
@@ -68,6 +70,18 @@ def test_a_run_with_links_in_it_is_not_reported_and_what_they_lead_to_stays(
     with pytest.raises(Refused, match="is neither a file nor a folder"):
         report_again(run.path)
     assert precious.stat().st_size == LOG_LIMIT_BYTES + 1
+
+
+@pytest.mark.parametrize("name", ["run.json", "events.jsonl", "samples-0.arrows", "logs/fifo.log"])
+def test_a_fifo_in_a_run_keeps_nobody_waiting_who_opens_it(run: RunDirectory, name: str) -> None:
+    fifo = run.path / name
+    fifo.parent.mkdir(exist_ok=True)
+    fifo.unlink(missing_ok=True)
+    os.mkfifo(fifo)
+    with pytest.raises(Refused, match="is neither a file nor a folder"):
+        faultload.open(run.path)
+    with pytest.raises(Refused, match="is neither a file nor a folder"):
+        report_again(run.path)
 
 
 def test_a_run_is_reported_through_a_link_to_it(run: RunDirectory, tmp_path: Path) -> None:
