@@ -9,7 +9,6 @@ import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
@@ -19,6 +18,8 @@ from faultload.host.trees import Family, family
 _LISTEN = "0A"
 """The state of a socket in /proc/net/tcp."""
 _INIT = 1
+_SOCKET = "socket:["
+"""What the name of a descriptor begins with that is a socket, before its inode."""
 LOOPBACK = ("127.0.0.1", "::1")
 _EVERY = ("0.0.0.0", "::")
 _roots: dict[int, tuple[ProcessId, ProcessId]] = {}
@@ -171,6 +172,6 @@ def _sockets(pid: int) -> Iterator[int]:
     with suppress(FileNotFoundError, ProcessLookupError, PermissionError), os.scandir(f"/proc/{pid}/fd") as entries:
         for entry in entries:
             with suppress(FileNotFoundError, ProcessLookupError):
-                kind, _, inode = str(Path(entry.path).readlink()).partition(":[")
-                if kind == "socket":
-                    yield int(inode[:-1])
+                name = os.readlink(entry.path)  # noqa: PTH115 - of every descriptor of the machine, and no path
+                if name.startswith(_SOCKET):
+                    yield int(name[len(_SOCKET) : -1])

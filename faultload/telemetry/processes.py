@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 
-from faultload.host.processes import ProcessId, Usage, open_files, usages
+from faultload.host.processes import Usage, open_files, usages
 from faultload.platforms.base import Instance
-from faultload.platforms.local.processes import instances_of
+from faultload.platforms.local.processes import instances_of, process_of
 from faultload.record.directory import RunDirectory
 from faultload.spec.target import TargetFile
 from faultload.telemetry.sampler import Row, Sampler
 
 _TRUSTED = 10
-"""For so many looks without a process that came or went, instances are not looked for again."""
+"""For so many looks, instances that still run are not looked for again."""
 
 
 class ProcessSampler(Sampler):
@@ -24,9 +24,9 @@ class ProcessSampler(Sampler):
         self._usages: Mapping[int, Usage] = {}
         self._children: Mapping[int, list[int]] = {}
         self._looked_s: float | None = None
-        self._running: set[ProcessId] = set()
-        self._as_before = 0
-        self._found: dict[str, list[Instance]] = {}
+        self._looks = 0
+        self._found: dict[str, tuple[int, list[Instance]]] = {}
+        """The instances of a service, and the number of the look that found them."""
 
     def look(self) -> None:
         self._looked_s, self._usages = time.monotonic(), usages()
@@ -34,17 +34,15 @@ class ProcessSampler(Sampler):
         for pid, usage in self._usages.items():
             children.setdefault(usage.parent, []).append(pid)
         self._children = children
-        running = {ProcessId(pid, usage.started) for pid, usage in self._usages.items()}
-        self._as_before = self._as_before + 1 if running == self._running else 0
-        self._running = running
-        if self._as_before < 2 or self._as_before % _TRUSTED == 0:  # a new process may soon run another program
-            self._found.clear()
+        self._looks += 1
 
     def _instances(self, service: str) -> list[Instance]:
-        """The instances of a service, found anew only where processes came or went since they were found."""
-        found = self._found.get(service, [])
-        if len(found) < self._target.services[service].declared:
-            found = self._found[service] = instances_of(self._target, service)
+        """The instances of a service, looked for anew when one is gone or missing, and now and then."""
+        at, found = self._found.get(service, (self._looks, []))
+        whole = len(found) >= self._target.services[service].declared
+        if not whole or self._looks >= at + _TRUSTED or not all(process_of(one).alive() for one in found):
+            found = instances_of(self._target, service)
+            self._found[service] = (self._looks, found)
         return found
 
     def sample(self, service: str) -> Iterator[Row]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from faultload.host.processes import Usage, identify
+from faultload.host.processes import identify
 from faultload.platforms.base import Instance
 from faultload.record.directory import RunDirectory
 from faultload.spec.target import TargetFile
@@ -59,35 +59,44 @@ def test_children_count_with_their_instance(
     assert identify(parent.pid) is not None
 
 
-def test_instances_are_looked_for_again_when_a_process_came_or_went_or_one_is_missing(
+def test_instances_are_looked_for_again_when_one_is_gone_or_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = TargetFile.model_validate(
-        {"id": "t", "name": "t", "platform": "local", "services": {"api": {"pids": [7, 8]}}}
-    )
-    running = {pid: Usage(parent=1, started=1.0, cpu_s=0.0, threads=1, rss_bytes=1) for pid in (7, 8)}
-    looked: list[str] = []
+    children = [subprocess.Popen(["sleep", "60"]) for _ in range(3)]
+    try:
+        identified = [identify(child.pid) for child in children]
+        target = TargetFile.model_validate(
+            {"id": "t", "name": "t", "platform": "local", "services": {"api": {"pids": [1, 2]}}}
+        )
+        running = [one for one in identified if one is not None][:2]
+        looked: list[str] = []
 
-    def instances(target: TargetFile, service: str) -> list[Instance]:
-        looked.append(service)
-        return [Instance(service, str(pid), 1.0) for pid in running if pid < 9]
+        def instances(target: TargetFile, service: str) -> list[Instance]:
+            looked.append(service)
+            return [Instance(service, str(one.pid), one.started) for one in running]
 
-    monkeypatch.setattr(module, "usages", lambda: dict(running))
-    monkeypatch.setattr(module, "instances_of", instances)
-    sampler = ProcessSampler(RunDirectory.create(tmp_path / "run"), target)
+        monkeypatch.setattr(module, "instances_of", instances)
+        sampler = ProcessSampler(RunDirectory.create(tmp_path / "run"), target)
 
-    def looks(times: int) -> int:
-        """How often instances were looked for in so many samples."""
-        looked.clear()
-        for _ in range(times):
-            sampler.look()
-            assert len({name for name, *_ in sampler.sample("api")}) == len(running.keys() & {7, 8})
-        return len(looked)
+        def looks(times: int) -> int:
+            """How often instances were looked for in so many samples."""
+            looked.clear()
+            for _ in range(times):
+                sampler.look()
+                assert len({name for name, *_ in sampler.sample("api")}) == len(running)
+            return len(looked)
 
-    assert looks(10) == 2, "once, and once more where a program may have started another"
-    assert looks(10) == 1, "a title may have changed"
-    running[9] = running[7]
-    assert looks(2) == 2
-    assert looks(7) == 0
-    del running[8]
-    assert looks(5) == 5, "one is missing"
+        assert looks(10) == 1, "whatever comes and goes on this machine meanwhile"
+        assert looks(10) == 1, "one more may have come"
+        gone = running.pop()
+        children[1].kill()
+        children[1].wait()
+        assert gone.pid == children[1].pid and looks(5) == 5, "one is missing"
+        third = identified[2]
+        assert third is not None
+        running.append(third)
+        assert looks(5) == 1, "it is there again"
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
