@@ -1,7 +1,6 @@
 """Finds a container's main process by container id, and kills or terminates it.
 
-Runs where the node's processes can be seen: a helper is given this file's text by `python3 -c`, so it needs
-nothing but the standard library.
+Runs in helpers, where the processes of the node or machine can be seen.
 """
 
 from __future__ import annotations

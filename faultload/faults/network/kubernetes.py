@@ -17,7 +17,7 @@ from faultload.faults.pods import HELPER_S, Delegated, KubernetesFault
 from faultload.platforms.base import Instance
 from faultload.platforms.kubernetes.client import Pod, asking, core, namespace_of, pods_of, running_container
 from faultload.platforms.kubernetes.helper import helper_namespace
-from faultload.platforms.kubernetes.rights import EXEC, Demands, rights
+from faultload.platforms.kubernetes.rights import Demands, rights
 from faultload.spec.target import TargetFile
 
 
@@ -101,10 +101,6 @@ class _Pods(Places[Pod, Site]):
         return {port: tuple(sorted(known)) for port, known in sorted(found.items())}
 
 
-_TELL = (*rights("get", "pods/log"), *EXEC)
-"""What hearing an agent in a helper pod and giving it orders needs."""
-
-
 class _OnPods(family.OnNetwork, KubernetesFault):
     """What all of them need of a cluster."""
 
@@ -120,7 +116,7 @@ class _OnPods(family.OnNetwork, KubernetesFault):
     @classmethod
     def demands(cls, target: TargetFile) -> Demands:
         look = (*rights("list", "pods"), *rights("list", "endpoints"), *rights("list", "services"))
-        return Demands((*look, *_TELL), helper=True)
+        return Demands(look, helper=True)
 
     def _means(self) -> tuple[Agents[Any, Any], Places[Any, Any]]:
         return PodAgents(self.target), _Pods(self.target)
@@ -197,7 +193,7 @@ class DnsFailure(_OnPods, family.DnsFailure):
 
     @classmethod
     def demands(cls, target: TargetFile) -> Demands:
-        return Demands((*rights("list", "pods"), *_TELL), helper=True)
+        return Demands(rights("list", "pods"), helper=True)
 
 
 def _cluster_addresses(service: Any) -> list[str]:

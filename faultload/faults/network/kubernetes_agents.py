@@ -141,7 +141,7 @@ class PodAgents(Agents[Site, Pod]):
         helper = Helper(agent.namespace, agent.name, agent.uid, agent.node)
         order = json.dumps({"do": do})
         argv = ["sh", "-c", _SHELL, "sh", self._container(site), "ask", order]
-        done: Executed = helpers.execute_in(self.target, helper, argv, 40.0)
+        done: Executed = helpers.execute_in(self.target, helper, argv)
         answer = _json(done.out.strip().rpartition("\n")[2])
         if not answer or "error" in answer:
             raise TargetError(f"{site.name}: {answer.get('error') or done.err.strip() or 'its agent said nothing'}")

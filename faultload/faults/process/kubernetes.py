@@ -8,12 +8,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from faultload.agents.when_told import IDLE_S, PREPARED
 from faultload.errors import Refused, TargetError
 from faultload.faults import makes
 from faultload.faults.base import WitnessReport, choose
 from faultload.faults.pods import HELPER_S, KubernetesFault
 from faultload.platforms import platform_of
 from faultload.platforms.base import Instance, names
+from faultload.platforms.kubernetes import helper as helpers
 from faultload.platforms.kubernetes.client import (
     Pod,
     asking,
@@ -25,7 +27,6 @@ from faultload.platforms.kubernetes.client import (
     running_container,
 )
 from faultload.platforms.kubernetes.extension import actions
-from faultload.platforms.kubernetes.helper import helper_namespace, helpers_of, remove, source, start, wait_ended
 from faultload.platforms.kubernetes.rights import Demands, rights
 from faultload.spec.target import TargetFile
 
@@ -114,31 +115,42 @@ class Kill(_OnPods):
 
     @property
     def _helpers(self) -> str:
-        return helper_namespace(self.target, self.namespace)
+        return helpers.helper_namespace(self.target, self.namespace)
 
     def prepare(self, instances: Sequence[Instance]) -> None:
+        """One helper a node; it finds a container by the id that is written down, so never another."""
         self._before = self.undo_plan(instances)
-
-    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
-        """One helper a node; it finds a container by the id that was written down, so never another."""
-        program = ["python3", "-c", source("process"), "kill"]
         by_node: dict[str, list[str]] = {}
         for pod in self._the_very(instances):
-            by_node.setdefault(pod.node, []).append(plan["containers"][pod.uid]["id"])
-        fault_id = self.request.fault_id
+            by_node.setdefault(pod.node, []).append(self._before["containers"][pod.uid]["id"])
+        self._prepared = [
+            helpers.start(
+                self.target,
+                self._helpers,
+                node,
+                helpers.waiting(["python3", "-m", "faultload.agents.container.process", "when-told", "kill", *ids]),
+                self.request.fault_id,
+                _HELPER_S + IDLE_S,
+                capabilities=["KILL"],
+            )
+            for node, ids in by_node.items()
+        ]
+        for helper in self._prepared:
+            helpers.wait_until_it_says(self.target, helper, PREPARED, _HELPER_S)
+
+    def release(self) -> None:
+        helpers.remove(self.target, self._helpers, self.request.fault_id)
+
+    def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         try:
-            started = [
-                start(
-                    self.target, plan["helpers"], node, [*program, *ids], fault_id, _HELPER_S, capabilities=["KILL"]
-                )
-                for node, ids in by_node.items()
-            ]
-            for helper in started:
-                ended = wait_ended(self.target, helper)
+            self._the_very(instances)
+            helpers.tell_to_begin(self.target, self._prepared)
+            for helper in self._prepared:
+                ended = helpers.wait_ended(self.target, helper)
                 if ended.code != 0:
                     raise TargetError(f"the helper on {helper.node} could not kill: {ended.message} ({ended.code})")
         finally:
-            remove(self.target, plan["helpers"], fault_id, wait_s=0.0)
+            helpers.remove(self.target, plan["helpers"], self.request.fault_id, wait_s=0.0)
 
     def _alive(self, containers: Mapping[str, Any]) -> list[str]:
         """The pods whose very container still runs, as far as the API knows."""
@@ -160,7 +172,7 @@ class Kill(_OnPods):
 
     def undo(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """Deletes the pods that stayed down, where a controller makes new ones."""
-        remove(self.target, plan["helpers"], self.request.fault_id)
+        helpers.remove(self.target, plan["helpers"], self.request.fault_id)
         there = self._pods()
         for instance in instances:
             pod = there.get(instance.id)
@@ -170,7 +182,7 @@ class Kill(_OnPods):
                 _delete(self.target, pod)
 
     def gone(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
-        if helpers_of(self.target, plan["helpers"], self.request.fault_id):
+        if helpers.helpers_of(self.target, plan["helpers"], self.request.fault_id):
             return WitnessReport(False, "a helper pod of the fault is still there")
         deadline = time.monotonic() + _NOTICED_S
         while (alive := self._alive(plan["containers"])) and time.monotonic() < deadline:

@@ -16,7 +16,7 @@ from faultload.faults.pods import HELPER_S, KubernetesFault
 from faultload.platforms import platform_of
 from faultload.platforms.base import Instance, names
 from faultload.platforms.kubernetes import helper as helpers
-from faultload.platforms.kubernetes.client import asking, core, namespace_of, pods_of, running_container
+from faultload.platforms.kubernetes.client import namespace_of, pods_of, running_container
 from faultload.platforms.kubernetes.helper import Helper
 from faultload.platforms.kubernetes.rights import Demands, rights
 from faultload.spec import units
@@ -26,16 +26,9 @@ EXPIRY_MARGIN_S = 5.0
 _READY_S = 60.0
 _LOOK_S = 1.5
 _METER_S = 60.0
-_ASK_S = 40.0
-"""A helper asks for no processor of its node, so that a full one lets it in; a busy one lets it wait."""
 _CGROUPS = "/sys/fs/cgroup"
 _ROOM = 16 * 1024**2
-_AT = (
-    'pid=$(python3 -m faultload.agents.container.process pid "$1") || exit 1; shift; echo $$ > /tmp/helper.pid; '
-    "exec python3 -m "
-)
-_BEGIN = "kill -USR1 $(cat /tmp/helper.pid)"
-"""The helper sees the node's processes, so its own number is not 1."""
+_AT = 'pid=$(python3 -m faultload.agents.container.process pid "$1") || exit 1; shift; exec python3 -m '
 
 
 class Stress(KubernetesFault):
@@ -49,9 +42,7 @@ class Stress(KubernetesFault):
 
     @classmethod
     def demands(cls, target: TargetFile) -> Demands:
-        return Demands(
-            (*rights("list", "pods"), *rights("get", "pods/log"), *rights("get create", "pods/exec")), helper=True
-        )
+        return Demands(rights("list", "pods"), helper=True)
 
     @property
     def service(self) -> str:
@@ -110,7 +101,7 @@ class Stress(KubernetesFault):
                 self.target,
                 self._plan["helpers"],
                 container["node"],
-                ["sh", "-c", script, "sh", container["id"], *argv],
+                helpers.waiting(["sh", "-c", script, "sh", container["id"], *argv]),
                 self.request.fault_id,
                 seconds + _READY_S + IDLE_S,
                 capabilities=("DAC_OVERRIDE",),
@@ -118,31 +109,15 @@ class Stress(KubernetesFault):
             )
             self._running.append(helper)
         for helper in self._running:
-            self._wait_until_it_says(PREPARED, helper)
+            helpers.wait_until_it_says(self.target, helper, PREPARED, _READY_S)
 
     def release(self) -> None:
         helpers.remove(self.target, helpers.helper_namespace(self.target, self.namespace), self.request.fault_id)
 
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
+        helpers.tell_to_begin(self.target, self._running)
         for helper in self._running:
-            told = helpers.execute_in(self.target, helper, ["sh", "-c", _BEGIN], _ASK_S)
-            if told.code != 0:
-                raise TargetError(f"the stressor in {helper.name} could not be told to begin: {told.err.strip()}")
-        for helper in self._running:
-            self._wait_until_it_says("ready", helper)
-
-    def _wait_until_it_says(self, word: str, helper: Helper) -> None:
-        deadline = time.monotonic() + _READY_S
-        helpers.wait_running(self.target, helper, _READY_S)
-        while word not in self._log(helper).splitlines():
-            if time.monotonic() >= deadline:
-                raise TargetError(f"the stressor in {helper.name} is not {word} within {_READY_S:g} s")
-            helpers.wait_running(self.target, helper, _READY_S)
-            time.sleep(0.1)
-
-    def _log(self, helper: Helper) -> str:
-        with asking(f"read the log of helper pod {helper.name}"):
-            return str(core(self.target).read_namespaced_pod_log(helper.name, helper.namespace) or "")
+            helpers.wait_until_it_says(self.target, helper, "ready", _READY_S)
 
     def lasts(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> WitnessReport:
         """Whether every stressor's helper runs, and the container beside it since the same start."""
@@ -203,7 +178,7 @@ class Stress(KubernetesFault):
         found = {}
         for helper in self._running:
             if helper.node not in found:
-                done = helpers.execute_in(self.target, helper, self._meter(plan, helper.node), _ASK_S)
+                done = helpers.execute_in(self.target, helper, self._meter(plan, helper.node))
                 if done.code != 0:
                     raise TargetError(f"the helper on {helper.node} could not measure: {done.err.strip()}")
                 found[helper.node] = json.loads(done.out)

@@ -10,7 +10,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,10 @@ FAULT_ID = "faultload.io/fault-id"
 CONTAINER = "helper"
 IMAGE_ENV = "FAULTLOAD_HELPER_IMAGE"
 _START_S = 60.0
+_ASK_S = 40.0
+"""A helper asks for no processor of its node, so that a full one lets it in; a busy one lets it wait."""
+_PID_FILE = "/tmp/helper.pid"
+"""A helper sees the node's processes, so its own number is not 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,35 @@ def start(
     return Helper(namespace, str(pod.metadata.name), str(pod.metadata.uid), node)
 
 
+def waiting(argv: Sequence[str]) -> list[str]:
+    """The command line of a helper that will be told to begin (`faultload.agents.when_told`)."""
+    return ["sh", "-c", f'echo $$ > {_PID_FILE}; exec "$@"', "sh", *argv]
+
+
+def tell_to_begin(target: TargetFile, helpers: Iterable[Helper]) -> None:
+    """Let helpers do what they wait with. Raises TargetError."""
+    for helper in helpers:
+        told = execute_in(target, helper, ["sh", "-c", f"kill -USR1 $(cat {_PID_FILE})"], _ASK_S)
+        if told.code != 0:
+            raise TargetError(f"helper pod {helper.name} could not be told to begin: {told.err.strip()}")
+
+
+def wait_until_it_says(target: TargetFile, helper: Helper, word: str, timeout_s: float = _START_S) -> None:
+    """Wait for a line of a helper's output. Raises TargetError when it ended instead, or is late."""
+    deadline = time.monotonic() + timeout_s
+    wait_running(target, helper, timeout_s)
+    while word not in _log(target, helper).splitlines():
+        if time.monotonic() >= deadline:
+            raise TargetError(f"helper pod {helper.name} is not {word} within {timeout_s:g} s")
+        wait_running(target, helper, timeout_s)
+        time.sleep(0.1)
+
+
+def _log(target: TargetFile, helper: Helper) -> str:
+    with asking(f"read the log of helper pod {helper.name}"):
+        return str(core(target).read_namespaced_pod_log(helper.name, helper.namespace) or "")
+
+
 def refused(target: TargetFile, namespace: str) -> str | None:
     """Why a namespace would not let a privileged helper in, as its admission answers; touches nothing."""
     from kubernetes.client.exceptions import ApiException
@@ -246,7 +279,7 @@ def _ended(pod: Any) -> Ended:
     return Ended(int(state.exit_code), str(state.message or state.reason or "").strip())
 
 
-def execute_in(target: TargetFile, helper: Helper, argv: Sequence[str], timeout_s: float = 10.0) -> Executed:
+def execute_in(target: TargetFile, helper: Helper, argv: Sequence[str], timeout_s: float = _ASK_S) -> Executed:
     """Run a command in a running helper."""
     return execute(target, helper.namespace, helper.name, CONTAINER, argv, timeout_s)
 

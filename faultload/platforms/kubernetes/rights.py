@@ -50,10 +50,10 @@ def rights(
 
 LOOK = (*rights("list", "pods"), Right("get", "namespaces", cluster=True, name="kube-system"))
 """What every run needs: the services' pods, and the cluster's identity."""
-HELPER = rights("get list create delete", "pods")
-"""What starting and removing a helper pod needs, in the namespace that helpers run in."""
 EXEC = rights("get create", "pods/exec")
 """What running a command in a container needs; which verb is asked for depends on the cluster's version."""
+HELPER = (*rights("get list create delete", "pods"), *rights("get", "pods/log"), *EXEC)
+"""What starting, hearing, telling and removing a helper pod needs, in the namespace that helpers run in."""
 
 
 class Demanding(Protocol):

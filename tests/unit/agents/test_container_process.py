@@ -12,7 +12,6 @@ import pytest
 
 from faultload.agents.container import process as container_process
 from faultload.agents.container.process import end, main, main_process
-from faultload.platforms.kubernetes.helper import source
 
 ID = "3f1c0d2a9b7e" * 5 + "abcd"
 OTHER = "77aa0d2a9b7e" * 5 + "abcd"
@@ -81,7 +80,7 @@ def test_no_process_is_an_error_and_not_a_success(capsys: pytest.CaptureFixture[
     assert "no process of container" in capsys.readouterr().err
 
 
-def test_the_programs_text_runs_where_only_python_is() -> None:
-    argv = [sys.executable, "-I", "-c", source("process"), "pid", "00" * 32]
+def test_the_program_runs_by_itself() -> None:
+    argv = [sys.executable, "-I", "-m", "faultload.agents.container.process", "pid", "00" * 32]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd="/", env={"PATH": os.defpath})
     assert (done.returncode, done.stdout.strip()) == (1, "")
