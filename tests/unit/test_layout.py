@@ -46,8 +46,8 @@ ONLY_IN = {
     "chaosk8s": {"platforms"},
     "docker": {"platforms", "faults", "chaos", "reference", "telemetry"},
     "kubernetes": {"platforms", "faults", "chaos", "reference", "telemetry"},
-    "numpy": {"record", "verdict", "report", "load"},
-    "pyarrow": {"record", "verdict", "report", "load", "opened"},
+    "numpy": {"record", "verdict", "report", "load", "imports"},
+    "pyarrow": {"record", "verdict", "report", "load", "imports", "opened"},
     "scipy": set[str](),
     "matplotlib": {"report", "opened"},
 }
