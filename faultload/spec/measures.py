@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from faultload.spec.mistakes import nearest
 from faultload.spec.stages import Stage
-from faultload.spec.term import Objective, ObjectiveError, Term
+from faultload.spec.term import Objective, ObjectiveError, Statement, Term
 from faultload.spec.units import Dimension
 from faultload_analysis.evidence.verdict import Estimate
 
@@ -66,6 +66,8 @@ class Measure:
     """Whether it depends on the load, and is unfit if the load generator was the limit."""
     takes_slo: ClassVar[bool] = False
     """Whether it takes an `slo`: what a rate must meet to count as sustained."""
+    statements: ClassVar[tuple[Statement, ...]] = ("system", "run")
+    """The kinds of statement it can be; the first is the default where `faultload.spec.statements` has no other."""
     watched: ClassVar[tuple[str, ...]] = ()
     """The terms an abort condition can use, computed from the counts of one second by `in_second`."""
 
@@ -83,6 +85,10 @@ class Measure:
     def dimension_of(self, term: Term) -> Dimension | None:
         """The dimension of its value; None if that depends on an observation."""
         return self.dimension
+
+    def statements_of(self, term: Term) -> tuple[Statement, ...]:
+        """As `statements`, for a measure whose terms differ in it."""
+        return self.statements
 
     def check_target(self, objective: Objective) -> None:
         """Raise ObjectiveError if the target has another dimension."""
@@ -105,6 +111,14 @@ class Measure:
     def requests_needed(self, objective: Objective) -> int | None:
         """The minimum number of independent requests for a PASS; None if unknown."""
         return None
+
+    def allowed_misses(self, evidence: Any, objective: Objective) -> float | None:
+        """The share of its observations that may miss (`Estimate.missed`) in a PASS; None where it counts none."""
+        return None
+
+    def missed(self, objective: Objective) -> str:
+        """What a counted observation did that missed, in words: `over 500ms`, `failed`."""
+        return "missed"
 
     def of_requests(self, term: Term) -> bool:
         """Whether it judges requests by latency, availability or error rate, and can be part of an `slo`."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import get_args
 
 from faultload.spec.measures import check_term, known_filters, measure_of, measures
 from faultload.spec.mistakes import nearest
-from faultload.spec.term import Objective, ObjectiveError, Term
+from faultload.spec.term import Objective, ObjectiveError, Statement, Term
 from faultload.spec.units import Quantity, UnitError, duration, parse
 
 OPERATORS = ("<=", ">=", "==", "<", ">")
@@ -120,6 +121,7 @@ class _Parser:
         if self.peek()[1] == "during":
             self.take()
             phase = self.name("a phase")
+        statement = None if abort else self._statement()
         if abort and self.peek()[1] == "for":
             self.take()
             try:
@@ -129,7 +131,18 @@ class _Parser:
         kind, text, column = self.peek()
         if kind != "end":
             raise ObjectiveError(f"'{text}' is unexpected (column {column})")
-        return Objective(term, operator, target, phase, for_s)
+        return Objective(term, operator, target, phase, for_s, statement=statement)
+
+    def _statement(self) -> Statement | None:
+        if self.peek()[1] != "of":
+            return None
+        self.take()
+        kinds: tuple[Statement, ...] = get_args(Statement)
+        column, text = self.peek()[2], self.name("run or system")
+        kind = next((one for one in kinds if one == text), None)
+        if kind is None:
+            raise ObjectiveError(f"wanted `of run` or `of system`, found 'of {text}' (column {column})")
+        return kind
 
 
 def parse_objective(text: str) -> Objective:
@@ -157,3 +170,8 @@ def _check(objective: Objective) -> None:
     if measure.whole_run and objective.phase is not None:
         raise ObjectiveError(f"{objective.term.name} is about the whole run: leave out `during {objective.phase}`")
     measure.check_target(objective)
+    kinds = measure.statements_of(objective.term)
+    if objective.statement is not None and objective.statement not in kinds:
+        raise ObjectiveError(
+            f"{objective.term.name} always speaks of the {kinds[0]}: leave out `of {objective.statement}`"
+        )

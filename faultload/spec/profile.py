@@ -38,6 +38,8 @@ def scale(scenario: Scenario, wanted: str | None, durations: Mapping[str, float]
     level = profile.rate if scenario.load.model == "open" else profile.users
     for stage in data["load"].get("rate") or data["load"].get("users") or []:
         _scale_stage(stage, profile.time, level, scenario.load.model)
+    if profile.statements is not None:
+        data["statements"] = profile.statements
     if profile.max_users is not None:
         data["load"]["max_users"] = min(scenario.load.max_users, profile.max_users)
     for fault in data.get("faults", []):

@@ -284,13 +284,14 @@ class Recovery(Model):
 
 
 class Profile(Model):
-    """Scales a scenario: multiplies times, rates and users, and caps repeats and users."""
+    """Scales a scenario: multiplies times, rates and users, and caps repeats and users; `statements` as there."""
 
     time: Positive = 1.0
     rate: Positive = 1.0
     users: Positive = 1.0
     repeat: Annotated[int, Field(ge=1)] | None = None
     max_users: Annotated[int, Field(ge=1)] | None = None
+    statements: Literal["run"] | None = None
 
 
 def _target(value: object) -> object:
@@ -300,7 +301,7 @@ def _target(value: object) -> object:
 
 
 class Scenario(Model):
-    """One scenario as written."""
+    """One scenario as written. `statements: run`: objectives speak of the run unless they say otherwise."""
 
     name: Name
     system: str | None = None
@@ -310,6 +311,7 @@ class Scenario(Model):
     faults: list[FaultSpec] = []
     chaos_monkey: ChaosMonkey | None = None
     objectives: Annotated[list[Annotated[ObjectiveSpec, BeforeValidator(_objective)]], Field(min_length=1)]
+    statements: Literal["run"] | None = None
     abort: list[str] = []
     recovery: Recovery = Recovery()
     profiles: dict[str, Profile] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from faultload.spec.units import Quantity
 
@@ -12,6 +13,8 @@ LATENCIES = ("latency", "service_time")
 METRICS = {"rss": "rss_bytes", "cpu": "cpu_percent", "fds": "fds"}
 """The metrics of an instance that have a short name, and what the record calls them."""
 REQUEST_FILTERS = ("request", "journey", "variant")
+Statement = Literal["run", "system"]
+"""What an objective speaks of: what the users of this run got, or the system, beyond the run."""
 _QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)\Z")
 
 
@@ -60,7 +63,8 @@ class Term:
 class Objective:
     """A declared target: `p99(latency) <= 500ms during baseline`; `for_s` only in an abort condition.
 
-    `slo`: for a measure that takes one, what a rate must meet to count as sustained.
+    `statement`: as written, or as `faultload.spec.statements` resolved it; None: not written. `slo`: for a measure
+    that takes one, what a rate must meet to count as sustained.
     """
 
     term: Term
@@ -69,11 +73,19 @@ class Objective:
     phase: str | None = None
     for_s: float | None = None
     slo: tuple[Objective, ...] = ()
+    statement: Statement | None = None
+
+    @property
+    def of_run(self) -> bool:
+        """Whether it speaks of this run only; one that nobody resolved speaks of the system."""
+        return self.statement == "run"
 
     def __str__(self) -> str:
         text = f"{self.term} {self.operator} {self.target}"
         if self.phase is not None:
             text += f" during {_quoted(self.phase)}"
+        if self.statement is not None:
+            text += f" of {self.statement}"
         return text if self.for_s is None else f"{text} for {self.for_s:g}s"
 
 

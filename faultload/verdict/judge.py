@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,21 +12,21 @@ from faultload.record.events import ProcessEvent, Slots
 from faultload.record.measured import FaultTimes, Measured, read_measured
 from faultload.spec import chance
 from faultload.spec.baseline import declared_limits
-from faultload.spec.measures import measure_of
 from faultload.spec.scenario import ObjectiveSpec, Scenario
+from faultload.spec.statements import resolved
 from faultload.spec.term import Objective
-from faultload.spec.units import Quantity
 from faultload.verdict.capacity import Capacity, capacity_found, with_slo, with_steps
 from faultload.verdict.evidence import Evidence
 from faultload.verdict.experiments import hypotheses, own_trouble
 from faultload.verdict.measures.budget import consumed
 from faultload.verdict.measures.mtbf import mtbf
+from faultload.verdict.objectives import judged
 from faultload.verdict.overview import Offered, Overview, OverviewBuilder
 from faultload.verdict.phases import Phases, phases_of
 from faultload.verdict.recoveries import overloads_of, recoveries_of
 from faultload.verdict.spoilage import spoilage
 from faultload.verdict.writes import recovery_points, write_counts
-from faultload_analysis.evidence.verdict import Verdict, decide, worst
+from faultload_analysis.evidence.verdict import Verdict, worst
 from faultload_analysis.latency.generator import Spoiled, offered_achieved
 from faultload_analysis.latency.quantiles import summary
 from faultload_analysis.recovery.faults import Recovery
@@ -70,7 +69,7 @@ def judge(run: RunDirectory) -> Judgement:
     phases = with_steps(measured, phases_of(measured, recoveries))
     glance = OverviewBuilder(measured, phases)
     offered = glance.read_iterations()
-    wanted = [with_slo(spec, specs) for spec in specs]
+    wanted = [resolved(with_slo(spec, specs), scenario.statements) for spec in specs]
     spoiled = spoilage(measured, offered.slips, wanted, phases, declared_limits(scenario, profile)[0])
     evidence = Evidence(
         measured,
@@ -83,7 +82,7 @@ def judge(run: RunDirectory) -> Judgement:
     evidence.gather(wanted, readers=[glance.add])
     overview = glance.finish()
     ran = offered.begun > 0 or bool(measured.health)
-    objectives = [_judged(evidence, spec, one, ran=ran) for spec, one in zip(specs, wanted, strict=True)]
+    objectives = [judged(evidence, spec, one, ran=ran) for spec, one in zip(specs, wanted, strict=True)]
     objectives += hypotheses(measured)
     capacity = capacity_found(evidence, wanted)
     points = recovery_points(run, measured)
@@ -103,13 +102,14 @@ def judge(run: RunDirectory) -> Judgement:
         "name": scenario.name,
         "profile": profile,
         "scaled": dict(measured.info.scaled),
+        **({} if scenario.statements is None else {"statements": scenario.statements}),
         "reasons": [*invalid, *partial],
         "objectives": objectives,
         "faults": [
             _fault(fault, recoveries.get(fault.label), points.get(fault.label)) for fault in measured.faults
         ],
         "overloads": [_overload(name, one) for name, one in evidence.overloads.items()],
-        "budgets": _budgets(evidence, specs),
+        "budgets": _budgets(evidence, specs, wanted),
         "writes": _writes(measured),
         "generator": _generator(measured, spoiled, offered, overview.dropped),
         "requests": _requests(overview),
@@ -117,45 +117,6 @@ def judge(run: RunDirectory) -> Judgement:
         **_production(evidence),
     }
     return Judgement(result, measured, phases, recoveries, spoiled, overview, capacity)
-
-
-def _judged(evidence: Evidence, spec: ObjectiveSpec, objective: Objective, *, ran: bool) -> dict[str, Any]:
-    measure, unit = measure_of(objective.term), objective.target
-    found = evidence.estimate(objective)
-    unfit = measure.unfit(evidence, objective) if ran else "the load did not run"
-    during = "" if objective.phase is None else f" during {objective.phase}"
-    decision = decide(
-        objective.operator,
-        unit.value,
-        found,
-        fmt=unit.format,
-        subject=measure.subject(objective.term) + during,
-        untrusted=unfit if measure.of_load else "",
-    )
-    return {
-        "objective": spec.objective,
-        "verdict": str(decision.verdict),
-        "estimate": _shown(unit, found.value),
-        "interval": [_shown(unit, found.low), _shown(unit, found.high)],
-        "unit": unit.unit,
-        "n": found.n,
-        "n_eff": None if found.n_eff is None else round(found.n_eff, 1),
-        "phase": objective.phase,
-        "why": decision.why,
-        "method": found.method,
-        "target": _shown(unit, unit.value),
-        "operator": objective.operator,
-        "name": spec.name,
-        "critical": spec.critical,
-        "weight": spec.weight,
-        "dimension": spec.dimension,
-    }
-
-
-def _shown(unit: Quantity, value: float | None) -> float | None:
-    if value is None or math.isnan(value):
-        return None
-    return unit.shown(value) if math.isfinite(value) else value
 
 
 def invalid_reasons(measured: Measured, *, begun: int, dropped: int) -> list[str]:
@@ -273,16 +234,18 @@ def _overload(name: str, overload: Overload) -> dict[str, Any]:
     }
 
 
-def _budgets(evidence: Evidence, specs: Sequence[ObjectiveSpec]) -> list[dict[str, Any]]:
+def _budgets(
+    evidence: Evidence, specs: Sequence[ObjectiveSpec], wanted: Sequence[Objective]
+) -> list[dict[str, Any]]:
     """Budget and burn rate for each budget objective, over the phase that it reads."""
     found = []
-    for spec in specs:
-        if spec.parsed.term.name == "budget":
-            budget = consumed(evidence, spec.parsed)
+    for spec, objective in zip(specs, wanted, strict=True):
+        if objective.term.name == "budget":
+            budget = consumed(evidence, objective)
             found.append(
                 {
                     "objective": spec.objective,
-                    "window": str(spec.parsed.term.quantity(1)),
+                    "window": str(objective.term.quantity(1)),
                     "consumed": budget.consumed,
                     "burn_rate": budget.burn_rate,
                 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -34,7 +34,8 @@ class Estimate:
     open end: nothing can be said on that side. `value` None: there was nothing to measure. `value` may be
     +inf (a quantile that falls among the failures, a recovery that never came). `n` counts what was
     observed (requests, faults, writes, slices), `n_eff` what they are worth as independent observations.
-    `method` names how the bounds were found; `why` is a remark for the reader.
+    `method` names how the bounds were found; `why` is a remark for the reader. `missed`: how many of the n missed
+    the target by themselves (took longer, failed); None where nothing can be counted so.
     """
 
     value: float | None
@@ -44,6 +45,7 @@ class Estimate:
     n_eff: float | None
     method: str
     why: str = ""
+    missed: int | None = None
 
     def scaled(self, factor: float) -> Estimate:
         """The same estimate in another unit: value and bounds times `factor` (> 0)."""
@@ -53,9 +55,7 @@ class Estimate:
         def times(x: float | None) -> float | None:
             return None if x is None else x * factor
 
-        return Estimate(
-            times(self.value), times(self.low), times(self.high), self.n, self.n_eff, self.method, self.why
-        )
+        return replace(self, value=times(self.value), low=times(self.low), high=times(self.high))
 
     def complement(self) -> Estimate:
         """1 minus this estimate, bounds swapped: an availability as an error rate and back."""
@@ -63,9 +63,7 @@ class Estimate:
         def rest(x: float | None) -> float | None:
             return None if x is None else 1.0 - x
 
-        return Estimate(
-            rest(self.value), rest(self.high), rest(self.low), self.n, self.n_eff, self.method, self.why
-        )
+        return replace(self, value=rest(self.value), low=rest(self.high), high=rest(self.low))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +95,7 @@ def decide(
     fmt: Callable[[float], str],
     subject: str = "the value",
     untrusted: str = "",
+    of_run: bool = False,
 ) -> Decision:
     """Judge `estimate` against `operator target` from its bounds.
 
@@ -105,14 +104,17 @@ def decide(
     always INCONCLUSIVE without data. `==` is for exact counts: PASS only when both bounds are the value and it
     equals the target. `fmt` prints a value with its unit, `subject` names what was measured ("P99 of latency").
 
+    `of_run`: the statement is about this run alone. What the run showed is then no inference: the value itself
+    misses the target or does not, so that a FAIL needs no bound and no number of observations. A PASS does.
+
     Raises ValueError for an unknown operator or a NaN target.
     """
-    decision = _decide(operator, target, estimate, fmt, subject)
+    decision = _decide(operator, target, estimate, fmt, subject, of_run)
     return Decision(Verdict.INVALID, f"{untrusted}; {decision.why}") if untrusted else decision
 
 
 def _decide(
-    operator: str, target: float, estimate: Estimate, fmt: Callable[[float], str], subject: str
+    operator: str, target: float, estimate: Estimate, fmt: Callable[[float], str], subject: str, of_run: bool
 ) -> Decision:
     if operator not in OPERATORS:
         raise ValueError(f"unknown operator {operator!r}: one of {', '.join(OPERATORS)}")
@@ -122,9 +124,11 @@ def _decide(
     if value is None or math.isnan(value):
         return Decision(Verdict.INCONCLUSIVE, estimate.why or "there is no data to judge")
     verdict = _verdict(operator, target, value, low, high)
-    head = f"{subject} is {_text(value, fmt)}"
-    bounds = _bounds_text(operator, verdict, low, high, value, fmt)
-    counts = f"n {estimate.n}" + ("" if estimate.n_eff is None else f", n_eff {estimate.n_eff:.0f}")
+    missed = of_run and operator != "==" and not _meets(operator, value, target)
+    verdict = Verdict.FAIL if missed else verdict
+    head = f"{subject} is {_text(value, fmt)}{' in this run' if of_run else ''}"
+    bounds = "" if missed else _bounds_text(operator, verdict, low, high, value, fmt)
+    counts = f"n {estimate.n}" + ("" if of_run or estimate.n_eff is None else f", n_eff {estimate.n_eff:.0f}")
     sentence = f"{head}{bounds} ({counts}); the target is {_operator_text(operator)}{_text(target, fmt)}"
     return Decision(verdict, f"{sentence}; {estimate.why}" if estimate.why else sentence)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         union,
     )
     from faultload_analysis.latency.histogram import Histogram
+    from faultload_analysis.latency.of_run import mean_of_run, quantile_of_run
     from faultload_analysis.latency.omission import (
         Corrected,
         CorrectedPopulation,
@@ -61,10 +62,12 @@ __all__ = [
     "limit_for",
     "lower_rank",
     "mean_estimate",
+    "mean_of_run",
     "mser",
     "offered_achieved",
     "quantile",
     "quantile_estimate",
+    "quantile_of_run",
     "rate_estimate",
     "requests_needed",
     "samples_needed_quantile",
@@ -97,10 +100,12 @@ _HOME = {
     "limit_for": "generator",
     "lower_rank": "quantiles",
     "mean_estimate": "quantiles",
+    "mean_of_run": "of_run",
     "mser": "warmup",
     "offered_achieved": "generator",
     "quantile": "quantiles",
     "quantile_estimate": "quantiles",
+    "quantile_of_run": "of_run",
     "rate_estimate": "throughput",
     "requests_needed": "breakdown",
     "samples_needed_quantile": "quantiles",

@@ -46,12 +46,13 @@ class RateCounter:
         index = np.minimum(((t - self._start_s) / self._width_s).astype(np.int64), self._counts.size - 1)
         self._counts += np.bincount(index, minlength=self._counts.size)
 
-    def estimate(self, *, left_out: Mask | None = None, confidence: float = 0.95) -> Estimate:
+    def estimate(self, *, left_out: Mask | None = None, confidence: float = 0.95, of_run: bool = False) -> Estimate:
         """Events per second, with bounds by batch means of the slices' counts; `n` counts the slices.
 
         The bounds speak of the long-run rate, so a rate that was *planned* is undercut by half of all runs.
-        `left_out`, shape (k,): slices that do not count. No event at all: Poisson, ln(1 / (1 - confidence)) may
-        have been expected. Less than a second, or nothing left: value None.
+        `of_run`: they speak of this run, whose slices then count as independent. `left_out`, shape (k,): slices
+        that do not count. No event at all: Poisson, ln(1 / (1 - confidence)) may have been expected. Less than a
+        second, or nothing left: value None.
         """
         checked_confidence(confidence)
         if self._end_s - self._start_s < 1.0:
@@ -63,7 +64,8 @@ class RateCounter:
             most = -math.log1p(-confidence) / (counts.size * self._width_s)
             return Estimate(0.0, 0.0, most, int(counts.size), None, "Poisson, no event")
         n, mean, variance = int(counts.size), float(counts.mean()), float(counts.var(ddof=1))
-        batches = [size for size in BATCHES_TO_TRY if n >= 2 * size] or [max(2, n // 2)]
+        few = [size for size in BATCHES_TO_TRY if n >= 2 * size] or [max(2, n // 2)]
+        batches = [n] if of_run else few
         half = max(t_quantile(confidence, size - 1) * _error(counts, size) for size in batches)
         error = max(_error(counts, size) for size in batches)
         return Estimate(

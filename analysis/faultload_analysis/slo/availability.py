@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -22,6 +22,7 @@ from faultload_analysis.evidence.dependence import (
 )
 from faultload_analysis.evidence.distributions import binomial_sf
 from faultload_analysis.evidence.inputs import checked_confidence, checked_flags
+from faultload_analysis.evidence.of_run import share_of_run
 from faultload_analysis.evidence.verdict import Estimate, no_data
 from faultload_analysis.latency.population import Population
 from faultload_analysis.slo.alerts import (
@@ -68,11 +69,8 @@ def proportion_estimate(
     see `largest_unseen_outage`. Below 60 samples with failures every √n neighbours count as one.
 
     `of_run` False: both bounds are about the system in the long run, of which one outage is a single event:
-    10 s down in 600 s do not yet disprove 99.9 %. `of_run` True: the upper bound is about this run alone, the
-    plain Clopper-Pearson one, which is conservative for requests that fail independently given the state the
-    system was in, however that state changed (Hoeffding 1956, Poisson binomial); the lower bound stays.
-
-    With `slo`, `why` says how much more load would decide. No samples: value None.
+    10 s down in 600 s do not yet disprove 99.9 %; with `slo`, `why` says how much more load would decide.
+    `of_run` True: about this run alone, see `share_of_run`. No samples: value None.
     """
     checked_confidence(confidence)
     if isinstance(bad, Population):
@@ -82,18 +80,17 @@ def proportion_estimate(
         n, k, counts = int(array.size), int(np.count_nonzero(array)), partial(batch_counts, array)
     if n == 0:
         return no_data("no requests to judge")
+    if of_run:
+        return share_of_run(k, n, confidence=confidence).complement()
     inflation = Inflation.none()
     if 0 < k < n:
         kinds = [] if n < MIN_TO_BATCH else [measured(*counts(batches_for(n)))]
         inflation = inflation_of(n, k / n, kinds)
-    if of_run:
-        inflation = replace(inflation, failing=1.0)
     _, high_bad = share_bounds(k, n, inflation=inflation.passing, confidence=confidence)
     low_bad, _ = share_bounds(k, n, inflation=inflation.failing, confidence=confidence)
-    method = f"{inflation.method}; upper bound of this run" if of_run else inflation.method
     undecided = slo is not None and low_bad <= allowed_share(slo) < high_bad
     why = load_to_decide(k, n, allowed_share(slo), inflation) if slo is not None and undecided else ""
-    return Estimate(1.0 - k / n, 1.0 - high_bad, 1.0 - low_bad, n, n / inflation.seen, method, why)
+    return Estimate(1.0 - k / n, 1.0 - high_bad, 1.0 - low_bad, n, n / inflation.seen, inflation.method, why, k)
 
 
 def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -161,23 +158,25 @@ def error_budget(
     window_s: float,
     duration_s: float,
     expected_events: float | None = None,
+    *,
+    of_run: bool = True,
 ) -> Budget:
     """How much of the error budget of `window_s` a run of `duration_s` consumed; see `budget_spent`.
 
     `bad` is a `Population` whose +inf are the bad requests; or `(times_s, bad)`, one entry a request, both
     shape (n,); or the bad share of slices of equal length, shape (k,), NaN where a slice was empty, which
-    has no bounds and no event-based budget. What was spent is a fact of this run: both bounds are the plain
-    Clopper-Pearson ones on its bad share, which hold however failures cluster (Hoeffding 1956).
+    has no bounds and no event-based budget. What was spent is a fact of this run, with the bounds of
+    `share_of_run`; `of_run` False: what the system would spend, with those of `proportion_estimate`.
     No requests: all None. ValueError for shares outside [0, 1], or a window, duration or N_W that is not above 0
     and finite.
     """
     if isinstance(bad, Population):
-        share = _share_of_run(bad.n_failed, bad.n)
+        share = _bad_share(bad, of_run)
     elif isinstance(bad, tuple):
         times, flags = np.asarray(bad[0], dtype=np.float64), checked_flags(bad[1], "bad")
         if times.shape != flags.shape:
             raise ValueError(f"times {times.shape} and bad {flags.shape} differ in shape")
-        share = _share_of_run(int(np.count_nonzero(flags)), int(flags.size))
+        share = _bad_share(flags, of_run)
     else:
         if expected_events is not None:
             raise ValueError("an event-based budget needs (times, bad), not shares")
@@ -192,22 +191,21 @@ def error_budget(
     return budget_spent(share, slo, window_s, duration_s, expected_events)
 
 
-def burn_rate_estimate(bad: npt.ArrayLike | Population, slo: float) -> Estimate:
+def burn_rate_estimate(bad: npt.ArrayLike | Population, slo: float, *, of_run: bool = True) -> Estimate:
     """The burn rate of the run, with bounds as in `error_budget`; `bad` as in `proportion_estimate`."""
-    if isinstance(bad, Population):
-        share = _share_of_run(bad.n_failed, bad.n)
-    else:
-        flags = checked_flags(bad, "bad")
-        share = _share_of_run(int(np.count_nonzero(flags)), int(flags.size))
+    share = _bad_share(bad, of_run)
     return share if share.value is None else share.scaled(1.0 / allowed_share(slo))
 
 
-def _share_of_run(k: int, n: int) -> Estimate:
-    """The bad share of this run alone."""
-    if n == 0:
-        return no_data("no requests to judge")
-    low, high = share_bounds(k, n)
-    return Estimate(k / n, low, high, n, None, "exact binomial, of this run")
+def _bad_share(bad: npt.ArrayLike | Population, of_run: bool) -> Estimate:
+    """The share of bad requests; `bad` as in `proportion_estimate`."""
+    if not of_run:
+        good = proportion_estimate(bad)
+        return good if good.value is None else good.complement()
+    if isinstance(bad, Population):
+        return share_of_run(bad.n_failed, bad.n)
+    flags = checked_flags(bad, "bad")
+    return share_of_run(int(np.count_nonzero(flags)), int(flags.size))
 
 
 @dataclass(frozen=True, slots=True)

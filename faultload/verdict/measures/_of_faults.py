@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from faultload.spec.measures import Declared, Measure
 from faultload.spec.mistakes import nearest
-from faultload.spec.term import Objective, ObjectiveError, Term
+from faultload.spec.term import Objective, ObjectiveError, Statement, Term
 
 if TYPE_CHECKING:
     from faultload.verdict.evidence import Evidence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class OfFaults(Measure):
     dimension = "time"
     whole_run = True
+    statements: ClassVar[tuple[Statement, ...]] = ("run",)
 
     def check(self, term: Term) -> None:
         if len(term.args) > 1 or (term.args and not term.subject):

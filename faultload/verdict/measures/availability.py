@@ -23,6 +23,7 @@ class Availability(Measure):
     dimension = "share"
     filters = REQUEST_FILTERS
     watched = ("availability",)
+    statements = ("run", "system")
 
     def check_target(self, objective: Objective) -> None:
         target = objective.target
@@ -38,6 +39,12 @@ class Availability(Measure):
     def requests_needed(self, objective: Objective) -> int | None:
         share = self.required_share(objective)
         return least_requests(share) if 0 < share < 1 else None
+
+    def allowed_misses(self, evidence: Evidence, objective: Objective) -> float | None:
+        return float(1 - self.required_share(objective))
+
+    def missed(self, objective: Objective) -> str:
+        return "failed"
 
     def of_requests(self, term: Term) -> bool:
         return True
@@ -64,7 +71,7 @@ class Availability(Measure):
             evidence.requests_of(objective.term, objective.phase),
             confidence=evidence.confidence,
             slo=target if usable else None,
-            of_run=True,
+            of_run=objective.of_run,
         )
         lasted = evidence.phases.duration_s(objective.phase)
         if usable and found.value == 1.0 and lasted > 0:

@@ -8,7 +8,7 @@ from faultload.spec.measures import Measure
 from faultload.spec.term import REQUEST_FILTERS, Objective, ObjectiveError, Term
 from faultload.spec.units import Quantity, UnitError, parse
 from faultload_analysis import slo
-from faultload_analysis.evidence.verdict import Estimate
+from faultload_analysis.evidence.verdict import Estimate, exact
 
 if TYPE_CHECKING:
     from faultload.verdict.evidence import Evidence, Wanted
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 class OfBudget(Measure):
     """What takes the share of good requests that a service promises."""
+
+    statements = ("run", "system")
 
     def check(self, term: Term) -> None:
         first = term.args[0] if term.args else None
@@ -29,6 +31,18 @@ class OfBudget(Measure):
 
     def gather(self, objective: Objective, wanted: Wanted) -> None:
         wanted.requests(objective.term, objective.phase)
+
+    def allowed_misses(self, evidence: Evidence, objective: Objective) -> float | None:
+        """Its value is proportional to the share of bad requests, so the target is the value of such a share."""
+        whole = self.of_all_bad(evidence, objective)
+        return None if whole is None else objective.target.value / whole
+
+    def of_all_bad(self, evidence: Evidence, objective: Objective) -> float | None:
+        """What its value were if every request had been bad; None without requests."""
+        raise NotImplementedError
+
+    def missed(self, objective: Objective) -> str:
+        return "failed"
 
 
 class BurnRate(OfBudget):
@@ -43,7 +57,10 @@ class BurnRate(OfBudget):
 
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
         requests = evidence.requests_of(objective.term, objective.phase)
-        return slo.burn_rate_estimate(requests, objective.term.quantity(0).value)
+        return slo.burn_rate_estimate(requests, objective.term.quantity(0).value, of_run=objective.of_run)
+
+    def of_all_bad(self, evidence: Evidence, objective: Objective) -> float | None:
+        return 1.0 / (1.0 - objective.term.quantity(0).value)
 
 
 class Budget(OfBudget):
@@ -70,14 +87,25 @@ class Budget(OfBudget):
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
         return consumed(evidence, objective).estimate
 
+    def of_all_bad(self, evidence: Evidence, objective: Objective) -> float | None:
+        requests = evidence.requests_of(objective.term, objective.phase)
+        return (
+            slo.budget_spent(exact(1.0, requests.n), *_window(evidence, objective)).consumed if requests.n else None
+        )
+
 
 def consumed(evidence: Evidence, objective: Objective) -> Consumed:
     """What the requests of a phase consumed of the error budget that a `budget` objective names."""
+    requests = evidence.requests_of(objective.term, objective.phase)
+    return slo.error_budget(requests, *_window(evidence, objective), of_run=objective.of_run)
+
+
+def _window(evidence: Evidence, objective: Objective) -> tuple[float, float, float, float | None]:
+    """The SLO, the window, how much of it the phase lasted, and how many events a window has, if declared."""
     term = objective.term
-    share, window = term.quantity(0).value, term.quantity(1).value
     events = parse(term.filters["events"]).value if "events" in term.filters else None
     lasted = evidence.phases.duration_s(objective.phase)
-    return slo.error_budget(evidence.requests_of(term, objective.phase), share, window, max(lasted, 0.1), events)
+    return term.quantity(0).value, term.quantity(1).value, max(lasted, 0.1), events
 
 
 def _above_zero(text: str) -> bool:

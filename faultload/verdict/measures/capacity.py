@@ -19,6 +19,7 @@ class Capacity(Measure):
     names = ("capacity",)
     examples = (("capacity >= 200/s", "the highest rate of a stepped load that meets the `slo`"),)
     dimension = "rate"
+    statements = ("system",)
     whole_run = True
     takes_slo = True
 

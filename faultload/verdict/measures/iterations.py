@@ -16,6 +16,7 @@ class Iterations(Measure):
     names = ("iterations",)
     examples = (("iterations(failed, journey=Buy) == 0", "number of iterations: `failed`, `ok`, or all"),)
     dimension = "number"
+    statements = ("run",)
     filters = ("journey", "variant")
 
     def check(self, term: Term) -> None:

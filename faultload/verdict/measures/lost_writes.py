@@ -19,6 +19,7 @@ class LostWrites(Measure):
     names = ("lost_writes",)
     examples = (("lost_writes == 0", "acknowledged writes that are gone"),)
     dimension = "number"
+    statements = ("run",)
     whole_run = True
     of_load = False
 

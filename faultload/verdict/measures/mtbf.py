@@ -18,6 +18,7 @@ class Mtbf(Measure):
     names = ("mtbf",)
     examples = (("mtbf >= 720h", "mean time between failures users notice, given the declared `failure_rate`s"),)
     dimension = "time"
+    statements = ("system",)
     whole_run = True
 
     def problems(self, term: Term, declared: Declared) -> Iterator[tuple[str, str | None]]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 class Mttr(OfFaults):
     names = ("mttr",)
+    statements = ("system",)
     examples = (("mttr(db-failover) <= 30s", "mean time to recover over the repeats of a fault"),)
 
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:

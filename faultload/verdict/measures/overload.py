@@ -24,6 +24,7 @@ class RecoveryAfterOverload(Measure):
         ("recovery_after_overload <= 60s", "time from the end of a `surge` until users are served as before"),
     )
     dimension = "time"
+    statements = ("run",)
     whole_run = True
 
     def undecidable(self, stages: Sequence[Stage]) -> str | None:

@@ -38,7 +38,9 @@ class Slope(OfValues):
     def of_values(self, evidence: Evidence, objective: Objective) -> Estimate:
         return latency.slope_estimate(*evidence.observed(objective.term, objective.phase))
 
-    def of_series(self, times: npt.ArrayLike, values: npt.ArrayLike, term: Term, confidence: float) -> Estimate:
+    def of_series(
+        self, times: npt.ArrayLike, values: npt.ArrayLike, objective: Objective, confidence: float
+    ) -> Estimate:
         return latency.slope_estimate(times, values)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from faultload.spec.measures import Declared, Measure
 from faultload.spec.mistakes import nearest
-from faultload.spec.term import LATENCIES, METRICS, REQUEST_FILTERS, Objective, ObjectiveError, Term
+from faultload.spec.term import LATENCIES, METRICS, REQUEST_FILTERS, Objective, ObjectiveError, Statement, Term
 from faultload.spec.units import Dimension
 from faultload_analysis import latency
 from faultload_analysis.evidence.verdict import Estimate, exact, no_data
@@ -64,7 +64,9 @@ class OfValues(Measure):
     def of_values(self, evidence: Evidence, objective: Objective) -> Estimate:
         raise NotImplementedError
 
-    def of_series(self, times: npt.ArrayLike, values: npt.ArrayLike, term: Term, confidence: float) -> Estimate:
+    def of_series(
+        self, times: npt.ArrayLike, values: npt.ArrayLike, objective: Objective, confidence: float
+    ) -> Estimate:
         raise NotImplementedError
 
     def _of_instances(self, evidence: Evidence, objective: Objective) -> Estimate:
@@ -75,7 +77,7 @@ class OfValues(Measure):
         term = objective.term
         name, scale = METRICS.get(term.subject, term.subject), 0.01 if term.subject == "cpu" else 1.0
         found = [
-            self.of_series(times, values * scale, term, evidence.confidence)
+            self.of_series(times, values * scale, objective, evidence.confidence)
             for times, values in evidence.instances(name, term.filters, objective.phase)
         ]
         if not found:
@@ -107,6 +109,16 @@ class Statistic(OfValues):
         super().check(term)
         if term.quantile is not None and float(term.quantile) == 0:
             raise ObjectiveError(f"{term.name} is not a quantile: a percentage above 0, such as p50")
+
+    def statements_of(self, term: Term) -> tuple[Statement, ...]:
+        return ("run",) if term.name in ("min", "max") else self.statements
+
+    def allowed_misses(self, evidence: Evidence, objective: Objective) -> float | None:
+        quantile = quantile_of(objective.term)
+        return None if quantile is None or objective.operator not in ("<=", "<") else float(1 - quantile)
+
+    def missed(self, objective: Objective) -> str:
+        return f"over {objective.target}"
 
     def requests_needed(self, objective: Objective) -> int | None:
         quantile = objective.term.quantile
@@ -140,11 +152,13 @@ class Statistic(OfValues):
         term, target = objective.term, objective.target.value
         values = evidence.values_of(term, objective.phase, target)
         if values.n or term.subject in LATENCIES:
-            return statistic(values, term, evidence.confidence, target)
+            return statistic(values, objective, evidence.confidence, target)
         return no_data(f"'{term.subject}' was never observed in this phase")
 
-    def of_series(self, times: npt.ArrayLike, values: npt.ArrayLike, term: Term, confidence: float) -> Estimate:
-        return statistic(values, term, confidence)
+    def of_series(
+        self, times: npt.ArrayLike, values: npt.ArrayLike, objective: Objective, confidence: float
+    ) -> Estimate:
+        return statistic(values, objective, confidence)
 
     def subject(self, term: Term) -> str:
         if term.quantile is None:
@@ -159,17 +173,25 @@ def quantile_of(term: Term) -> Fraction | None:
 
 
 def statistic(
-    values: npt.ArrayLike | Population, term: Term, confidence: float, target: float | None = None
+    values: npt.ArrayLike | Population, objective: Objective, confidence: float, target: float | None = None
 ) -> Estimate:
-    """A quantile, mean, median, least or greatest of values in time order."""
-    population = latency.Population.of(values)
+    """The quantile, mean, median, least or greatest that an objective asks for, of values in time order.
+
+    `target`: where what exceeds it tells how the values depend on each other, as it does of requests.
+    """
+    term, population = objective.term, latency.Population.of(values)
     if population.n == 0:
         return no_data("nothing was measured in this phase")
     quantile = quantile_of(term)
     if quantile is not None:
-        return latency.quantile_estimate(population, quantile, target=target, confidence=confidence)
+        if objective.of_run:
+            found = latency.quantile_of_run(population, quantile, confidence=confidence)
+        else:
+            found = latency.quantile_estimate(population, quantile, target=target, confidence=confidence)
+        return replace(found, missed=population.count_above(objective.target.value))
     if term.name == "mean":
-        return latency.mean_estimate(population, confidence=confidence)
+        mean = latency.mean_of_run if objective.of_run else latency.mean_estimate
+        return mean(population, confidence=confidence)
     return exact(population.maximum if term.name == "max" else population.minimum, population.n)
 
 

@@ -27,7 +27,7 @@ class Throughput(Measure):
         if counter is None:
             return no_data("this phase did not happen")
         left_out = None if evidence.spoiled is None else evidence.spoiled.at(counter.centres)
-        found = counter.estimate(left_out=left_out, confidence=evidence.confidence)
+        found = counter.estimate(left_out=left_out, confidence=evidence.confidence, of_run=objective.of_run)
         stretches = evidence.phases.stretches(objective.phase)
         if len(stretches) == 1:
             return found
