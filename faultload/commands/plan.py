@@ -23,6 +23,7 @@ from faultload.spec.measures import measure_of
 from faultload.spec.profile import scale
 from faultload.spec.scenario import Scenario, read_scenario
 from faultload.spec.stages import area_between, cooldown_start, warmup_end
+from faultload.spec.statements import resolved
 from faultload.spec.target import TargetFile, read_target
 from faultload.spec.term import Objective
 from faultload.spec.units import format_number, format_seconds
@@ -50,8 +51,9 @@ def plan_lines(prepared: Prepared, options: RunOptions) -> Iterator[str]:
     yield from _instances(prepared, injections, seed, options)
     yield "objectives"
     for spec in scenario.objectives_in(prepared.profile):
-        planned = planned_requests(prepared, spec.parsed)
-        yield f"  {spec.objective}{_need(spec.parsed, planned)}"
+        objective = resolved(spec.parsed, scenario.statements)
+        speaks = "of this run" if objective.of_run else "of the system"
+        yield f"  {spec.objective} ({speaks}){_need(objective, planned_requests(prepared, objective))}"
 
 
 def _timeline(prepared: Prepared, injections: Sequence[Injection]) -> Iterator[str]:
@@ -187,10 +189,11 @@ def _need(objective: Objective, planned: float | None) -> str:
     needed = measure_of(objective.term).requests_needed(objective)
     if needed is None:
         return ""
+    requests = f"{needed} requests" if objective.of_run else f"{needed} independent requests"
     if planned is None:
-        return f"\n      needs at least {needed} independent requests"
-    enough = "" if planned >= needed else ": TOO FEW, it will be INCONCLUSIVE"
-    return f"\n      needs at least {needed} independent requests; about {planned:.0f} are planned{enough}"
+        return f"\n      needs at least {requests}"
+    enough = "" if planned >= needed else ": TOO FEW, it cannot PASS"
+    return f"\n      needs at least {requests}; about {planned:.0f} are planned{enough}"
 
 
 def undecidable(prepared: Prepared) -> Iterator[str]:

@@ -59,6 +59,7 @@ def _properties(suite: ET.Element, info: RunInfo, verdict: Mapping[str, Any], pa
     pairs = [
         ("verdict", verdict.get("verdict")),
         ("profile", verdict.get("profile") or info.profile),
+        ("statements", verdict.get("statements")),
         ("seed", info.seed),
         ("run", path.name),
     ]
@@ -99,6 +100,7 @@ def _objective(classname: str, one: Mapping[str, Any]) -> ET.Element:
         f"target {wording.target(one)}",
         f"n {values.count(one.get('n'))}",
         f"n_eff {values.count(one.get('n_eff'))}",
+        *filter(None, [wording.statement(one)]),
         f"method {one.get('method') or values.MISSING}",
     ]
     word = str(one.get("verdict"))

@@ -15,6 +15,8 @@ def print_verdict(verdict: Mapping[str, Any], run_path: Path, stream: TextIO | N
     """Print a run's verdict; every objective that is not PASS is named with its reason."""
     printer = Printer(stream or sys.stdout)
     word = str(verdict.get("verdict", "INVALID"))
+    if wording.statements(verdict):
+        printer.line(wording.statements(verdict))
     _objectives(printer, verdict)
     for reason in verdict.get("reasons") or []:
         printer.line(f"reason: {reason}")

@@ -27,8 +27,19 @@ def objectives_of(verdict: Mapping[str, Any], *wanted: str) -> list[Mapping[str,
     return [one for one in found if not wanted or one.get("verdict") in wanted]
 
 
+def statements(verdict: Mapping[str, Any]) -> str:
+    """What the objectives of a run speak of where it was told to speak of itself; empty else."""
+    if verdict.get("statements") != "run":
+        return ""
+    return "statements: run: what this run showed is judged, unless an objective speaks of the system."
+
+
 def headline(verdict: Mapping[str, Any]) -> str:
-    """Why the run got its verdict, in one sentence."""
+    """Why the run got its verdict, in one sentence; before it, whether it speaks of this run only."""
+    return " ".join(filter(None, [statements(verdict), _reason(verdict)]))
+
+
+def _reason(verdict: Mapping[str, Any]) -> str:
     word = str(verdict.get("verdict", "INVALID"))
     every, these = objectives_of(verdict), objectives_of(verdict, word)
     reasons = [str(reason) for reason in verdict.get("reasons") or []]
@@ -64,6 +75,12 @@ def estimate(objective: Mapping[str, Any]) -> str:
 
 def bounds(objective: Mapping[str, Any]) -> str:
     return values.interval(objective.get("interval"), str(objective.get("unit") or ""))
+
+
+def statement(objective: Mapping[str, Any]) -> str:
+    """Which kind of statement an objective is; empty in a verdict that was written before there were two."""
+    kind = objective.get("statement")
+    return f"of {'this run' if kind == 'run' else 'the system'}" if kind else ""
 
 
 def phase(objective: Mapping[str, Any]) -> str:

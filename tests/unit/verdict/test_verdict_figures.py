@@ -105,7 +105,7 @@ def test_an_objective_keeps_what_the_scenario_says_of_it(tmp_path: Path) -> None
 
 def test_effective_requests_are_told_to_a_tenth(tmp_path: Path) -> None:
     outages = [Stretch(at, at + lasted, 5.0, "timeout") for at, lasted in ((20, 1), (41, 2), (55, 0.5))]
-    assert one(tmp_path, "availability >= 99%", stretches=outages)["n_eff"] == 28.3
+    assert one(tmp_path, "availability >= 99% of system", stretches=outages)["n_eff"] == 28.3
 
 
 @pytest.mark.parametrize(
@@ -145,9 +145,9 @@ def test_a_load_that_was_up_but_had_no_slot_did_run(tmp_path: Path) -> None:
 def test_an_open_verdict_says_how_many_more_requests_would_decide(tmp_path: Path) -> None:
     """Two failures in a minute at 100/s: 99.95 % is met by the look of it, and not proven by so short a run."""
     stretches = [Stretch(20, 20.01, 5.0, "timeout"), Stretch(41, 41.01, 5.0, "timeout")]
-    found = one(tmp_path, "availability >= 99.95%", stretches=stretches)
+    found = one(tmp_path, "availability >= 99.95% of system", stretches=stretches)
     assert found["verdict"] == "INCONCLUSIVE"
-    assert re.search(r"; about \d+ more requests like these would decide$", found["why"])
+    assert re.search(r"; about \d+ more requests like these would decide; this run showed", found["why"])
     assert "would decide" not in one(tmp_path / "decided", "availability >= 99%", stretches=stretches)["why"]
 
 
