@@ -85,7 +85,8 @@ def figures_of(judgement: Judgement) -> dict[str, FigurePlan]:
             lambda: _instances(judgement),
         ),
     }
-    budget = next((one for one in scenario.objectives if one.parsed.term.name == "budget"), None)
+    budgets = (one for one in scenario.objectives if one.parsed.term.name == "budget")
+    budget = next((one for one in budgets if one.parsed.term.condition is None), None)  # drawn by failures
     if budget is not None:
         found["budget"] = FigurePlan(
             f"Error budget left for the window in {budget.objective}, over the whole run; at 0 it is spent.",

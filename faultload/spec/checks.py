@@ -179,7 +179,7 @@ def _objective_problems(
         acknowledges=None if journeys is None else journeys.acknowledges,
     )
     yield from _phase_problems(objective, scenario, faults)
-    for term in (objective.term, *objective.term.parts):
+    for term in (objective.term, *objective.term.inner):
         yield from _filter_problems(term, scenario, journeys, known)
         yield from measure_of(term).problems(term, declared)
 

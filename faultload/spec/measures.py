@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -31,6 +32,14 @@ _TARGETS: Mapping[Dimension, str] = {
     "number": "0",
     "factor": "3x",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How an objective counts: a value above `over`, in base units, misses (None: what failed); a `share` may."""
+
+    over: float | None
+    share: Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +121,14 @@ class Measure:
         """The minimum number of independent requests for a PASS; None if unknown."""
         return None
 
+    def allowance(self, objective: Objective) -> Allowance | None:
+        """What each request is held against, and how many may miss it; None where it counts none."""
+        return None
+
     def allowed_misses(self, evidence: Any, objective: Objective) -> float | None:
         """The share of its observations that may miss (`Estimate.missed`) in a PASS; None where it counts none."""
-        return None
+        allowance = self.allowance(objective)
+        return None if allowance is None else float(allowance.share)
 
     def missed(self, objective: Objective) -> str:
         """What a counted observation did that missed, in words: `over 500ms`, `failed`."""

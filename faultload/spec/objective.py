@@ -8,7 +8,7 @@ from typing import get_args
 
 from faultload.spec.measures import check_term, known_filters, measure_of, measures
 from faultload.spec.mistakes import nearest
-from faultload.spec.term import Objective, ObjectiveError, Statement, Term
+from faultload.spec.term import Argument, Condition, Objective, ObjectiveError, Statement, Term
 from faultload.spec.units import Quantity, UnitError, duration, parse
 
 OPERATORS = ("<=", ">=", "==", "<", ">")
@@ -66,7 +66,7 @@ class _Parser:
         if kind != "word":
             raise ObjectiveError(f"wanted a measure such as p99(latency), found '{name}' (column {column})")
         self.take()
-        args: list[Term | Quantity | str] = []
+        args: list[Term | Argument] = []
         filters: dict[str, str] = {}
         if self.peek()[1] == "(" and self.peek()[0] == "mark":
             self.take("(")
@@ -77,7 +77,7 @@ class _Parser:
             self.take(")")
         return Term(name, tuple(args), filters)
 
-    def _argument(self, args: list[Term | Quantity | str], filters: dict[str, str]) -> None:
+    def _argument(self, args: list[Term | Argument], filters: dict[str, str]) -> None:
         kind, text, column = self.peek()
         after = self._tokens[min(self._at + 1, len(self._tokens) - 1)]
         if kind == "word" and after[0] == "mark" and after[1] == "=":
@@ -89,8 +89,9 @@ class _Parser:
             self.take()
             self.take("=")
             filters[text] = self.name("a value")
-        elif kind == "word" and after[0] == "mark" and after[1] == "(":
-            args.append(self.term())
+        elif kind == "word" and (after[0] == "op" or after[:2] == ("mark", "(")):
+            term = self.term()
+            args.append(Condition(term, self.take(), self._quantity()) if self.peek()[0] == "op" else term)
         elif kind == "word" and re.match(r"[+-]?[\d.]", text):
             args.append(self._quantity())
         else:

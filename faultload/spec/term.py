@@ -23,11 +23,27 @@ class ObjectiveError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """A comparison among the arguments of a term: `latency <= 300ms` in `share(latency <= 300ms)`."""
+
+    term: Term
+    operator: str
+    target: Quantity
+
+    def __str__(self) -> str:
+        return f"{self.term} {self.operator} {self.target}"
+
+
+Argument = Quantity | Condition | str
+"""What a term takes beside other terms."""
+
+
+@dataclass(frozen=True, slots=True)
 class Term:
     """A call such as `p99(latency, journey=Search)`: name, positional arguments, filters."""
 
     name: str
-    args: tuple[Term | Quantity | str, ...] = ()
+    args: tuple[Term | Argument, ...] = ()
     filters: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -45,6 +61,22 @@ class Term:
     def parts(self) -> tuple[Term, ...]:
         """The terms among its arguments: two in `ratio(p50(a), p50(b))`."""
         return tuple(arg for arg in self.args if isinstance(arg, Term))
+
+    @property
+    def condition(self) -> Condition | None:
+        """The comparison among its arguments, of which a term takes one at most."""
+        return next((arg for arg in self.args if isinstance(arg, Condition)), None)
+
+    @property
+    def inner(self) -> tuple[Term, ...]:
+        """The measures among its arguments, also those that it compares."""
+        compared = () if self.condition is None else (self.condition.term,)
+        return (*self.parts, *(term for term in compared if term.name not in LATENCIES))
+
+    @property
+    def measured(self) -> str:
+        """What the values are that it reads of each request: `latency` in `share(latency <= 300ms)`."""
+        return self.subject if self.condition is None else self.condition.term.subject or self.condition.term.name
 
     def quantity(self, index: int) -> Quantity:
         """An argument that is a quantity. Raises TypeError where it is none, which a checked term never does."""

@@ -19,6 +19,7 @@ from faultload_analysis.evidence.verdict import Estimate
 from faultload_analysis.latency.generator import Spoiled
 from faultload_analysis.latency.population import KEEP, Population
 from faultload_analysis.latency.throughput import RateCounter
+from faultload_analysis.latency.windows import WindowCounter
 from faultload_analysis.recovery.faults import Recovery
 from faultload_analysis.recovery.overload import Overload
 
@@ -34,7 +35,7 @@ class Selection:
     @classmethod
     def of(cls, term: Term, phase: str | None) -> Selection:
         """What a term reads during a phase."""
-        subject = term.subject if term.subject in LATENCIES else "latency"
+        subject = term.measured if term.measured in LATENCIES else "latency"
         return cls(subject, _request_filters(term), phase)
 
 
@@ -52,6 +53,15 @@ class Completions:
         return cls(_request_filters(term), *stretch)
 
 
+@dataclass(frozen=True, slots=True)
+class Windowed:
+    """Requests of a selection in windows of time, and how many of each took longer than `over` (None: failed)."""
+
+    selection: Selection
+    width_s: float
+    over: float | None
+
+
 def _request_filters(term: Term) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((key, value) for key, value in term.filters.items() if key != "events"))
 
@@ -66,6 +76,7 @@ class Wanted:
         self._phases = phases
         self.selections: dict[Selection, set[float]] = {}
         self.rates: set[Completions] = set()
+        self.windowed: set[Windowed] = set()
 
     def requests(self, term: Term, phase: str | None, target: float | None = None) -> None:
         """The latencies that a term reads during a phase, counted exactly above `target`."""
@@ -76,6 +87,10 @@ class Wanted:
         stretch = self._phases.longest_stretch(phase)
         if stretch is not None:
             self.rates.add(Completions.of(term, stretch))
+
+    def windows(self, term: Term, phase: str | None, width_s: float, over: float | None) -> None:
+        """The requests that a term reads, in windows of a phase."""
+        self.windowed.add(Windowed(Selection.of(term, phase), width_s, over))
 
     def in_steps(self, objectives: Sequence[Objective]) -> Iterator[Objective]:
         """Each objective during each step of the load."""
@@ -101,13 +116,14 @@ class Evidence:
     capacities: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
     _populations: dict[Selection, Population] = field(default_factory=dict, repr=False)
     _rates: dict[Completions, RateCounter] = field(default_factory=dict, repr=False)
+    _windows: dict[Windowed, WindowCounter] = field(default_factory=dict, repr=False)
 
     def gather(self, objectives: Sequence[Objective], readers: Sequence[Reader] = ()) -> None:
         """One pass for all objectives, and for whatever else wants to see the requests."""
         wanted = Wanted(self.phases)
         for one in objectives:
             measure_of(one.term).gather(one, wanted)
-        self._pass(wanted.selections, wanted.rates, readers)
+        self._pass(wanted.selections, wanted.rates, readers, wanted.windowed)
 
     def estimate(self, objective: Objective) -> Estimate:
         """The measure of an objective with its bounds, in base units; never raises for missing data."""
@@ -138,6 +154,13 @@ class Evidence:
         if completions not in self._rates:
             self._pass({}, {completions}, ())
         return self._rates[completions]
+
+    def windows(self, term: Term, phase: str | None, width_s: float, over: float | None) -> WindowCounter:
+        """The requests that a term reads in windows of each stretch of a phase, without spoiled seconds."""
+        wanted = Windowed(Selection.of(term, phase), width_s, over)
+        if wanted not in self._windows:
+            self._pass({}, (), (), {wanted})
+        return self._windows[wanted]
 
     def values_of(self, term: Term, phase: str | None, target: float | None = None) -> Population:
         """The latencies or the observation that a term reads, in order of time."""
@@ -213,6 +236,7 @@ class Evidence:
         wanted: Mapping[Selection, set[float]],
         rates: Iterable[Completions],
         readers: Sequence[Reader],
+        windowed: Iterable[Windowed] = (),
     ) -> None:
         populations = {
             one: Population(targets=sorted(targets), keep=KEEP)
@@ -220,18 +244,26 @@ class Evidence:
             if one not in self._populations
         }
         counters = {one: RateCounter(one.start_s, one.end_s) for one in rates if one not in self._rates}
+        windows = {
+            one: WindowCounter(self.phases.stretches(one.selection.phase), one.width_s, one.over)
+            for one in windowed
+            if one not in self._windows
+        }
         for part in self.measured.record.samples():
             view = _View(part, self)
             for selection, population in populations.items():
-                values = part.latency_s if selection.subject == "latency" else part.service_s
-                chosen = view.chosen(selection)
+                values, chosen = view.values(selection), view.chosen(selection)
                 population.add(values if chosen.all() else values[chosen])
+            for one, window in windows.items():
+                values, chosen = view.values(one.selection), view.chosen(one.selection)
+                window.add(part.intended_s[chosen], values[chosen])
             for completions, counter in counters.items():
                 counter.add(part.ended_s[part.ok & view.matching(completions.filters)])
             for reader in readers:
                 reader(part)
         self._populations.update(populations)
         self._rates.update(counters)
+        self._windows.update(windows)
 
 
 class _View:
@@ -241,6 +273,9 @@ class _View:
         self._part = part
         self._evidence = evidence
         self._masks: dict[object, Mask] = {}
+
+    def values(self, selection: Selection) -> Floats:
+        return self._part.latency_s if selection.subject == "latency" else self._part.service_s
 
     def chosen(self, selection: Selection) -> Mask:
         mask = self.matching(selection.filters) & self._during(selection.phase)

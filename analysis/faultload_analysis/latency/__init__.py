@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from faultload_analysis.latency.throughput import RateCounter, rate_estimate
     from faultload_analysis.latency.trend import slope_estimate
     from faultload_analysis.latency.warmup import WarmUp, mser
+    from faultload_analysis.latency.windows import WindowCounter
 
 __all__ = [
     "Breakdown",
@@ -55,6 +56,7 @@ __all__ = [
     "Slips",
     "Spoiled",
     "WarmUp",
+    "WindowCounter",
     "WorstWindow",
     "by_group",
     "correct_omission",
@@ -93,6 +95,7 @@ _HOME = {
     "Slips": "generator",
     "Spoiled": "generator",
     "WarmUp": "warmup",
+    "WindowCounter": "windows",
     "WorstWindow": "breakdown",
     "by_group": "breakdown",
     "correct_omission": "omission",

@@ -59,11 +59,17 @@ __all__ = [
 
 
 def proportion_estimate(
-    bad: npt.ArrayLike | Population, *, confidence: float = 0.95, slo: float | None = None, of_run: bool = False
+    bad: npt.ArrayLike | Population,
+    *,
+    confidence: float = 0.95,
+    slo: float | None = None,
+    of_run: bool = False,
+    over: float | None = None,
 ) -> Estimate:
     """The share of GOOD requests (availability), with one-sided bounds that hold for clustered failures.
 
-    `bad`: shape (n,), bool, in time order of intended start; or a `Population` of latencies, whose +inf are bad.
+    `bad`: shape (n,), bool, in time order of intended start; or a `Population` of latencies, of which those above
+    `over` are bad, by default only +inf.
     Exact binomial bounds on counts over the variance inflation of the failures (`inflation_of`,
     docs/calibration.md); without a single failure (or success) the inflation is 1, so the bound speaks of the run:
     see `largest_unseen_outage`. Below 60 samples with failures every √n neighbours count as one.
@@ -74,7 +80,8 @@ def proportion_estimate(
     """
     checked_confidence(confidence)
     if isinstance(bad, Population):
-        n, k, counts = bad.n, bad.n_failed, bad.failures
+        n, k = bad.n, _bad_among(bad, over)
+        counts = bad.failures if over is None else partial(bad.counts_above, over)
     else:
         array = checked_flags(bad, "bad")
         n, k, counts = int(array.size), int(np.count_nonzero(array)), partial(batch_counts, array)
@@ -160,10 +167,11 @@ def error_budget(
     expected_events: float | None = None,
     *,
     of_run: bool = True,
+    over: float | None = None,
 ) -> Budget:
     """How much of the error budget of `window_s` a run of `duration_s` consumed; see `budget_spent`.
 
-    `bad` is a `Population` whose +inf are the bad requests; or `(times_s, bad)`, one entry a request, both
+    `bad` is a `Population`, as in `proportion_estimate`; or `(times_s, bad)`, one entry a request, both
     shape (n,); or the bad share of slices of equal length, shape (k,), NaN where a slice was empty, which
     has no bounds and no event-based budget. What was spent is a fact of this run, with the bounds of
     `share_of_run`; `of_run` False: what the system would spend, with those of `proportion_estimate`.
@@ -171,7 +179,7 @@ def error_budget(
     and finite.
     """
     if isinstance(bad, Population):
-        share = _bad_share(bad, of_run)
+        share = _bad_share(bad, of_run, over)
     elif isinstance(bad, tuple):
         times, flags = np.asarray(bad[0], dtype=np.float64), checked_flags(bad[1], "bad")
         if times.shape != flags.shape:
@@ -191,19 +199,25 @@ def error_budget(
     return budget_spent(share, slo, window_s, duration_s, expected_events)
 
 
-def burn_rate_estimate(bad: npt.ArrayLike | Population, slo: float, *, of_run: bool = True) -> Estimate:
-    """The burn rate of the run, with bounds as in `error_budget`; `bad` as in `proportion_estimate`."""
-    share = _bad_share(bad, of_run)
+def burn_rate_estimate(
+    bad: npt.ArrayLike | Population, slo: float, *, of_run: bool = True, over: float | None = None
+) -> Estimate:
+    """The burn rate of the run, with bounds as in `error_budget`; `bad`, `over` as in `proportion_estimate`."""
+    share = _bad_share(bad, of_run, over)
     return share if share.value is None else share.scaled(1.0 / allowed_share(slo))
 
 
-def _bad_share(bad: npt.ArrayLike | Population, of_run: bool) -> Estimate:
-    """The share of bad requests; `bad` as in `proportion_estimate`."""
+def _bad_among(latencies: Population, over: float | None) -> int:
+    return latencies.n_failed if over is None else latencies.count_above(over)
+
+
+def _bad_share(bad: npt.ArrayLike | Population, of_run: bool, over: float | None = None) -> Estimate:
+    """The share of bad requests; `bad`, `over` as in `proportion_estimate`."""
     if not of_run:
-        good = proportion_estimate(bad)
+        good = proportion_estimate(bad, over=over)
         return good if good.value is None else good.complement()
     if isinstance(bad, Population):
-        return share_of_run(bad.n_failed, bad.n)
+        return share_of_run(_bad_among(bad, over), bad.n)
     flags = checked_flags(bad, "bad")
     return share_of_run(int(np.count_nonzero(flags)), int(flags.size))
 

@@ -7,47 +7,20 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from faultload.spec.measures import Measure
-from faultload.spec.term import REQUEST_FILTERS, Objective, ObjectiveError, Term
+from faultload.spec.term import Objective, Term
+from faultload.verdict.measures._share import OfShare
 from faultload_analysis import slo
 from faultload_analysis.evidence.verdict import Estimate
-from faultload_analysis.needed import least_requests
 
 if TYPE_CHECKING:
-    from faultload.verdict.evidence import Evidence, Wanted
+    from faultload.verdict.evidence import Evidence
 
 
-class Availability(Measure):
+class Availability(OfShare):
     names = ("availability",)
     examples = (("availability >= 99.9%", "share of requests that were `ok`"),)
-    dimension = "share"
-    filters = REQUEST_FILTERS
     watched = ("availability",)
     statements = ("run", "system")
-
-    def check_target(self, objective: Objective) -> None:
-        target = objective.target
-        if not 0 <= target.value <= 1:
-            hint = f"; did you mean {target}%?" if target.dimension == "number" else ""
-            raise ObjectiveError(f"{target} is not a share between 0% and 100%{hint}")
-        super().check_target(objective)
-
-    def required_share(self, objective: Objective) -> Fraction:
-        """The share of good requests that the objective asks for."""
-        return Fraction(str(objective.target.value))
-
-    def requests_needed(self, objective: Objective) -> int | None:
-        share = self.required_share(objective)
-        return least_requests(share) if 0 < share < 1 else None
-
-    def allowed_misses(self, evidence: Evidence, objective: Objective) -> float | None:
-        return float(1 - self.required_share(objective))
-
-    def missed(self, objective: Objective) -> str:
-        return "failed"
-
-    def of_requests(self, term: Term) -> bool:
-        return True
 
     def of_seconds(self, term: Term) -> bool:
         return True
@@ -57,9 +30,6 @@ class Availability(Measure):
 
     def error_limit(self, objective: Objective) -> float | None:
         return 1.0 - objective.target.value
-
-    def gather(self, objective: Objective, wanted: Wanted) -> None:
-        wanted.requests(objective.term, objective.phase)
 
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
         return self.share_of_ok(evidence, objective, objective.target.value)

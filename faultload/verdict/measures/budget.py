@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from faultload.spec.measures import Measure
 from faultload.spec.term import REQUEST_FILTERS, Objective, ObjectiveError, Term
 from faultload.spec.units import Quantity, UnitError, parse
+from faultload.verdict.measures._share import check_condition, missed_in_words, misses_over
 from faultload_analysis import slo
 from faultload_analysis.evidence.verdict import Estimate, exact
 
@@ -24,13 +26,17 @@ class OfBudget(Measure):
         first = term.args[0] if term.args else None
         if not isinstance(first, Quantity) or first.dimension != "share" or not 0 < first.value < 1:
             raise ObjectiveError(f"{term.name} takes a target share, such as {term.name}(99.9%)")
-        self.check_window(term)
+        if term.condition is not None:
+            check_condition(term.condition)
+            if term.condition is not term.args[-1]:
+                raise ObjectiveError(f"{term.name} takes '{term.condition}' as its last argument")
+        self.check_window(replace(term, args=tuple(one for one in term.args if one is not term.condition)))
 
     def check_window(self, term: Term) -> None:
         """Raises ObjectiveError where what follows the share is not as it should be."""
 
     def gather(self, objective: Objective, wanted: Wanted) -> None:
-        wanted.requests(objective.term, objective.phase)
+        wanted.requests(objective.term, objective.phase, misses_over(objective.term))
 
     def allowed_misses(self, evidence: Evidence, objective: Objective) -> float | None:
         """Its value is proportional to the share of bad requests, so the target is the value of such a share."""
@@ -42,12 +48,15 @@ class OfBudget(Measure):
         raise NotImplementedError
 
     def missed(self, objective: Objective) -> str:
-        return "failed"
+        return missed_in_words(objective.term)
+
+    def resolution_s(self, objective: Objective, recovery_limit_s: float | None) -> float | None:
+        return None if objective.term.condition is None else objective.term.condition.target.value
 
 
 class BurnRate(OfBudget):
     names = ("burn_rate",)
-    examples = (("burn_rate(99.9%) <= 1", "how fast the budget burns"),)
+    examples = (("burn_rate(99.9%) <= 1", "how fast the budget burns; `latency <= 300ms` as for `budget`"),)
     dimension = "number"
     filters = REQUEST_FILTERS
 
@@ -56,8 +65,11 @@ class BurnRate(OfBudget):
             raise ObjectiveError("burn_rate takes one share, such as burn_rate(99.9%)")
 
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
-        requests = evidence.requests_of(objective.term, objective.phase)
-        return slo.burn_rate_estimate(requests, objective.term.quantity(0).value, of_run=objective.of_run)
+        over = misses_over(objective.term)
+        requests = evidence.requests_of(objective.term, objective.phase, over)
+        return slo.burn_rate_estimate(
+            requests, objective.term.quantity(0).value, of_run=objective.of_run, over=over
+        )
 
     def of_all_bad(self, evidence: Evidence, objective: Objective) -> float | None:
         return 1.0 / (1.0 - objective.term.quantity(0).value)
@@ -70,6 +82,7 @@ class Budget(OfBudget):
             "budget(99.9%, 30d) <= 5%",
             "share of the error budget the run used up; add `events=N` for a budget of requests",
         ),
+        ("budget(99%, 30d, latency <= 300ms) <= 5%", "the same of the requests that were `ok` within a time"),
     )
     dimension = "share"
     filters = (*REQUEST_FILTERS, "events")
@@ -96,8 +109,9 @@ class Budget(OfBudget):
 
 def consumed(evidence: Evidence, objective: Objective) -> Consumed:
     """What the requests of a phase consumed of the error budget that a `budget` objective names."""
-    requests = evidence.requests_of(objective.term, objective.phase)
-    return slo.error_budget(requests, *_window(evidence, objective), of_run=objective.of_run)
+    over = misses_over(objective.term)
+    requests = evidence.requests_of(objective.term, objective.phase, over)
+    return slo.error_budget(requests, *_window(evidence, objective), of_run=objective.of_run, over=over)
 
 
 def _window(evidence: Evidence, objective: Objective) -> tuple[float, float, float, float | None]:

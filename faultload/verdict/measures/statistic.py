@@ -7,10 +7,11 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from faultload.spec.measures import Declared, Measure
+from faultload.spec.measures import Allowance, Declared, Measure
 from faultload.spec.mistakes import nearest
 from faultload.spec.term import LATENCIES, METRICS, REQUEST_FILTERS, Objective, ObjectiveError, Statement, Term
 from faultload.spec.units import Dimension
+from faultload.verdict.measures._share import above
 from faultload_analysis import latency
 from faultload_analysis.evidence.verdict import Estimate, exact, no_data
 from faultload_analysis.needed import least_requests
@@ -113,9 +114,11 @@ class Statistic(OfValues):
     def statements_of(self, term: Term) -> tuple[Statement, ...]:
         return ("run",) if term.name in ("min", "max") else self.statements
 
-    def allowed_misses(self, evidence: Evidence, objective: Objective) -> float | None:
+    def allowance(self, objective: Objective) -> Allowance | None:
         quantile = quantile_of(objective.term)
-        return None if quantile is None or objective.operator not in ("<=", "<") else float(1 - quantile)
+        if quantile is None or objective.operator not in ("<=", "<"):
+            return None
+        return Allowance(above(objective.operator, objective.target), 1 - quantile)
 
     def missed(self, objective: Objective) -> str:
         return f"over {objective.target}"
