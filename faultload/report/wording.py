@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faultload.report import values
-from faultload.spec.measures import measures
+from faultload.spec.measures import measure_of
+from faultload.spec.objective import parse_objective
+from faultload.spec.term import ObjectiveError
 
 MARKS: Mapping[str, str] = {"PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?", "INVALID": "!"}
 _MISSED = {
@@ -87,12 +89,11 @@ def phase(objective: Mapping[str, Any]) -> str:
     """Which part of the run an objective reads."""
     if objective.get("phase"):
         return str(objective["phase"])
-    name = str(objective.get("objective", "")).partition("(")[0].split(" ")[0]
-    return (
-        "whole run"
-        if any(one.whole_run and one.matches(name) for one in measures())
-        else "all but warm-up and cool-down"
-    )
+    try:
+        whole_run = measure_of(parse_objective(str(objective.get("objective", ""))).term).whole_run
+    except ObjectiveError:
+        whole_run = False
+    return "whole run" if whole_run else "all but warm-up and cool-down"
 
 
 def fault_name(fault: Mapping[str, Any]) -> str:

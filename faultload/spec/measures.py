@@ -83,6 +83,10 @@ class Measure:
     def matches(self, name: str) -> bool:
         return name in self.names
 
+    def takes(self, term: Term) -> bool:
+        """Whether a term asks for it: by its name, unless measures share one and differ in what they read."""
+        return self.matches(term.name)
+
     def check(self, term: Term) -> None:
         """Raise ObjectiveError if the arguments are wrong; by default it takes none."""
         if term.args:
@@ -241,7 +245,7 @@ def broken() -> Sequence[str]:
 def measure_of(term: Term) -> Measure:
     """The measure that a term asks for. Raises ObjectiveError where there is none of that name."""
     for one in measures():
-        if one.matches(term.name):
+        if one.takes(term):
             return one
     hint = nearest(term.name, [name for one in measures() for name in one.names])
     raise ObjectiveError("; ".join([f"unknown measure '{term.name}'", hint or "", *broken()]))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         recovery_after_overload_estimate,
     )
     from faultload_analysis.recovery.production import availability_estimate, availability_from, mtbf_estimate
+    from faultload_analysis.recovery.quantile import ttr_quantile
     from faultload_analysis.recovery.repeats import (
         RecoveryComparison,
         compare_recoveries,
@@ -61,6 +62,7 @@ __all__ = [
     "restricted_mean_ttr",
     "times_of",
     "ttr_estimate",
+    "ttr_quantile",
     "write_fates",
 ]
 
@@ -93,6 +95,7 @@ _HOME = {
     "restricted_mean_ttr": "repeats",
     "times_of": "repeats",
     "ttr_estimate": "faults",
+    "ttr_quantile": "quantile",
     "write_fates": "durability",
 }
 

@@ -18,13 +18,18 @@ class OfFaults(Measure):
     whole_run = True
     statements: ClassVar[tuple[Statement, ...]] = ("run",)
 
+    def fault_of(self, term: Term) -> str:
+        """The fault that a term names; empty for all of them."""
+        return term.subject
+
     def check(self, term: Term) -> None:
         if len(term.args) > 1 or (term.args and not term.subject):
             raise ObjectiveError(f"{term.name} takes the name of one fault, or nothing")
 
     def problems(self, term: Term, declared: Declared) -> Iterator[tuple[str, str | None]]:
-        if term.subject and term.subject not in declared.faults:
-            yield f"{term}: there is no fault '{term.subject}'", nearest(term.subject, declared.faults)
+        fault = self.fault_of(term)
+        if fault and fault not in declared.faults:
+            yield f"{term}: there is no fault '{fault}'", nearest(fault, declared.faults)
         if not declared.faults:
             yield f"{term}: this scenario has no fault", None
 
@@ -33,7 +38,7 @@ class OfFaults(Measure):
 
     def unfit(self, evidence: Evidence, objective: Objective) -> str:
         spoiled = evidence.spoiled
-        for label, one in evidence.recoveries_of(objective.term.subject):
+        for label, one in evidence.recoveries_of(self.fault_of(objective.term)):
             if spoiled is None or one.impact_at_s is None:
                 continue
             end = (

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drawn_run import Stretch, draw
+from drawn_run import Stretch, Strike, draw
 
 from faultload.spec.baseline import declared_limits
 from faultload.verdict.judge import judge
@@ -116,3 +116,16 @@ def test_a_slice_without_requests_is_bad_where_there_should_have_been_some(tmp_p
     seldom = [2.5 + 2.0 * k for k in range(30)]
     rare = one(tmp_path / "rare", "slices(p95(latency) <= 300ms, 1s) >= 90% of run", seconds=seldom)
     assert (rare["n"], rare["missed"]) == (30, 0)
+
+
+def test_a_quantile_of_the_times_to_recover(tmp_path: Path) -> None:
+    """Three strikes of 1, 2 and 3 s: the median is 2 s, and three repeats bound none."""
+    strikes = [Strike(at, at + lasted, k=k) for k, (at, lasted) in enumerate(((20, 1), (40, 2), (60, 3)), 1)]
+    stretches = [Stretch(one.injected_s, one.undone_s or 0.0, 0.01, "http_error") for one in strikes]
+    drawn: dict[str, Any] = {"strikes": strikes, "stretches": stretches, "stages": ({"hold": "90s"},)}
+    found = one(tmp_path, "median(ttr(cut)) <= 5s", **drawn)
+    assert (found["verdict"], found["n"], found["statement"]) == ("INCONCLUSIVE", 3, "system")
+    assert found["estimate"] == pytest.approx(2.0, abs=0.05)
+    assert found["why"].endswith("; this run showed 0 of 3 over 5s: INCONCLUSIVE `of run`")
+    assert one(tmp_path / "all", "p50(ttr) <= 1.5s of run", **drawn)["verdict"] == "FAIL"
+    assert one(tmp_path / "p90", "p90(ttr) <= 5s of run", **drawn)["why"].endswith("n of at least 29")

@@ -11,6 +11,7 @@ from scipy import stats
 from faultload_analysis.evidence.verdict import Verdict, decide
 from faultload_analysis.recovery.faults import Recovery
 from faultload_analysis.recovery.production import availability_estimate, availability_from, mtbf_estimate
+from faultload_analysis.recovery.quantile import ttr_quantile
 from faultload_analysis.recovery.repeats import (
     compare_recoveries,
     exponential_bounds,
@@ -31,6 +32,34 @@ def watched(seconds: float) -> Recovery:
 
 ABSORBED = Recovery(None, None, None, 0.0, True, True, None, 0.0, True, "absorbed")
 UNKNOWN = Recovery(None, None, None, None, False, False, None, None, False, "bad baseline")
+
+
+def between(low: float, high: float) -> Recovery:
+    return Recovery(0.0, None, None, (low + high) / 2, False, True, None, 0.1, True, "", low_s=low, high_s=high)
+
+
+def test_a_quantile_of_repeats_is_an_order_statistic_with_the_bounds_of_each() -> None:
+    recoveries = [between(k - 0.1, k + 0.1) for k in range(1, 31)]
+    found = ttr_quantile(recoveries, "0.9", target=29.5)
+    assert found.value == pytest.approx(27.0)
+    assert found.low == pytest.approx(23.9)
+    assert found.high == pytest.approx(30.1)
+    assert (found.n, found.missed) == (30, 1)
+    assert stats.binom.cdf(29, 30, 0.9) >= 0.95 > stats.binom.cdf(28, 30, 0.9)
+    assert stats.binom.sf(23, 30, 0.9) >= 0.95 > stats.binom.sf(24, 30, 0.9)
+    assert ttr_quantile(recoveries[:28], "0.9").high is None
+    assert ttr_quantile(recoveries[:5], "0.5").high == pytest.approx(5.1)
+
+
+def test_absorbed_repeats_count_as_no_time_and_those_that_never_recovered_as_no_end() -> None:
+    found = ttr_quantile([ABSORBED, ABSORBED, between(2.0, 2.2), watched(60.0)], "0.5")
+    assert found.value == 0.0
+    assert found.why == "2 of 4 absorbed, 1 of 4 never recovered"
+    late = ttr_quantile([watched(60.0), watched(40.0), between(2.0, 2.2)], "0.9", target=30.0)
+    assert (late.value, late.high, late.missed) == (math.inf, None, 2)
+    assert ttr_quantile([], "0.9").value is None
+    with pytest.raises(ValueError, match="not measurable"):
+        ttr_quantile([UNKNOWN], "0.9")
 
 
 def test_the_wider_of_both_bounds_is_taken_at_each_end() -> None:
