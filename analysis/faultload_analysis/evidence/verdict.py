@@ -124,7 +124,9 @@ def _decide(
     if value is None or math.isnan(value):
         return Decision(Verdict.INCONCLUSIVE, estimate.why or "there is no data to judge")
     verdict = _verdict(operator, target, value, low, high)
-    missed = of_run and operator != "==" and not _meets(operator, value, target)
+    # a share that is exactly the target may come out a rounding beside it
+    seen = target if math.isclose(value, target, rel_tol=1e-12) else value
+    missed = of_run and operator != "==" and not _meets(operator, seen, target)
     verdict = Verdict.FAIL if missed else verdict
     head = f"{subject} is {_text(value, fmt)}{' in this run' if of_run else ''}"
     bounds = "" if missed else _bounds_text(operator, verdict, low, high, value, fmt)

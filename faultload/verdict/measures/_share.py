@@ -20,6 +20,8 @@ class OfShare(Measure):
 
     dimension = "share"
     filters: ClassVar[tuple[str, ...]] = REQUEST_FILTERS
+    limits: ClassVar[tuple[str, ...]] = (">=", ">")
+    """The operators that leave room for few bad requests."""
 
     def check_target(self, objective: Objective) -> None:
         target = objective.target
@@ -33,6 +35,8 @@ class OfShare(Measure):
         return Fraction(str(objective.target.value))
 
     def allowance(self, objective: Objective) -> Allowance | None:
+        if objective.operator not in self.limits:
+            return None
         return Allowance(misses_over(objective.term), 1 - self.required_share(objective))
 
     def missed(self, objective: Objective) -> str:

@@ -54,6 +54,7 @@ class ErrorRate(Availability):
     names = ("error_rate",)
     examples = (("error_rate <= 0.1%", "share of requests that were not `ok`"),)
     watched = ("error_rate",)
+    limits = ("<=", "<")
 
     def required_share(self, objective: Objective) -> Fraction:
         return 1 - Fraction(str(objective.target.value))

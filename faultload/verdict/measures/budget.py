@@ -40,7 +40,7 @@ class OfBudget(Measure):
 
     def allowed_misses(self, evidence: Evidence, objective: Objective) -> float | None:
         """Its value is proportional to the share of bad requests, so the target is the value of such a share."""
-        whole = self.of_all_bad(evidence, objective)
+        whole = self.of_all_bad(evidence, objective) if objective.operator in ("<=", "<") else None
         return None if whole is None else objective.target.value / whole
 
     def of_all_bad(self, evidence: Evidence, objective: Objective) -> float | None:

@@ -15,6 +15,7 @@ from faultload_analysis.evidence.verdict import Estimate, no_data
 if TYPE_CHECKING:
     from faultload.verdict.evidence import Evidence, Wanted
 
+SHORTEST_S = 0.1
 _SUCH_AS = "such as slices(p95(latency) <= 500ms, 10s)"
 
 
@@ -29,8 +30,8 @@ class Slices(OfShare):
         condition, width = term.condition, term.args[1] if len(term.args) == 2 else None
         if condition is None or condition is width or not isinstance(width, Quantity):
             raise ObjectiveError(f"slices takes a limit and the length of a slice, {_SUCH_AS}")
-        if width.dimension != "time" or width.value <= 0:
-            raise ObjectiveError(f"'{width}' is no length of a slice, {_SUCH_AS}")
+        if width.dimension != "time" or width.value < SHORTEST_S:
+            raise ObjectiveError(f"'{width}' is no length of a slice, which lasts 100ms at least, {_SUCH_AS}")
         check_term(condition.term)
         limit = measure_of(condition.term)
         limit.check_target(_objective(condition))
@@ -41,7 +42,11 @@ class Slices(OfShare):
             )
 
     def allowance(self, objective: Objective) -> Allowance | None:
-        return Allowance(None, 1 - self.required_share(objective))
+        return Allowance(None, 1 - self.required_share(objective)) if objective.operator in self.limits else None
+
+    def resolution_s(self, objective: Objective, recovery_limit_s: float | None) -> float | None:
+        limit = _objective(_condition(objective))
+        return measure_of(limit.term).resolution_s(limit, recovery_limit_s)
 
     def requests_needed(self, objective: Objective) -> int | None:
         return None  # it needs slices, which `allowed_misses` tells the judge

@@ -79,6 +79,16 @@ def test_a_mean_of_shares_or_of_values_that_do_not_vary() -> None:
     assert found.high == pytest.approx(50.5 + stats.t.ppf(0.95, 99) * stats.sem(np.arange(1.0, 101.0)))
 
 
+@pytest.mark.parametrize("missed", range(1, 40))
+def test_a_share_that_is_exactly_the_target_meets_it(missed: int) -> None:
+    """7 of 100 are bad: 1 - 0.07 is a rounding below 0.93, and no FAIL."""
+    good, target = share_of_run(missed, 100).complement(), float(Fraction(100 - missed, 100))
+    assert decide(">=", target, good, fmt=str, of_run=True).verdict is Verdict.INCONCLUSIVE
+    assert decide(">", target, good, fmt=str, of_run=True).verdict is Verdict.FAIL
+    bad, allowed = good.complement(), float(Fraction(missed, 100))
+    assert decide("<=", allowed, bad, fmt=str, of_run=True).verdict is Verdict.INCONCLUSIVE
+
+
 @pytest.mark.parametrize(
     ("operator", "target", "verdict"),
     [
