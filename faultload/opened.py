@@ -58,6 +58,7 @@ class ObjectiveResult:
 
     `estimate`, its bounds `low` and `high`, and `target` are in `unit`; None if nothing can be said. `n` is the
     number of observations, `n_eff` how many independent ones they are worth. `why` explains the verdict.
+    `statement`: "run" or "system", what it speaks of. `showed`: what the run showed, in words.
     """
 
     objective: str
@@ -70,6 +71,8 @@ class ObjectiveResult:
     n: int
     n_eff: float | None
     why: str
+    statement: str
+    showed: str | None
 
 
 class Run:
@@ -168,6 +171,8 @@ class Run:
                 n=one["n"],
                 n_eff=one["n_eff"],
                 why=one["why"],
+                statement=one["statement"],
+                showed=one["showed"],
             )
             for one in self.verdict["objectives"]
         ]

@@ -31,12 +31,8 @@ class Share(OfShare):
     def latency_limit(self, objective: Objective) -> tuple[float, float] | None:
         """A share of 99 % within a time is a P99 of at most that time."""
         condition, share = objective.term.condition, objective.target.value
-        if (
-            condition is None
-            or objective.operator not in self.limits
-            or condition.term.name != "latency"
-            or not _QUANTILE_OF_HEALTH <= share < 1
-        ):
+        healthy = objective.operator in self.limits and _QUANTILE_OF_HEALTH <= share < 1
+        if condition is None or condition.term.name != "latency" or not healthy:
             return None
         return condition.target.value, share
 
