@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from faultload.spec.measures import Allowance, Declared, check_term
 from faultload.spec.term import Objective, ObjectiveError, Term
 from faultload.verdict.measures._of_faults import OfFaults
-from faultload.verdict.measures._share import above
-from faultload.verdict.measures.statistic import quantile_of
+from faultload.verdict.measures.statistic import allowance_of_quantile, quantile_of
 from faultload_analysis import recovery
 from faultload_analysis.evidence.verdict import Estimate, no_data
 
@@ -39,10 +38,7 @@ class QuantileOfTtr(OfFaults):
         return iter(()) if term.parts else super().problems(term, declared)  # a `ttr` inside says its own
 
     def allowance(self, objective: Objective) -> Allowance | None:
-        quantile = quantile_of(objective.term)
-        if quantile is None or objective.operator not in ("<=", "<"):
-            return None
-        return Allowance(above(objective.operator, objective.target), 1 - quantile)
+        return allowance_of_quantile(objective)
 
     def missed(self, objective: Objective) -> str:
         return f"over {objective.target}"

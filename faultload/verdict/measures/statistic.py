@@ -115,17 +115,14 @@ class Statistic(OfValues):
         return ("run",) if term.name in ("min", "max") else self.statements
 
     def allowance(self, objective: Objective) -> Allowance | None:
-        quantile = quantile_of(objective.term)
-        if quantile is None or objective.operator not in ("<=", "<"):
-            return None
-        return Allowance(above(objective.operator, objective.target), 1 - quantile)
+        return allowance_of_quantile(objective)
 
     def missed(self, objective: Objective) -> str:
         return f"over {objective.target}"
 
     def requests_needed(self, objective: Objective) -> int | None:
-        quantile = objective.term.quantile
-        return None if quantile is None else least_requests(Fraction(quantile))
+        quantile = quantile_of(objective.term)
+        return None if quantile is None else least_requests(quantile)
 
     def of_requests(self, term: Term) -> bool:
         return term.subject in LATENCIES
@@ -173,6 +170,14 @@ def quantile_of(term: Term) -> Fraction | None:
     """The quantile that a term asks for, a median too; None for the other statistics."""
     text = "0.5" if term.name == "median" else term.quantile
     return None if text is None else Fraction(text)
+
+
+def allowance_of_quantile(objective: Objective) -> Allowance | None:
+    """An upper limit on a quantile as a count: so many may exceed it; None for any other objective."""
+    quantile = quantile_of(objective.term)
+    if quantile is None or objective.operator not in ("<=", "<"):
+        return None
+    return Allowance(above(objective.operator, objective.target), 1 - quantile)
 
 
 def statistic(

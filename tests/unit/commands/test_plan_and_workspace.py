@@ -66,6 +66,8 @@ def test_users_plan_no_number_of_requests(workspace: SmallWorkspace) -> None:
         ("p50(service_time) <= 1s", 5),
         ("availability >= 99%", 299),
         ("error_rate <= 1%", 299),
+        ("share(latency <= 300ms) >= 99%", 299),
+        ("median(latency) <= 1s", 5),
         ("availability >= 100%", None),
         ("mean(latency) <= 1s", None),
         ("lost_writes == 0", None),
@@ -85,6 +87,16 @@ def test_a_plan_names_what_it_lacks(workspace: SmallWorkspace) -> None:
     assert "slow#1: latency web -> store for 5 s" in text
     assert "no running instance" in text
     assert not workspace.runs.exists()
+
+
+def test_a_plan_says_what_each_objective_speaks_of(workspace: SmallWorkspace) -> None:
+    workspace.replace(workspace.scenario, "p99(latency)", "p99.9(latency)")
+    system = "\n".join(plan_lines(prepare(workspace.scenario, RunOptions()), RunOptions()))
+    assert "p99.9(latency) <= 500ms during baseline (of the system)" in system
+    workspace.replace(workspace.scenario, "objectives:", "statements: run\nobjectives:")
+    of_run = "\n".join(plan_lines(prepare(workspace.scenario, RunOptions()), RunOptions()))
+    assert "p99.9(latency) <= 500ms during baseline (of this run)" in of_run
+    assert "at least 2995 requests; about 700 are planned: TOO FEW, it cannot PASS" in of_run
 
 
 # -- workspace

@@ -64,6 +64,12 @@ def test_an_empty_verdict_is_printed(tmp_path: Path) -> None:
     assert "the target did not start" in text
 
 
+def test_the_first_line_says_that_a_run_is_judged_on_what_it_showed(tmp_path: Path) -> None:
+    text = printed({"verdict": "PASS", "statements": "run"}, tmp_path)
+    assert text.startswith("statements: run: what this run showed is judged, unless an objective speaks of the ")
+    assert "statements" not in printed({"verdict": "PASS"}, tmp_path)
+
+
 def test_a_summary_of_one_run(whole: Judged) -> None:
     text = render_summary([(whole[0].path, whole[1].verdict)])
     assert text.startswith("## ✗ FAIL: database-failover (full)\n")
