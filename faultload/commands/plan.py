@@ -200,11 +200,12 @@ def undecidable(prepared: Prepared) -> Iterator[str]:
     """The objectives that a profile cannot decide: too few requests, no steps, no surge; with the figures."""
     stages = prepared.scenario.load.stages
     for spec in prepared.scenario.objectives_in(prepared.profile):
-        measure = measure_of(spec.parsed.term)
+        objective = resolved(spec.parsed, prepared.scenario.statements)
+        measure = measure_of(objective.term)
         lacks = measure.undecidable(stages)
         if lacks is not None:
             yield f"{spec.objective}: {lacks}"
-        needed, planned = measure.requests_needed(spec.parsed), planned_requests(prepared, spec.parsed)
+        needed, planned = measure.requests_needed(objective), planned_requests(prepared, objective)
         if needed is not None and planned is not None and planned < needed:
             yield f"{spec.objective}: needs at least {needed} requests; about {planned:.0f} are planned"
 
