@@ -125,19 +125,6 @@ class Measure:
         """The minimum number of independent requests for a PASS; None if unknown."""
         return None
 
-    def allowance(self, objective: Objective) -> Allowance | None:
-        """What each request is held against, and how many may miss it; None where it counts none."""
-        return None
-
-    def allowed_misses(self, evidence: Any, objective: Objective) -> float | None:
-        """The share of its observations that may miss (`Estimate.missed`) in a PASS; None where it counts none."""
-        allowance = self.allowance(objective)
-        return None if allowance is None else float(allowance.share)
-
-    def missed(self, objective: Objective) -> str:
-        """What a counted observation did that missed, in words: `over 500ms`, `failed`."""
-        return "missed"
-
     def of_requests(self, term: Term) -> bool:
         """Whether it judges requests by latency, availability or error rate, and can be part of an `slo`."""
         return False
@@ -152,6 +139,19 @@ class Measure:
         `second` has the number of `ok` and `failed` requests, and their `p50` and `p99` in milliseconds.
         """
         raise NotImplementedError(f"{term} is not watched")
+
+    def allowance(self, objective: Objective) -> Allowance | None:
+        """What each request is held against, and how many may miss it; None where it counts none."""
+        return None
+
+    def allowed_misses(self, evidence: Any, objective: Objective) -> float | None:
+        """The share of its observations that may miss (`Estimate.missed`) in a PASS; None where it counts none."""
+        allowance = self.allowance(objective)
+        return None if allowance is None else float(allowance.share)
+
+    def missed(self, objective: Objective) -> str:
+        """What a counted observation did that missed, in words: `over 500ms`, `failed`."""
+        return "missed"
 
     def latency_limit(self, objective: Objective) -> tuple[float, float] | None:
         """The latency in seconds it allows a healthy system, and for which quantile."""
