@@ -65,6 +65,19 @@ def _objects(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, value
 
 
+def damaged_lines(path: Path) -> list[int]:
+    """The numbers of the lines that hold no JSON object, from 1 on; not of a last one that a crash tore."""
+    bad = []
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                if next(_objects([line]), None) is None and line.endswith(b"\n"):
+                    bad.append(number)
+    except FileNotFoundError:
+        return []
+    return bad
+
+
 class LineTail:
     """Reads the JSON lines that were appended since the last look; a line under way waits for the next."""
 

@@ -136,6 +136,10 @@ class Measure:
         """
         return None
 
+    def reads(self, evidence: Any, term: Term) -> Collection[str]:
+        """The tables of the record that its estimate reads, such as `samples`; what they lack makes it INVALID."""
+        return ("samples",)
+
     def gather(self, objective: Objective, wanted: Any) -> None:
         """Tell `wanted`, a `faultload.verdict.evidence.Wanted`, which requests the estimate will read."""
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from faultload.errors import ExitCode
+from faultload.record.complete import Missing, missing_parts
 from faultload.record.directory import RunDirectory
 from faultload.record.events import ProcessEvent, Slots
 from faultload.record.measured import FaultTimes, Measured, read_measured
@@ -18,6 +19,7 @@ from faultload.spec.scenario import ObjectiveSpec, Scenario
 from faultload.spec.term import Objective
 from faultload.spec.units import Quantity
 from faultload.verdict.capacity import Capacity, capacity_found, with_slo, with_steps
+from faultload.verdict.completeness import lacking_for
 from faultload.verdict.evidence import Evidence
 from faultload.verdict.experiments import hypotheses, own_trouble
 from faultload.verdict.measures.budget import consumed
@@ -83,13 +85,17 @@ def judge(run: RunDirectory) -> Judgement:
     evidence.gather(wanted, readers=[glance.add])
     overview = glance.finish()
     ran = offered.begun > 0 or bool(measured.health)
-    objectives = [_judged(evidence, spec, one, ran=ran) for spec, one in zip(specs, wanted, strict=True)]
+    missing = missing_parts(run, measured)
+    objectives = [
+        _judged(evidence, spec, one, ran=ran, missing=missing) for spec, one in zip(specs, wanted, strict=True)
+    ]
     objectives += hypotheses(measured)
     capacity = capacity_found(evidence, wanted)
     points = recovery_points(run, measured)
     invalid = [
         *invalid_reasons(measured, begun=offered.begun, dropped=overview.dropped),
         *ended_early(measured, scenario),
+        *(one.text for one in missing if one.table is None),
     ]
     partial = [*filter(None, [_cut_short(measured)]), *own_trouble(measured)]
     verdict = worst(Verdict(one["verdict"]) for one in objectives)
@@ -115,14 +121,18 @@ def judge(run: RunDirectory) -> Judgement:
         "requests": _requests(overview),
         **({} if capacity is None else {"capacity": capacity.to_json()}),
         **_production(evidence),
+        **({"missing": [one.text for one in missing]} if missing else {}),
     }
     return Judgement(result, measured, phases, recoveries, spoiled, overview, capacity)
 
 
-def _judged(evidence: Evidence, spec: ObjectiveSpec, objective: Objective, *, ran: bool) -> dict[str, Any]:
+def _judged(
+    evidence: Evidence, spec: ObjectiveSpec, objective: Objective, *, ran: bool, missing: Sequence[Missing]
+) -> dict[str, Any]:
     measure, unit = measure_of(objective.term), objective.target
     found = evidence.estimate(objective)
     unfit = measure.unfit(evidence, objective) if ran else "the load did not run"
+    lacking = lacking_for(evidence, objective, missing)
     during = "" if objective.phase is None else f" during {objective.phase}"
     decision = decide(
         objective.operator,
@@ -130,7 +140,7 @@ def _judged(evidence: Evidence, spec: ObjectiveSpec, objective: Objective, *, ra
         found,
         fmt=unit.format,
         subject=measure.subject(objective.term) + during,
-        untrusted=unfit if measure.of_load else "",
+        untrusted="; ".join(filter(None, [*lacking, unfit if measure.of_load else ""])),
     )
     return {
         "objective": spec.objective,

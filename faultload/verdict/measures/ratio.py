@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from faultload.spec.measures import Measure, check_term
@@ -41,6 +42,9 @@ class Ratio(Measure):
         for part in objective.term.parts:
             if part.subject in LATENCIES:
                 wanted.requests(part, objective.phase)
+
+    def reads(self, evidence: Evidence, term: Term) -> Collection[str]:
+        return {"samples" if part.subject in LATENCIES else "observations" for part in term.parts}
 
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
         terms = objective.term.parts

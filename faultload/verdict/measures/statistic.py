@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -55,9 +55,17 @@ class OfValues(Measure):
             known = [*LATENCIES, *observed, *METRICS]
             yield f"{term}: no journey observes '{term.subject}'", nearest(term.subject, known)
 
+    def reads(self, evidence: Evidence, term: Term) -> Collection[str]:
+        if term.subject in LATENCIES:
+            return ("samples",)
+        return ("metrics",) if self._of_metric(evidence, term) else ("observations",)
+
+    @staticmethod
+    def _of_metric(evidence: Evidence, term: Term) -> bool:
+        return term.subject in METRICS or evidence.has_metric(term.subject)
+
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
-        term = objective.term
-        if term.subject in METRICS or evidence.has_metric(term.subject):
+        if self._of_metric(evidence, objective.term):
             return self._of_instances(evidence, objective)
         return self.of_values(evidence, objective)
 
