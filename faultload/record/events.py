@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator
 
-from faultload.record.entry import Entry
+from faultload.record.entry import Entry, Moment
 
 
 def _measured(value: object) -> float | None:
@@ -27,7 +27,7 @@ class Event(Entry):
     """The kind that a class is for; None: any. Of notes there are classes of their own for some `WHAT`."""
     WHAT: ClassVar[str | None] = None
 
-    t: float
+    t: Moment
     """Seconds on the run's clock."""
     wall: str = ""
     kind: str

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, PrivateAttr
 
 from faultload.errors import InvalidInput, Mistake
-from faultload.record.entry import DAMAGED, Entry
+from faultload.record.entry import DAMAGED, Entry, Moment
 from faultload.spec.mistakes import mistakes_of
 from faultload.spec.scenario import Scenario
 from faultload.spec.stages import Stage
@@ -33,10 +33,10 @@ class LoadInfo(Entry):
     stages: tuple[Stage, ...] = ()
     mix: Mapping[str, float] | None = None
     arrivals: str = "poisson"
-    max_users: int = 1000
-    timeout_s: float = 10.0
-    drop_after_s: float = 10.0
-    drain_s: float = 10.0
+    max_users: Annotated[int, Field(ge=1, le=200_000)] = 1000
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 10.0
+    drop_after_s: Annotated[float, Field(gt=0, le=86_400)] = 10.0
+    drain_s: Annotated[float, Field(ge=0, le=180_000)] = 10.0
     seed: int | None = None
     workers: Annotated[int, Field(ge=1, le=1000)] = 1
 
@@ -98,12 +98,12 @@ class RunInfo(Entry):
     target: Mapping[str, Any] | str | None = None
     started_target: str | None = None
     """The id of the reference system that this run started and has not stopped yet."""
-    load_start_s: Annotated[float, Field(ge=-1e9, le=1e9)] | None = None
+    load_start_s: Moment | None = None
     """On the run's clock, as `load_end_s` and `ended`."""
-    load_end_s: float | None = None
+    load_end_s: Moment | None = None
     """Where the load was cut short."""
-    ended: float | str | None = None
-    duration_s: float | None = None
+    ended: Moment | str | None = None
+    duration_s: Moment | None = None
     stopped: EarlyEnd | None = None
     verdict: str | None = None
 

@@ -106,6 +106,10 @@ class Measure:
         """The minimum number of independent requests for a PASS; None if unknown."""
         return None
 
+    def samples_needed(self, objective: Objective) -> int | None:
+        """The minimum number of samples of instances for a PASS, taken once a second; None where it reads none."""
+        return None
+
     def of_requests(self, term: Term) -> bool:
         """Whether it judges requests by latency, availability or error rate, and can be part of an `slo`."""
         return False

@@ -28,9 +28,22 @@ from faultload.spec.stages import Stage, StageKind, end_of
 from faultload.spec.term import Objective, ObjectiveError
 from faultload.spec.yamlfile import Document, load
 
+LONGEST_S = 366 * 86400.0
+"""No time that a scenario names may be longer."""
+_SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.001, 86400.0
+_SHORTEST_SLICE_S = 0.01
+
+
+def _duration(text: object) -> float:
+    seconds = units.duration(text)
+    if seconds > LONGEST_S:
+        raise ValueError(f"{text!r} is longer than 366d, the longest time that a scenario may name")
+    return seconds
+
+
 Duration = Annotated[
     float,
-    BeforeValidator(units.duration),
+    BeforeValidator(_duration),
     PlainSerializer(units.write_duration),
     WithJsonSchema({"type": "string", "examples": ["500ms", "30s", "5m"]}),
 ]
@@ -131,8 +144,9 @@ class Load(Model):
             raise ValueError("give `rate` (open model) or `users` (closed model), one of them")
         if not (self.rate or self.users):
             raise ValueError("a load needs at least one stage")
-        if self.timeout <= 0 or self.drop_after <= 0:
-            raise ValueError("timeout and drop_after must be above 0 s")
+        for key in ("timeout", "drop_after"):
+            if not _SHORTEST_WAIT_S <= getattr(self, key) <= _LONGEST_WAIT_S:
+                raise MistakeAt((key,), f"{key} must be between 1ms and 24h")
         if not any(stage.high > 0 for stage in self.stages):
             raise ValueError("this load never sends anything")
         return self
@@ -281,6 +295,14 @@ class Recovery(Model):
     slice: Duration = 1.0
     hold: Duration = 10.0
     tolerance: Share = 0.5
+
+    @model_validator(mode="after")
+    def _measurable(self) -> Recovery:
+        if not _SHORTEST_SLICE_S <= self.slice <= _LONGEST_WAIT_S:
+            raise MistakeAt(("slice",), "a slice must be between 10ms and 24h long")
+        if not self.slice <= self.hold <= _LONGEST_WAIT_S:
+            raise MistakeAt(("hold",), "service must hold for one slice at least, and for 24h at most")
+        return self
 
 
 class Profile(Model):

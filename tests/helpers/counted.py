@@ -1,4 +1,4 @@
-"""Counts in `events.jsonl` for tables that a test wrote, as a load process and the telemetry would have left them."""
+"""Counts in `events.jsonl` for tables that a test wrote, as load processes and the telemetry leave them."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from faultload_analysis.evidence.dependence import Array
 from faultload_analysis.evidence.distributions import normal_quantile, t_quantile
 from faultload_analysis.evidence.inputs import checked_confidence
 from faultload_analysis.evidence.verdict import Estimate, no_data
+from faultload_analysis.needed import SLOPE_POINTS, SLOPE_S
 
 _MAX_BINS = 120
 _FEWEST_WORTH = 8.0
@@ -23,8 +24,8 @@ def slope_estimate(
     times_s: npt.ArrayLike,
     values: npt.ArrayLike,
     *,
-    min_points: int = 30,
-    min_duration_s: float = 60.0,
+    min_points: int = SLOPE_POINTS,
+    min_duration_s: float = SLOPE_S,
     confidence: float = 0.95,
 ) -> Estimate:
     """Theil-Sen slope of `values` over `times_s` (both shape (n,)), in units of the value per second.

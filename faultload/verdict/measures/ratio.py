@@ -51,7 +51,10 @@ class Ratio(Measure):
         of, by = (evidence.values_of(part, objective.phase) for part in terms)
         if min(of.n, by.n) == 0:
             return no_data(f"nothing was measured for {terms[int(by.n == 0)]}")
-        return compare.ratio_estimate(of, by, quantile_of(terms[0]) or "mean", confidence=evidence.confidence)
+        found = compare.ratio_estimate(of, by, quantile_of(terms[0]) or "mean", confidence=evidence.confidence)
+        for part in terms:
+            found = evidence.odd_values(part, objective.phase).noted(found)
+        return found
 
 
 MEASURES = (Ratio(),)

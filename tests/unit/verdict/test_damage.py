@@ -305,3 +305,32 @@ def test_a_record_of_before_it_counted_is_judged_as_it_was(run: RunDirectory) ->
     run.update({"record": 1})
     found = judge(run).verdict
     assert "missing" not in found and not [one for one in found["reasons"] if "count" in one]
+
+
+# -- what the telemetry could not see
+
+
+@pytest.mark.parametrize(("service", "concerned"), [("api", True), (None, True), ("db", False)])
+def test_what_the_telemetry_could_not_see_makes_invalid_what_reads_it(
+    run: RunDirectory, service: str | None, concerned: bool
+) -> None:
+    run.event("note", t=10.0, what="sampler", service=service, state="failed", text="could not be sampled: why not")
+    run.event("note", t=15.0, what="sampler", service=service, state="again", text="")
+    scenario = dict(run.info().scenario or {})
+    run.update({"scenario": {**scenario, "objectives": ["max(rss, service=api) <= 100MB"]}})
+    (one,) = judge(run).verdict["objectives"]
+    assert (one["verdict"] == "INVALID", "could not be sampled: why not (until 15.0 s)" in one["why"]) == (
+        concerned,
+        concerned,
+    )
+
+
+def test_seconds_in_which_nobody_looked_are_a_gap(run: RunDirectory) -> None:
+    lines = [json.loads(line) for line in run.events_path.read_text().splitlines()]
+    for line in lines:
+        if of(line, "count", None) and 10 < line["t"] < 20:
+            line["t"] = 10.0
+    run.events_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    verdict, each, text = verdicts(run)
+    assert (verdict, each["metrics"], each["samples"]) == ("INVALID", "INVALID", "PASS")
+    assert "no instance was sampled between 10.0 and 20.0 s of the run" in text
