@@ -42,12 +42,12 @@ def missing_parts(run: RunDirectory, measured: Measured) -> list[Missing]:
     """
     if measured.promises < COUNTED:
         return []
-    return [*_lines(run), *_tables(measured), *_health(measured), *_unsampled(measured)]
+    return [*_lines(run, measured), *_tables(measured), *_health(measured), *_unsampled(measured)]
 
 
-def _lines(run: RunDirectory) -> Iterator[Missing]:
-    for path in (run.events_path, run.faults_path):
-        bad = damaged_lines(path)
+def _lines(run: RunDirectory, measured: Measured) -> Iterator[Missing]:
+    for path, read in ((run.events_path, len(measured.events)), (run.faults_path, None)):
+        bad = damaged_lines(path, read)
         if bad:
             some = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
             yield Missing(f"{path.name} is damaged in {_of(len(bad), 'line')}: {some}")
