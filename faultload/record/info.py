@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
 from faultload.errors import InvalidInput, Mistake
 from faultload.record.entry import DAMAGED, Entry, Moment
-from faultload.spec.mistakes import mistakes_of
-from faultload.spec.scenario import Scenario
+from faultload.spec.mistakes import MistakeAt, mistakes_of
+from faultload.spec.scenario import LONGEST_S, Scenario
 from faultload.spec.stages import Stage
 from faultload.spec.yamlfile import Document
+
+_HIGHEST = 1e9
+"""Of a load's level: iterations per second, or users."""
 
 
 class Zero(Entry):
@@ -39,6 +42,15 @@ class LoadInfo(Entry):
     drain_s: Annotated[float, Field(ge=0, le=180_000)] = 10.0
     seed: int | None = None
     workers: Annotated[int, Field(ge=1, le=1000)] = 1
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        for index, stage in enumerate(self.stages):
+            if not 0 <= stage.start_s <= stage.end_s <= LONGEST_S:
+                raise MistakeAt(("stages", index, "end_s"), "a load begins at 0 s and lasts 366 days at most")
+            if not (0 <= stage.low <= _HIGHEST and 0 <= stage.high <= _HIGHEST):
+                raise MistakeAt(("stages", index, "low"), f"a level lies between 0 and {_HIGHEST:.0e}")
+        return self
 
     @property
     def closed(self) -> bool:
