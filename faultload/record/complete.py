@@ -42,7 +42,7 @@ def missing_parts(run: RunDirectory, measured: Measured) -> list[Missing]:
     """
     if measured.promises < COUNTED:
         return []
-    return [*_lines(run, measured), *_tables(measured), *_health(measured), *_unsampled(measured)]
+    return [*_lines(run, measured), *_tables(run, measured), *_health(measured), *_unsampled(measured)]
 
 
 def _lines(run: RunDirectory, measured: Measured) -> Iterator[Missing]:
@@ -53,34 +53,40 @@ def _lines(run: RunDirectory, measured: Measured) -> Iterator[Missing]:
             yield Missing(f"{path.name} is damaged in {_of(len(bad), 'line')}: {some}")
 
 
-def _tables(measured: Measured) -> Iterator[Missing]:
-    writers = _writers(measured)
-    silent: set[int | None] = set()
+def _tables(run: RunDirectory, measured: Measured) -> Iterator[Missing]:
+    held = {table: measured.record.held(table) for table in SCHEMAS}
+    if _grows(run, measured):
+        return
     known: set[str] = set()
-    for worker, counts in writers.items():
+    for worker, counts in _writers(measured).items():
         known.update(stem(table, worker) for table in _tables_of(worker))
         unsure = _uncounted(measured, worker, counts)
         if unsure is not None:
-            silent.add(worker)
             yield unsure
             continue
         for table in _tables_of(worker):
             counted = Tally([entry for one in counts for entry in one.rows.get(table, ())])
-            held = measured.record.held(table).get(stem(table, worker), Tally())
-            yield from _compared(table, worker, counted, held)
+            yield from _compared(table, worker, counted, held[table].get(stem(table, worker), Tally()))
             made = counts[-1].made.get(table)
             if made is not None and made != len(counted):
                 text = f"{who(worker)} made {_of(made, 'row')} of {table} and wrote {len(counted):,}"
                 yield _about(text, table)
-    for table in SCHEMAS:
-        for name, held in measured.record.held(table).items():
-            if name not in known and len(held):
-                yield _about(f"{name} holds {_of(len(held), 'row')} that nobody counted", table)
+    for table, files in held.items():
+        for name, tally in files.items():
+            if name not in known and len(tally):
+                yield _about(f"{name} holds {_of(len(tally), 'row')} that nobody counted", table)
+
+
+def _grows(run: RunDirectory, measured: Measured) -> bool:
+    """Whether a run that has not ended is still written to: what is there now is more than was read of it."""
+    if measured.info.ended is not None:
+        return False
+    return len(run.events_of(Count)) > sum(1 for _ in measured.of_kind(Count))
 
 
 def _writers(measured: Measured) -> Mapping[int | None, Sequence[Count]]:
-    """The counts of each writer in order: of every worker whose load began, and of whoever counted anything."""
-    began = measured.info.load_start_s is not None
+    """The counts of each writer in order: of every worker that had the time for one, and of whoever counted."""
+    began = measured.info.load_start_s is not None and measured.info.ended is not None
     found: dict[int | None, list[Count]] = {
         worker: [] for worker in (range(measured.info.load.workers) if began else ())
     }

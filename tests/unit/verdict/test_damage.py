@@ -17,7 +17,9 @@ import pytest
 from faultload.cli import main
 from faultload.errors import InvalidInput
 from faultload.record import tables
+from faultload.record.complete import missing_parts
 from faultload.record.directory import RunDirectory
+from faultload.record.measured import read_measured
 from faultload.record.sealed import parquet_writer, seal
 from faultload.spec.stages import Stage
 from faultload.verdict.judge import judge
@@ -297,6 +299,27 @@ def test_half_of_a_stream_is_sealed_as_half_and_its_rest_is_kept(tmp_path: Path)
     verdict, _, text = verdicts(run)
     assert verdict == "INVALID" and "samples-1: " in text and "of 800 rows are missing" in text
     assert (run.path / "samples-1.arrows.torn").read_bytes() == data
+
+
+def test_a_run_under_way_is_not_held_against_what_was_counted_while_it_was_read(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run")
+    write(run)
+    run.update({"ended": None})
+    measured = read_measured(run)
+    (run.path / "samples-1.arrows").unlink()
+    run.event("count", worker=1, n=42)
+    assert missing_parts(run, measured) == []
+
+
+def test_of_a_killed_run_what_it_wrote_is_still_held_against_its_counts(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run")
+    write(run)
+    run.update({"ended": None})
+    _without(run, lambda n, line: line["kind"] == "count" and line["last"])
+    assert missing_parts(run, read_measured(run)) == []
+    (run.path / "samples-1.arrows").unlink()
+    (missing,) = missing_parts(run, read_measured(run))
+    assert missing.text.startswith("samples-1 is gone, or empty: 800 rows are missing")
 
 
 def test_a_record_of_before_it_counted_is_judged_as_it_was(run: RunDirectory) -> None:
