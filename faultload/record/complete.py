@@ -17,7 +17,7 @@ from faultload.record.tables import SCHEMAS, stem
 COUNTED = 2
 """From this number of the record on everything that tables hold is counted."""
 _LONGEST_GAP_S = 5.0
-"""The telemetry looks once a second; what is longer than this between two looks is a gap."""
+"""The telemetry looks once a second; what is longer than this without a look is a gap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def _tables(run: RunDirectory, measured: Measured) -> Iterator[Missing]:
             yield from _compared(table, worker, counted, held[table].get(stem(table, worker), Tally()))
             made = counts[-1].made.get(table)
             if made is not None and made != len(counted):
-                text = f"{who(worker)} made {_of(made, 'row')} of {table} and wrote {len(counted):,}"
+                text = f"{_who(worker)} made {_of(made, 'row')} of {table} and wrote {len(counted):,}"
                 yield _about(text, table)
     for table, files in held.items():
         for name, tally in files.items():
@@ -101,7 +101,7 @@ def _tables_of(worker: int | None) -> list[str]:
     return ["metrics"] if worker is None else [table for table in SCHEMAS if table != "metrics"]
 
 
-def who(worker: int | None) -> str:
+def _who(worker: int | None) -> str:
     """What to call a writer of tables."""
     return "the telemetry" if worker is None else f"load-{worker}"
 
@@ -110,14 +110,14 @@ def _uncounted(measured: Measured, worker: int | None, counts: Sequence[Count]) 
     """Why what a writer left cannot be checked; None where it can be."""
     about = "metrics" if worker is None else "samples"
     if not counts:
-        return _about(f"events.jsonl has no count of what {who(worker)} wrote: nothing says what is missing", about)
+        return _about(f"events.jsonl has no count of what {_who(worker)} wrote: nothing says what is missing", about)
     numbers = [one.n for one in counts]
     lost = numbers[-1] + 1 - len(set(numbers))
     if lost or len(set(numbers)) < len(numbers):
         what = f"lacks {lost:,} of the {numbers[-1] + 1:,} counts" if lost else "has more than once the same counts"
-        return _about(f"events.jsonl {what} of {who(worker)}: what it wrote cannot be checked", about)
+        return _about(f"events.jsonl {what} of {_who(worker)}: what it wrote cannot be checked", about)
     if not counts[-1].last and measured.info.ended is not None:
-        text = f"{who(worker)} never said that it was done: what it recorded after {counts[-1].t:.1f} s is missing"
+        text = f"{_who(worker)} never said that it was done: what it recorded after {counts[-1].t:.1f} s is missing"
         if worker is None:
             return Missing(text, "metrics", since_s=counts[-1].t)
         return _about(text, about)
@@ -139,8 +139,8 @@ def _compared(table: str, worker: int | None, counted: Tally, held: Tally) -> It
     else:
         parts = [
             f"{short:,} of {len(counted):,} rows are missing" if short else "",
-            f"{_of(beyond, 'row')} more than {who(worker)} counted" if beyond else "",
-            f"{there:,} rows are not those that {who(worker)} counted" if not (short or beyond) else "",
+            f"{_of(beyond, 'row')} more than {_who(worker)} counted" if beyond else "",
+            f"{there:,} rows are not those that {_who(worker)} counted" if not (short or beyond) else "",
         ]
         text = f"{name}: {' and '.join(filter(None, parts))}"
     where = f"between {since} and {until} s"
@@ -181,7 +181,7 @@ def _unsampled(measured: Measured) -> Iterator[Missing]:
     for note in measured.of_kind(SamplerNote):
         if note.state == "failed":
             failing.setdefault(note.service, note)
-        elif (began := failing.pop(note.service, None)) is not None:
+        elif (began := failing.pop(note.service, None)) is not None and note.t - began.t > _LONGEST_GAP_S:
             yield Missing(f"{began.text} (until {note.t:.1f} s)", "metrics", began.t, note.t, note.service)
     for service, note in failing.items():
         yield Missing(f"{note.text} (until the end)", "metrics", note.t, math.inf, service)

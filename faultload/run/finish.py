@@ -30,8 +30,9 @@ def report_again(path: Path) -> ExitCode:
     try:
         run = RunDirectory.of_anybody(path)
     except InvalidInput:
-        if RunDirectory(path).info_path.exists():
-            RunDirectory(path).withdraw_verdict()
+        with suppress(OSError):
+            if RunDirectory(path).info_path.exists():
+                RunDirectory(path).withdraw_verdict()
         raise
     if conductor_lives(run):
         raise Refused(f"{path} is still running")
