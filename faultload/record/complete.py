@@ -110,7 +110,7 @@ def _uncounted(measured: Measured, worker: int | None, counts: Sequence[Count]) 
     """Why what a writer left cannot be checked; None where it can be."""
     about = "metrics" if worker is None else "samples"
     if not counts:
-        return _about(f"events.jsonl has no count of what {_who(worker)} wrote: nothing says what is missing", about)
+        return _about(f"events.jsonl has no count of what {_who(worker)} wrote: nothing says what it lacks", about)
     numbers = [one.n for one in counts]
     lost = numbers[-1] + 1 - len(set(numbers))
     if lost or len(set(numbers)) < len(numbers):

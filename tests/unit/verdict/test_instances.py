@@ -11,6 +11,7 @@ from synthetic_run import write_run
 
 from faultload.record import tables
 from faultload.record.measured import read_measured
+from faultload.spec.measures import measure_of
 from faultload.spec.objective import parse_objective
 from faultload.verdict.evidence import Evidence
 from faultload.verdict.phases import phases_of
@@ -78,3 +79,20 @@ def test_an_extreme_needs_ten_samples(tmp_path: Path, seconds: int, verdict: Ver
 def test_fewer_than_ten_samples_can_fail(tmp_path: Path) -> None:
     decision, _ = judged(tmp_path, "max(rss) <= 10MB during all", {"api-0": (5.0, 8.0, 0.0)})
     assert decision.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("objective", "samples"),
+    [
+        ("max(rss) <= 1GB", 10),
+        ("mean(cpu) <= 50%", 10),
+        ("p95(rss) <= 1GB", 59),
+        ("slope(rss) <= 100MB/h", 61),
+        ("p95(latency) <= 1s", None),
+        ("mean(cache_hit) >= 0.9", None),
+        ("availability >= 99%", None),
+    ],
+)
+def test_how_many_samples_a_statement_needs_is_declared(objective: str, samples: int | None) -> None:
+    asked = parse_objective(objective)
+    assert measure_of(asked.term).samples_needed(asked) == samples
