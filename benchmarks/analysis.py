@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faultload.record.counts import Entry, Tally, count_rows
 from faultload.record.directory import RunDirectory
 from faultload.record.lines import append_line
 from faultload.record.sealed import parquet_writer
@@ -92,16 +93,31 @@ def write_run(path: Path, count: int, workers: int = 1) -> None:
     )
     outages = [(START_S + at, START_S + at + OUTAGE_S) for at in faults]
     for worker in range(workers):
-        _write_tables(run.path, worker, count // workers, duration, outages)
+        _count(run, worker, _write_tables(run.path, worker, count // workers, duration, outages))
     for k, (start, end) in enumerate(outages, start=1):
         _write_fault(run, k, start, end)
-    for second in range(int(START_S) + 1, int(START_S + duration) + 2):
+    for n, second in enumerate(range(int(START_S) + 1, int(START_S + duration) + 2)):
         for worker in range(workers):
-            run.event("health", t=float(second), worker=worker, loop_lag_p99_ms=1.1, cpu_percent=34.0, users=12)
+            told = {"loop_lag_p99_ms": 1.1, "cpu_percent": 34.0, "users": 12}
+            run.event("health", t=float(second), worker=worker, n=n, **told)
     run.update({"load_start_s": START_S, "load_end_s": START_S + duration, "duration_s": duration, "ended": "now"})
 
 
-def _write_tables(path: Path, worker: int, count: int, duration: float, outages: list[tuple[float, float]]) -> None:
+def _count(run: RunDirectory, worker: int, held: Mapping[str, Tally]) -> None:
+    """What the load process would have said of its tables: an event a second."""
+    by_second: dict[int, dict[str, list[Entry]]] = {}
+    for table, tally in held.items():
+        for entry in tally.entries():
+            by_second.setdefault(entry[0], {})[table] = [entry]
+    for n, second in enumerate(sorted(by_second)):
+        run.event("count", t=second + 1.0, worker=worker, n=n, rows=by_second[second], health=n)
+    run.event("count", worker=worker, n=len(by_second), health=len(by_second), last=True)
+
+
+def _write_tables(
+    path: Path, worker: int, count: int, duration: float, outages: list[tuple[float, float]]
+) -> Mapping[str, Tally]:
+    held = {"samples": Tally(), "iterations": Tally()}
     rng = np.random.default_rng(worker)
     with _writer(path, "samples", worker) as samples, _writer(path, "iterations", worker) as iterations:
         for low, size in _pieces(count):
@@ -127,6 +143,7 @@ def _write_tables(path: Path, worker: int, count: int, duration: float, outages:
                 "bytes": rng.integers(200, 2000, size).astype(np.int32),
             }
             samples.write_table(pa.table(columns, schema=SCHEMAS["samples"]), row_group_size=CHUNK)
+            held["samples"].extend(count_rows("samples", {**columns, "outcome": outcome}, OUTCOMES))
             every = slice(None, None, 2)
             columns = {
                 "intended_ns": intended[every],
@@ -138,6 +155,8 @@ def _write_tables(path: Path, worker: int, count: int, duration: float, outages:
                 "outcome": _text(outcome[every], OUTCOMES),
             }
             iterations.write_table(pa.table(columns, schema=SCHEMAS["iterations"]), row_group_size=CHUNK)
+            held["iterations"].extend(count_rows("iterations", columns))
+    return held
 
 
 def _pieces(count: int) -> Iterator[tuple[int, int]]:

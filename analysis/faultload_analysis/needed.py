@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+SLOPE_POINTS, SLOPE_S = 30, 60.0
+"""A slope needs so many points, over so many seconds."""
+
 
 def least_requests(share: Fraction, confidence: float = 0.95) -> int:
     """The fewest independent requests, all of them good, that show that at least `share` of all are good.

@@ -186,7 +186,10 @@ def _disturbed(prepared: Prepared, injection: Injection) -> tuple[float, float]:
 
 def _need(objective: Objective, planned: float | None) -> str:
     """What an objective needs to be decided, against what is planned."""
-    needed = measure_of(objective.term).requests_needed(objective)
+    measure = measure_of(objective.term)
+    samples, needed = measure.samples_needed(objective), measure.requests_needed(objective)
+    if samples is not None:
+        return f"\n      needs at least {samples} samples of an instance, taken once a second"
     if needed is None:
         return ""
     requests = f"{needed} requests" if objective.of_run else f"{needed} independent requests"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from faultload.record.counts import DIGESTED, Entry, count_rows
 from faultload.record.tables import SCHEMAS, TableWriter
 
 _CODES = {pa.int64(): "q", pa.int32(): "i", pa.int16(): "h", pa.float64(): "d", pa.string(): "i"}
@@ -28,6 +29,8 @@ class Columns:
         self._writer = TableWriter(folder, table, worker)
         self._rows = bytearray()
         self._names: dict[str | None, int] = {}
+        self.made = 0
+        """How many rows there were, counted one by one."""
 
     def code(self, text: str | None) -> int:
         """A text as the code that `add` takes; good until the next flush."""
@@ -36,6 +39,7 @@ class Columns:
     def add(self, *row: int | float) -> None:
         """One row, a number a column in the schema's order. Raises struct.error when one is out of range."""
         self._rows += self._pack(*row)
+        self.made += 1
 
     def take(self) -> Batch:
         """The rows since the last flush; the next ones begin anew."""
@@ -77,3 +81,7 @@ class Batch:
     def __init__(self, rows: Any, names: list[str | None]) -> None:
         self.rows = rows
         self.names = names
+
+    def entries(self, table: str) -> list[Entry]:
+        """How many rows of each second there are, with their digests."""
+        return count_rows(table, {name: self.rows[name] for name in DIGESTED[table]}, self.names)

@@ -232,7 +232,7 @@ class Engine:
         try:
             self._recorder.write(batches)
             if self._loading:
-                self._run.event("health", **fields)
+                self._recorder.health(fields)
         except Exception as problem:  # noqa: BLE001 - raised by who waits for it
             return problem
         return None

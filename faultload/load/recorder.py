@@ -10,6 +10,7 @@ import gevent
 from faultload.load.clients.outcomes import classify, status_of
 from faultload.load.columns import Batch, Columns
 from faultload.load.iteration import Call, Iteration, call_of
+from faultload.record.counting import CountEvents
 from faultload.record.directory import RunDirectory
 
 SETUP = "setup"
@@ -36,6 +37,7 @@ class Recorder:
         self._tables = {name: Columns(run.path, name, worker) for name in _TABLES}
         self._samples = self._tables["samples"]
         self.ok = self.failed = 0
+        self._counts = CountEvents(run, worker)
 
     # -- requests
 
@@ -167,12 +169,20 @@ class Recorder:
         """What was recorded since the last call, for `write`."""
         return {name: table.take() for name, table in self._tables.items()}
 
-    def write(self, batches: dict[str, Batch]) -> None:
-        """Write batches; meant for another thread, one at a time."""
+    def write(self, batches: dict[str, Batch], *, last: bool = False) -> None:
+        """Write batches, and before them how much there is in them; meant for another thread, one at a time."""
+        entries = {name: batch.entries(name) for name, batch in batches.items()}
+        made = {name: table.made for name, table in self._tables.items()} if last else {}
+        self._counts.write({name: found for name, found in entries.items() if found}, made=made, last=last)
         for name, batch in batches.items():
             self._tables[name].write(batch)
 
+    def health(self, fields: dict[str, Any]) -> None:
+        """Write a `health` event; in the thread of `write`."""
+        self._counts.health(fields)
+
     def close(self) -> None:
         """Write the rest and end the tables in order."""
+        self.write(self.take(), last=True)
         for table in self._tables.values():
             table.close()

@@ -41,8 +41,10 @@ OUTCOMES = (
     "unfinished",
     "dropped",
 )
-RECORD = 1
-"""What a record promises, as run.json says it. 1: every planned injection, and what of a fault the judge needs."""
+RECORD = 2
+"""What a record promises, as run.json says it. 1: every planned injection, and what of a fault the judge needs.
+2: the counts of everything that tables hold, in `events.jsonl`."""
+_RESULTS = ("verdict.json", "junit.xml", "summary.md", "report.html")
 _PACKAGES = ("faultload", "locust", "chaostoolkit-lib", "numpy", "scipy", "pyarrow")
 
 
@@ -202,6 +204,14 @@ class RunDirectory:
     def verdict(self) -> dict[str, Any] | None:
         value = read_json(self.verdict_path)
         return value if isinstance(value, dict) else None
+
+    def withdraw_verdict(self) -> None:
+        """Take away what was said of the run before it is judged anew: a judgement that fails leaves none."""
+        for name in _RESULTS:
+            (self.path / name).unlink(missing_ok=True)
+        info = _json_object(self.info_path) or {}
+        if info.get("verdict") is not None:
+            self.update({"verdict": None})
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a result file (report.html, junit.xml, summary.md, verdict.json)."""

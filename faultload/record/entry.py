@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from faultload.spec.mistakes import mistakes_of
 from faultload.spec.yamlfile import Document
 
 DAMAGED = "the record is damaged, or of a newer faultload: put back a copy, or read it with what wrote it"
+
+
+Moment = Annotated[float, Field(ge=-1e9, le=1e9)]
+"""Seconds on the run's clock, no run being 30 years long."""
 
 
 class Entry(BaseModel):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator
 
-from faultload.record.entry import Entry
+from faultload.record.entry import Entry, Moment
 
 
 def _measured(value: object) -> float | None:
@@ -27,7 +27,7 @@ class Event(Entry):
     """The kind that a class is for; None: any. Of notes there are classes of their own for some `WHAT`."""
     WHAT: ClassVar[str | None] = None
 
-    t: float
+    t: Moment
     """Seconds on the run's clock."""
     wall: str = ""
     kind: str
@@ -156,6 +156,8 @@ class Health(Event):
     KIND = "health"
 
     worker: int = 0
+    n: int | None = None
+    """The number of the event, from 0 on for each worker; None before record 2."""
     loop_lag_p99_ms: Gauge = None
     cpu_percent: Gauge = None
     users: int | None = None
@@ -166,8 +168,38 @@ class Health(Event):
     p99_ms: Gauge = None
 
 
+class Count(Event):
+    """What a writer of tables is about to write: a load process, or the telemetry, which is no worker."""
+
+    KIND = "count"
+
+    worker: int | None = None
+    n: int
+    """The number of the count, from 0 on for each writer."""
+    rows: Mapping[str, tuple[tuple[int, int, int], ...]] = {}
+    """By table: second of the run's clock, rows whose time lies in it, and their digest (`record/counts.py`)."""
+    health: int = 0
+    """How many `health` events the load process had written before."""
+    last: bool = False
+    """Whether it has nothing more to say."""
+    made: Mapping[str, int] = {}
+    """Of the last one: rows by table as they were counted one by one, when they were made."""
+
+
+class SamplerNote(Note):
+    """The telemetry could not sample the instances of a service (`failed`), or can again (`again`)."""
+
+    WHAT = "sampler"
+
+    service: str | None = None
+    """None: of all services."""
+    state: str
+
+
 _CLASSES: Sequence[type[Event]] = (
     Health,
+    Count,
+    SamplerNote,
     Gate,
     Witness,
     Slots,

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from faultload.record.entry import Entry
-from faultload.spec.vocabulary import WORDS
+from faultload.record.entry import Entry, Moment
 
 OPEN_STATES = ("PLANNED", "INJECTING", "ACTIVE", "ENDED", "UNDOING", "UNDO_FAILED")
-_ONE_SHOT = frozenset(word.name for word in WORDS if word.one_shot)
+_ONE_SHOT = frozenset(
+    ("failover_database", "kill", "reset_connections", "restart", "switchover_database", "terminate")
+)
+"""The words of faults that were over by themselves, of before each line said so; today's words do not matter."""
 
 
 class FaultLine(Entry):
     """One state of one fault; `t` in seconds on the run's clock."""
 
-    t: float
+    t: Moment
     wall: str = ""
     fault: str
     """The fault's name in the record, as `label` shows it."""
@@ -32,10 +34,10 @@ class FaultLine(Entry):
     """What undo restores, without what is private."""
     one_shot: bool = False
     """Whether the fault is over by itself."""
-    max_duration_s: float
+    max_duration_s: Annotated[float, Field(ge=0, le=1e9)]
     by: str = ""
     """Who brought it to this state: chaos, conductor, warden, undo."""
-    seen_until: float | None = None
+    seen_until: Moment | None = None
     """Of ENDED: the last moment at which the fault was seen; `t` is the first at which it was not."""
     what: str = ""
     """Of ENDED: what was seen in its place."""

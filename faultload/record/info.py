@@ -6,14 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
 from faultload.errors import InvalidInput, Mistake
-from faultload.record.entry import DAMAGED, Entry
-from faultload.spec.mistakes import mistakes_of
+from faultload.record.entry import DAMAGED, Entry, Moment
+from faultload.spec.mistakes import MistakeAt, mistakes_of
 from faultload.spec.scenario import Scenario
+from faultload.spec.scenario_types import LONGEST_S
 from faultload.spec.stages import Stage
 from faultload.spec.yamlfile import Document
+
+_HIGHEST = 1e9
+"""Of a load's level: iterations per second, or users."""
 
 
 class Zero(Entry):
@@ -33,12 +37,21 @@ class LoadInfo(Entry):
     stages: tuple[Stage, ...] = ()
     mix: Mapping[str, float] | None = None
     arrivals: str = "poisson"
-    max_users: int = 1000
-    timeout_s: float = 10.0
-    drop_after_s: float = 10.0
-    drain_s: float = 10.0
+    max_users: Annotated[int, Field(ge=1, le=200_000)] = 1000
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 10.0
+    drop_after_s: Annotated[float, Field(gt=0, le=86_400)] = 10.0
+    drain_s: Annotated[float, Field(ge=0, le=180_000)] = 10.0
     seed: int | None = None
     workers: Annotated[int, Field(ge=1, le=1000)] = 1
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        for index, stage in enumerate(self.stages):
+            if not 0 <= stage.start_s <= stage.end_s <= LONGEST_S:
+                raise MistakeAt(("stages", index, "end_s"), "a load begins at 0 s and lasts 366 days at most")
+            if not (0 <= stage.low <= _HIGHEST and 0 <= stage.high <= _HIGHEST):
+                raise MistakeAt(("stages", index, "low"), f"a level lies between 0 and {_HIGHEST:.0e}")
+        return self
 
     @property
     def closed(self) -> bool:
@@ -98,12 +111,12 @@ class RunInfo(Entry):
     target: Mapping[str, Any] | str | None = None
     started_target: str | None = None
     """The id of the reference system that this run started and has not stopped yet."""
-    load_start_s: Annotated[float, Field(ge=-1e9, le=1e9)] | None = None
+    load_start_s: Moment | None = None
     """On the run's clock, as `load_end_s` and `ended`."""
-    load_end_s: float | None = None
+    load_end_s: Moment | None = None
     """Where the load was cut short."""
-    ended: float | str | None = None
-    duration_s: float | None = None
+    ended: Moment | str | None = None
+    duration_s: Moment | None = None
     stopped: EarlyEnd | None = None
     verdict: str | None = None
 

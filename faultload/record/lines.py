@@ -65,6 +65,22 @@ def _objects(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, value
 
 
+def damaged_lines(path: Path, read: int | None = None) -> list[int]:
+    """The numbers of the lines that hold no JSON object, from 1 on; not of a last one that a crash tore.
+
+    `read`: how many lines are known to hold one; where these are all, nothing needs to be looked at again.
+    """
+    try:
+        with open(path, "rb") as file:
+            if read is not None and sum(line.endswith(b"\n") for line in file) == read:
+                return []
+            file.seek(0)
+            lines = enumerate(file, start=1)
+            return [number for number, line in lines if line.endswith(b"\n") and not any(_objects([line]))]
+    except FileNotFoundError:
+        return []
+
+
 class LineTail:
     """Reads the JSON lines that were appended since the last look; a line under way waits for the next."""
 

@@ -11,7 +11,8 @@ from faultload.record.directory import E, RunDirectory
 from faultload.record.events import Event, Gate, Health, Note, Witness
 from faultload.record.faults import OPEN_STATES, FaultLine
 from faultload.record.info import PlannedInjection, RunInfo
-from faultload.record.rows import Record, Recorded, Series
+from faultload.record.recorded import Recorded
+from faultload.record.rows import Record, Series
 from faultload.record.writes import WriteChecks
 from faultload.spec.stages import Stage, cooldown_start, end_of, warmup_end
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from faultload.record.directory import RunDirectory
-from faultload.record.sealed import Columns, Vocabulary, chunks, row_count
+from faultload.record.counts import Tally
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]
@@ -23,9 +22,6 @@ Askers = Mapping[str, frozenset[str]]
 
 OBSERVATION_LABELS = ("journey", "variant")
 METRIC_LABELS = ("service", "instance")
-
-KEPT_ROWS = 1_000_000
-"""Runs of up to so many requests are read once and kept; longer ones are read again for each pass."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +168,9 @@ class Record(Protocol):
     def askers(self) -> Askers:
         """Which journeys made each request over the whole record."""
 
+    def held(self, table: str) -> Mapping[str, Tally]:
+        """What each file of a table holds, by the file's name without its ending."""
+
 
 @dataclass(frozen=True)
 class InMemory:
@@ -184,7 +183,7 @@ class InMemory:
             yield self.requests
 
     def times(self, since_s: float | None = None, until_s: float | None = None) -> Iterator[Times]:
-        part = _between(self.requests, since_s, until_s)
+        part = between(self.requests, since_s, until_s)
         if len(part):
             yield Times(part.intended_s, part.ended_s, part.latency_s)
 
@@ -201,8 +200,12 @@ class InMemory:
     def askers(self) -> Askers:
         return askers_of((part.request, part.journey) for part in self.samples())
 
+    def held(self, table: str) -> Mapping[str, Tally]:
+        return {}
 
-def _between(samples: Samples, since_s: float | None, until_s: float | None) -> Samples:
+
+def between(samples: Samples, since_s: float | None, until_s: float | None) -> Samples:
+    """The requests whose intended start lies in [since_s, until_s)."""
     if since_s is None and until_s is None:
         return samples
     low = 0 if since_s is None else int(np.searchsorted(samples.intended_s, since_s))
@@ -278,137 +281,3 @@ def askers_of(parts: Iterable[tuple[Labels, Labels]]) -> Askers:
             if request is not None and journey is not None:
                 found.setdefault(request, set()).add(journey)
     return {request: frozenset(journeys) for request, journeys in found.items()}
-
-
-_TIMES = ("intended_ns", "started_ns", "service_us", "variant", "outcome")
-_NAMES = ("request", "journey")
-_ITERATION_COLUMNS = ("intended_ns", "ended_ns", "waited_us", "slip_us", "journey", "variant", "outcome")
-
-
-@dataclass
-class Recorded:
-    """The record of a run directory, read from its files in chunks; a short one is kept if `keep`."""
-
-    run: RunDirectory
-    keep: bool = True
-    _texts: dict[str, Vocabulary] = field(default_factory=dict)
-
-    @cached_property
-    def _kept(self) -> Samples | None:
-        """All requests, when they are few."""
-        few = self.keep and row_count(self.run.path, "samples") <= KEPT_ROWS
-        return joined(self._samples(None)) if few else None
-
-    def samples(self, since_s: float | None = None) -> Iterator[Samples]:
-        if self._kept is not None:
-            yield from InMemory(_between(self._kept, since_s, None)).samples()
-        else:
-            yield from self._samples(since_s)
-
-    def _samples(self, since_s: float | None) -> Iterator[Samples]:
-        known = self._vocabulary("samples")
-        for columns in self._requests((*_TIMES, *_NAMES), since_s, None, _timed):
-            labels = {
-                name: Labels(columns[name], known.names(name))
-                for name in ("request", "journey", "variant", "outcome")
-            }
-            latency = columns["latency_s"]
-            service = np.where(latency < np.inf, columns["service_us"] / 1e6, np.inf)
-            yield Samples(
-                columns["intended_ns"] / 1e9,
-                columns["ended_ns"] / 1e9,
-                latency,
-                service,
-                latency < np.inf,
-                **labels,
-            )
-
-    def times(self, since_s: float | None = None, until_s: float | None = None) -> Iterator[Times]:
-        if self._kept is not None:
-            yield from InMemory(self._kept).times(since_s, until_s)
-            return
-        for columns in self._requests(_TIMES, since_s, until_s, _only_times):
-            yield Times(columns["intended_ns"] / 1e9, columns["ended_ns"] / 1e9, columns["latency_s"])
-
-    def _requests(
-        self,
-        columns: Sequence[str],
-        since_s: float | None,
-        until_s: float | None,
-        prepare: Callable[[Columns, Mask], Columns] | None = None,
-    ) -> Iterator[Columns]:
-        """The columns of requests, without those of set-up; `prepare` is told which of them were ok."""
-        since, until = (None if t is None else round(t * 1e9) for t in (since_s, until_s))
-        known = self._vocabulary("samples")
-
-        def prepared(part: Columns) -> Columns:
-            setup = Labels(part["variant"], known.names("variant")).equal("setup")
-            if setup.any():
-                part = {name: values[~setup] for name, values in part.items()}
-            if prepare is None:
-                return part
-            return prepare(part, Labels(part["outcome"], known.names("outcome")).equal("ok"))
-
-        return chunks(self.run.path, "samples", columns, known, since=since, until=until, prepare=prepared)
-
-    @cached_property
-    def askers(self) -> Askers:
-        if self._kept is not None:
-            return InMemory(self._kept).askers
-        known = self._vocabulary("samples")
-        columns = ("intended_ns", "variant", *_NAMES)
-        return askers_of(
-            (Labels(part["request"], known.names("request")), Labels(part["journey"], known.names("journey")))
-            for part in self._requests(columns, None, None)
-        )
-
-    def starts(self) -> Iterator[Starts]:
-        for part in chunks(self.run.path, "iterations", ("intended_ns", "waited_us", "slip_us")):
-            yield Starts(part["intended_ns"] / 1e9, part["waited_us"] / 1e6, part["slip_us"] / 1e6)
-
-    def iterations(self) -> Iterator[Iterations]:
-        known = self._vocabulary("iterations")
-        for part in chunks(self.run.path, "iterations", _ITERATION_COLUMNS, known):
-            yield Iterations(
-                intended_s=part["intended_ns"] / 1e9,
-                ended_s=part["ended_ns"] / 1e9,
-                waited_s=part["waited_us"] / 1e6,
-                slip_s=part["slip_us"] / 1e6,
-                journey=Labels(part["journey"], known.names("journey")),
-                variant=Labels(part["variant"], known.names("variant")),
-                outcome=Labels(part["outcome"], known.names("outcome")),
-            )
-
-    def observations(self) -> Iterator[Series]:
-        return self._series("observations", OBSERVATION_LABELS)
-
-    def metrics(self) -> Series:
-        """The metrics of all instances, whole: one row a second and instance and metric."""
-        return joined_series(self._series("metrics", METRIC_LABELS), METRIC_LABELS)
-
-    def _series(self, table: str, labels: Sequence[str]) -> Iterator[Series]:
-        known = self._vocabulary(table)
-        for part in chunks(self.run.path, table, ("t_ns", "name", "value", *labels), known):
-            yield Series(
-                t_s=part["t_ns"] / 1e9,
-                name=Labels(part["name"], known.names("name")),
-                value=part["value"],
-                labels={name: Labels(part[name], known.names(name)) for name in labels},
-            )
-
-    def _vocabulary(self, table: str) -> Vocabulary:
-        return self._texts.setdefault(table, Vocabulary())
-
-
-def _timed(columns: Columns, ok: Mask) -> Columns:
-    """With the end, and the latency in seconds, +inf for failed."""
-    ended = columns["started_ns"] + 1000 * columns["service_us"]
-    latency = (ended - columns["intended_ns"]) / 1e9
-    latency[~ok] = np.inf
-    rest = {name: values for name, values in columns.items() if name != "started_ns"}
-    return rest | {"ended_ns": ended, "latency_s": latency}
-
-
-def _only_times(columns: Columns, ok: Mask) -> Columns:
-    timed = _timed(columns, ok)
-    return {name: timed[name] for name in ("intended_ns", "ended_ns", "latency_s")}

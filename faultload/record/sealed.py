@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -18,29 +18,50 @@ import pyarrow.parquet as pq
 
 from faultload.errors import InvalidInput, Mistake
 from faultload.host.private import write_bytes
-from faultload.record.tables import SCHEMAS, TableTail, column_of, files, native, numbers, texts
+from faultload.record.tables import (
+    DAMAGED,
+    SCHEMAS,
+    TableTail,
+    column_of,
+    files,
+    native,
+    numbers,
+    parquet_file,
+    readable,
+    require_columns,
+    texts,
+)
 
 CHUNK_ROWS = 1_000_000
 _NEVER = np.iinfo(np.int64).max
-_DAMAGED = "the file is damaged or not of faultload's making: put back a copy, or remove it to judge without it"
 
 
 def seal(folder: Path) -> None:
-    """Turn every live table into Parquet in order of time, then remove it; safe to repeat, also after a crash."""
+    """Turn every live table into Parquet in order of time, then remove it; safe to repeat, also after a crash.
+
+    A stream that cannot be read to its end is not removed: it stays beside what could be read, as `.arrows.torn`.
+    """
     for path in sorted(folder.glob("*.arrows")):
         target = path.with_suffix(".parquet")
-        if not target.exists():
+        if target.exists():
+            tail = TableTail(path)
+            for _ in tail.batches():
+                pass
+        else:
             temporary = target.with_suffix(".parquet.part")
             try:
                 write_bytes(temporary, b"")  # the library that goes on with it cannot be told a mode
-                _write(path, SCHEMAS[path.stem.rpartition("-")[0] or path.stem], temporary)
+                tail = _write(path, SCHEMAS[path.stem.rpartition("-")[0] or path.stem], temporary)
                 with open(temporary, "rb") as file:
                     os.fsync(file.fileno())
                 temporary.replace(target)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-        path.unlink()
+        if tail.torn:
+            path.replace(path.with_suffix(".arrows.torn"))
+        else:
+            path.unlink()
 
 
 def parquet_writer(target: Path | pa.NativeFile, schema: pa.Schema, compression_level: int = 6) -> pq.ParquetWriter:
@@ -54,11 +75,12 @@ def parquet_writer(target: Path | pa.NativeFile, schema: pa.Schema, compression_
         use_dictionary=[field.name for field in schema if pa.types.is_string(field.type)],
         column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
         data_page_version="2.0",
+        write_page_checksum=True,
     )
 
 
-def _write(stream: Path, schema: pa.Schema, target: Path) -> None:
-    """Write a stream as Parquet in order of time.
+def _write(stream: Path, schema: pa.Schema, target: Path) -> TableTail:
+    """Write a stream as Parquet in order of time; returns what read it to its end.
 
     Rows are written when they are known, not when they began. A row can be given out once no later batch
     holds an earlier one: the least time of all later batches is looked up first, so memory holds a row group
@@ -67,10 +89,11 @@ def _write(stream: Path, schema: pa.Schema, target: Path) -> None:
     order = schema.names[0]
     least = [pc.min(batch.column(order)).as_py() for batch in TableTail(stream).batches()]
     after = [*list(accumulate(reversed(least), min))[::-1], _NEVER][1:]
+    tail = TableTail(stream)
     with native(target, "wb") as sink, parquet_writer(sink, schema) as writer:
         waiting: list[pa.RecordBatch] = []
         rows, enough = 0, CHUNK_ROWS
-        for batch, following in zip(TableTail(stream).batches(), after, strict=True):
+        for batch, following in zip(tail.batches(), after, strict=True):
             waiting.append(batch)
             rows += batch.num_rows
             if following != _NEVER and rows < enough:
@@ -82,6 +105,7 @@ def _write(stream: Path, schema: pa.Schema, target: Path) -> None:
             rows -= ready
             # one very late row must not make every batch sort all that waits for it
             enough = max(CHUNK_ROWS, 2 * rows)
+    return tail
 
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -118,13 +142,15 @@ def chunks(
     since: int | None = None,
     until: int | None = None,
     prepare: Callable[[Columns], Columns] | None = None,
+    watch: Callable[[Path, Columns], None] | None = None,
 ) -> Iterator[Columns]:
     """The rows of a table over all its workers in order of time, about `rows` at a time (a million by default).
 
     Time is the table's first column, which `columns` must begin with; [`since`, `until`) bounds it, in its own
     unit. `prepare` turns what was read of one worker into what is wanted, before the workers are joined; it may
-    leave rows out, and must keep the time. Raises InvalidInput when a sealed file is damaged or not in order of
-    time.
+    leave rows out, and must keep the time. `watch` is shown what was read of each file, as it was recorded, in
+    order of time, in a thread of its own for each. Raises InvalidInput when a sealed file is damaged or not in
+    order of time.
     """
     schema = SCHEMAS[table]
     order = schema.names[0]
@@ -135,12 +161,20 @@ def chunks(
     share = max((CHUNK_ROWS if rows is None else rows) // max(len(found), 1), 1)
     known = Vocabulary() if vocabulary is None else vocabulary
     feeds = [_within(path, _feed(path, columns, schema, share, span), order, span, known) for path in found]
+    if watch is not None:
+        feeds = [_watched(feed, partial(watch, path)) for path, feed in zip(found, feeds, strict=True)]
     if prepare is not None:
         feeds = [(part for part in map(prepare, feed) if part[order].size) for feed in feeds]
     if not feeds:
         return iter(())
     feeds = [_ahead(feed) for feed in feeds]
     return _merged(feeds, order) if len(feeds) > 1 else feeds[0]
+
+
+def _watched(feed: Iterator[Columns], watch: Callable[[Columns], None]) -> Iterator[Columns]:
+    for part in feed:
+        watch(part)
+        yield part
 
 
 def _ahead(items: Iterator[Columns]) -> Iterator[Columns]:
@@ -161,22 +195,12 @@ def _feed(
         yield live.sort_by(columns[0])
         return
     wanted = [name for name in columns if pa.types.is_string(schema.field(name).type)]
-    with _readable(path), native(path) as source:
-        there = pq.read_schema(source).names
-    if missing := [name for name in columns if name not in there]:
-        raise InvalidInput(Mistake(f"the column {missing[-1]} is missing", file=path, hint=_DAMAGED))
-    with _readable(path), native(path) as source, pq.ParquetFile(source, read_dictionary=wanted) as file:
+    with parquet_file(path) as file:
+        require_columns(path, file.schema_arrow.names, columns)
+    with parquet_file(path, read_dictionary=wanted) as file:
         groups = [i for i in range(file.num_row_groups) if _touches(file.metadata.row_group(i), columns[0], span)]
         for batch in file.iter_batches(rows, row_groups=groups, columns=list(columns)):
             yield pa.Table.from_batches([batch]).select(list(columns))
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InvalidInput(Mistake(f"cannot be read: {error}", file=path, hint=_DAMAGED)) from None
 
 
 def _inside(batch: pa.RecordBatch, columns: Sequence[str], span: tuple[int, int]) -> pa.RecordBatch:
@@ -204,7 +228,7 @@ def _within(
             continue
         times = numbers(table[order])
         if times[0] < last or (times[1:] < times[:-1]).any():
-            raise InvalidInput(Mistake(f"{order} goes backward: not in order of time", file=path, hint=_DAMAGED))
+            raise InvalidInput(Mistake(f"{order} goes backward: not in order of time", file=path, hint=DAMAGED))
         last = int(times[-1])
         begin, end = np.searchsorted(times, span)
         if end > begin:
@@ -240,9 +264,9 @@ def row_count(folder: Path, table: str) -> int:
     found = 0
     for path in files(folder, table):
         if path.suffix == ".parquet":
-            with _readable(path), native(path) as source:
-                found += pq.read_metadata(source).num_rows
+            with parquet_file(path) as file:
+                found += file.metadata.num_rows
         else:
-            with _readable(path):
+            with readable(path):
                 found += sum(batch.num_rows for batch in TableTail(path).batches())
     return found

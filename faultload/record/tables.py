@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faultload.errors import InvalidInput, Mistake, of_the_machine
 from faultload.host.private import open_file
 from faultload.record.redactor import Redactor
 
@@ -51,6 +53,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     ),
 }
 """Columns by table. `writes` is the write ledger: state `attempted` or `acknowledged`, at `t_ns`."""
+
+DAMAGED = "the file is damaged or not of faultload's making: put back a copy, or remove it to judge without it"
 
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
@@ -141,6 +145,13 @@ class TableTail:
         self._offset = 0
         self._schema: pa.Schema | None = None
 
+    @property
+    def torn(self) -> bool:
+        """Whether something follows what was read that is neither a batch nor the end of the stream."""
+        with open(self.path, "rb") as file:
+            file.seek(self._offset)
+            return file.read(len(_END_OF_STREAM) + 1) not in (b"", _END_OF_STREAM)
+
     def read(self) -> pa.Table | None:
         """New rows since the last call, or None while there is none (or no file)."""
         batches = list(self.batches())
@@ -193,9 +204,38 @@ def native(path: Path, mode: str = "rb") -> pa.NativeFile:
     return pa.OSFile(os.fsencode(path), mode)
 
 
+@contextmanager
+def parquet_file(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
+    """A sealed table, whose pages are held against their checksums as they are read. Raises InvalidInput."""
+    with (
+        readable(path),
+        native(path) as source,
+        pq.ParquetFile(source, page_checksum_verification=True, **options) as file,
+    ):
+        yield file
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """What the Arrow library cannot read of a file is the file's damage. Raises InvalidInput."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        if of_the_machine(error):
+            raise
+        raise InvalidInput(Mistake(f"cannot be read: {error}", file=path, hint=DAMAGED)) from None
+
+
 def _sealed(path: Path, columns: Sequence[str]) -> pa.Table:
-    with native(path) as source, pq.ParquetFile(source) as file:  # read_table would import pandas
+    with parquet_file(path) as file:  # read_table would import pandas
+        require_columns(path, file.schema_arrow.names, columns)
         return file.read(list(columns))
+
+
+def require_columns(path: Path, there: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raise InvalidInput where a sealed table lacks one of its columns."""
+    if missing := [name for name in wanted if name not in there]:
+        raise InvalidInput(Mistake(f"the column {missing[-1]} is missing", file=path, hint=DAMAGED))
 
 
 def files(folder: Path, table: str) -> list[Path]:
@@ -209,7 +249,7 @@ def files(folder: Path, table: str) -> list[Path]:
 def read(folder: Path, table: str, columns: Sequence[str] | None = None) -> pa.Table:
     """All rows of a table over its workers, from Parquet or live streams; empty when there is none.
 
-    Raises OSError or pyarrow.ArrowInvalid when a sealed file is damaged.
+    Raises InvalidInput when a sealed file is damaged.
     """
     schema = SCHEMAS[table]
     if columns is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from faultload.record.directory import RunDirectory
@@ -80,7 +81,11 @@ def last_lines(run: RunDirectory, process: str) -> str:
     return "\n".join(lines[-LOG_LINES:]) or "Its log is empty."
 
 
-_UNNUMBERED = "This record is older than record 1: rules added later do not apply, and it is judged as it was then."
+_OLDER = {
+    0: "This record is older than record 1: rules added later do not apply, and it is judged as it was then.",
+    1: "This record is older than record 2: whether it is complete was not recorded; it is judged as it was then.",
+}
+"""What to know about a record of a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +96,11 @@ class Remark:
     text: str
 
 
-def notes(measured: Measured) -> list[Remark]:
-    """Notes and aborts of the run in order of time; first, that its record is an old one."""
-    found = [] if measured.promises else [Remark(values.MISSING, _UNNUMBERED)]
+def notes(measured: Measured, missing: Sequence[str] = ()) -> list[Remark]:
+    """Notes and aborts of the run in order of time; first, that its record is an old one, or what it lacks."""
+    older = _OLDER.get(measured.promises)
+    found = [Remark(values.MISSING, text) for text in ([] if older is None else [older])]
+    found += [Remark(values.MISSING, f"missing: {text}") for text in missing]
     for event in measured.events:
         if isinstance(event, Abort):
             found.append(Remark(values.moment(event.t), f"abort: {event.why or event.kind}"))

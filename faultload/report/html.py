@@ -27,7 +27,7 @@ def render_html(run: RunDirectory, judgement: Judgement) -> str:
         drawings={name: (one, Markup(one.svg)) for name, one in drawings(judgement).items()},
         locust=aside.beside_locust(judgement),
         failed=aside.failed_processes(run, measured),
-        notes=aside.notes(measured),
+        notes=aside.notes(measured, verdict.get("missing", ())),
         command=aside.command(measured.info),
         version=measured.info.versions.get("faultload"),
         facts=aside.facts(measured.info),

@@ -24,9 +24,16 @@ def report_again(path: Path) -> ExitCode:
     """Judge and report a run from its raw files.
 
     Raises InvalidInput for no run, Refused for one under way and for one with links in it, which may come from
-    anybody: reports are written into it, and logs are read and cut.
+    anybody: reports are written into it, and logs are read and cut. A run that cannot be read loses the verdict
+    that it had.
     """
-    run = RunDirectory.of_anybody(path)
+    try:
+        run = RunDirectory.of_anybody(path)
+    except InvalidInput:
+        with suppress(OSError):
+            if RunDirectory(path).info_path.exists():
+                RunDirectory(path).withdraw_verdict()
+        raise
     if conductor_lives(run):
         raise Refused(f"{path} is still running")
     return ExitCode(finish(run)["exit_code"])
@@ -62,6 +69,7 @@ def no_verdict(run: RunDirectory, error: Exception, *, interrupted: bool | None 
 
 
 def _finished(run: RunDirectory, *, skip_analysis: bool) -> dict[str, Any]:
+    run.withdraw_verdict()
     check_memory()
     from faultload.record.sealed import seal
 

@@ -125,6 +125,10 @@ class Measure:
         """The minimum number of independent requests for a PASS; None if unknown."""
         return None
 
+    def samples_needed(self, objective: Objective) -> int | None:
+        """The minimum number of samples of instances for a PASS, taken once a second; None where it reads none."""
+        return None
+
     def of_requests(self, term: Term) -> bool:
         """Whether it judges requests by latency, availability or error rate, and can be part of an `slo`."""
         return False
@@ -167,6 +171,10 @@ class Measure:
         `recovery_limit_s`: the latency above which a request is bad.
         """
         return None
+
+    def reads(self, evidence: Any, term: Term) -> Collection[str]:
+        """The tables of the record that its estimate reads, such as `samples`; what they lack makes it INVALID."""
+        return ("samples",)
 
     def gather(self, objective: Objective, wanted: Any) -> None:
         """Tell `wanted`, a `faultload.verdict.evidence.Wanted`, which requests the estimate will read."""

@@ -9,50 +9,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from faultload.errors import InvalidInput, Mistake
 from faultload.spec import units
 from faultload.spec.measures import measure_of
 from faultload.spec.mistakes import MistakeAt, mistakes_of
 from faultload.spec.objective import parse_abort, parse_objective
+from faultload.spec.scenario_types import Duration, FailureRate, Name, OnEndedEarly, Positive, Share
 from faultload.spec.stages import Stage, StageKind, end_of
 from faultload.spec.term import Objective, ObjectiveError
 from faultload.spec.yamlfile import Document, load
 
-Duration = Annotated[
-    float,
-    BeforeValidator(units.duration),
-    PlainSerializer(units.write_duration),
-    WithJsonSchema({"type": "string", "examples": ["500ms", "30s", "5m"]}),
-]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
-OnEndedEarly = Literal["invalid", "judge"]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-Share = Annotated[
-    float,
-    BeforeValidator(units.share),
-    PlainSerializer(lambda share: f"{share * 100!r}%"),
-    WithJsonSchema({"type": "string", "examples": ["50%"]}),
-]
-
-
-FailureRate = Annotated[
-    float,
-    BeforeValidator(units.failure_rate),
-    PlainSerializer(lambda rate: f"{rate!r}/s"),
-    WithJsonSchema({"type": "string", "examples": ["1/720h", "4/365d"]}),
-]
+_SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.001, 86400.0
+_SHORTEST_SLICE_S = 0.01
 
 
 class Model(BaseModel):
@@ -131,8 +101,9 @@ class Load(Model):
             raise ValueError("give `rate` (open model) or `users` (closed model), one of them")
         if not (self.rate or self.users):
             raise ValueError("a load needs at least one stage")
-        if self.timeout <= 0 or self.drop_after <= 0:
-            raise ValueError("timeout and drop_after must be above 0 s")
+        for key in ("timeout", "drop_after"):
+            if not _SHORTEST_WAIT_S <= getattr(self, key) <= _LONGEST_WAIT_S:
+                raise MistakeAt((key,), f"{key} must be between 1ms and 24h")
         if not any(stage.high > 0 for stage in self.stages):
             raise ValueError("this load never sends anything")
         return self
@@ -281,6 +252,14 @@ class Recovery(Model):
     slice: Duration = 1.0
     hold: Duration = 10.0
     tolerance: Share = 0.5
+
+    @model_validator(mode="after")
+    def _measurable(self) -> Recovery:
+        if not _SHORTEST_SLICE_S <= self.slice <= _LONGEST_WAIT_S:
+            raise MistakeAt(("slice",), "a slice must be between 10ms and 24h long")
+        if not self.slice <= self.hold <= _LONGEST_WAIT_S:
+            raise MistakeAt(("hold",), "service must hold for one slice at least, and for 24h at most")
+        return self
 
 
 class Profile(Model):

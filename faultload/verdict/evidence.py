@@ -66,6 +66,22 @@ def _request_filters(term: Term) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((key, value) for key, value in term.filters.items() if key != "events"))
 
 
+@dataclass(frozen=True, slots=True)
+class OddValues:
+    """How many values of an observation are no number (they say nothing), below all numbers, and above them."""
+
+    nan: int = 0
+    below: int = 0
+    above: int = 0
+
+    def noted(self, found: Estimate) -> Estimate:
+        """An estimate that was made without them, those above aside; with any below, nothing bounds it there."""
+        counts = ((self.nan, "no number, left out"), (self.below, "-infinity, left out"), (self.above, "infinity"))
+        told = [f"{count} of the values observed: {what}" for count, what in counts if count]
+        why = "; ".join(filter(None, [found.why, *told]))
+        return replace(found, low=None, why=why) if self.below else replace(found, why=why)
+
+
 Reader = Callable[[Samples], None]
 
 
@@ -168,8 +184,17 @@ class Evidence:
             return self.requests_of(term, phase, target)
         found = Population(targets=[] if target is None else [target])
         for _, values in self._observed(term, phase):
-            found.add(values)
+            found.add(values[values > -np.inf])
         return found
+
+    def odd_values(self, term: Term, phase: str | None) -> OddValues:
+        """The values of an observation that are no number, or infinite; none of what is no observation."""
+        if term.subject in LATENCIES:
+            return OddValues()
+        parts = [values[~np.isfinite(values)] for _, values in self._observed(term, phase)]
+        odd = np.concatenate(parts or [np.empty(0)])
+        nan, below = (int(np.count_nonzero(one)) for one in (np.isnan(odd), odd == -np.inf))
+        return OddValues(nan, below, odd.size - nan - below)
 
     def observed(self, term: Term, phase: str | None) -> tuple[Floats, Floats]:
         """Times in seconds and values of an observation, each of shape (n,), in order of time."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from faultload.errors import ExitCode
+from faultload.record.complete import missing_parts
 from faultload.record.directory import RunDirectory
 from faultload.record.events import ProcessEvent, Slots
 from faultload.record.measured import FaultTimes, Measured, read_measured
@@ -82,13 +83,17 @@ def judge(run: RunDirectory) -> Judgement:
     evidence.gather(wanted, readers=[glance.add])
     overview = glance.finish()
     ran = offered.begun > 0 or bool(measured.health)
-    objectives = [judged(evidence, spec, one, ran=ran) for spec, one in zip(specs, wanted, strict=True)]
+    missing = missing_parts(run, measured)
+    objectives = [
+        judged(evidence, spec, one, ran=ran, missing=missing) for spec, one in zip(specs, wanted, strict=True)
+    ]
     objectives += hypotheses(measured)
     capacity = capacity_found(evidence, wanted)
     points = recovery_points(run, measured)
     invalid = [
         *invalid_reasons(measured, begun=offered.begun, dropped=overview.dropped),
         *ended_early(measured, scenario),
+        *(one.text for one in missing if one.table is None),
     ]
     partial = [*filter(None, [_cut_short(measured)]), *own_trouble(measured)]
     verdict = worst(Verdict(one["verdict"]) for one in objectives)
@@ -115,6 +120,7 @@ def judge(run: RunDirectory) -> Judgement:
         "requests": _requests(overview),
         **({} if capacity is None else {"capacity": capacity.to_json()}),
         **_production(evidence),
+        **({"missing": [one.text for one in missing]} if missing else {}),
     }
     return Judgement(result, measured, phases, recoveries, spoiled, overview, capacity)
 

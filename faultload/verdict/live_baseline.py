@@ -9,7 +9,8 @@ import numpy as np
 
 from faultload.record.directory import RunDirectory
 from faultload.record.info import RunInfo
-from faultload.record.rows import InMemory, Labels, Recorded, Samples, Series, joined
+from faultload.record.recorded import Recorded
+from faultload.record.rows import InMemory, Labels, Samples, Series, joined
 from faultload.spec.measures import measure_of
 from faultload.spec.scenario import ObjectiveSpec, Scenario
 from faultload.spec.statements import resolved

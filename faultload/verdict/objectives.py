@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from faultload.record.complete import Missing
 from faultload.spec.measures import measure_of
 from faultload.spec.scenario import ObjectiveSpec
 from faultload.spec.term import Objective
 from faultload.spec.units import Quantity
+from faultload.verdict.completeness import lacking_for
 from faultload.verdict.evidence import Evidence
 from faultload_analysis.evidence.of_run import observations_needed
 from faultload_analysis.evidence.verdict import Decision, Estimate, Verdict, decide
 
 
-def judged(evidence: Evidence, spec: ObjectiveSpec, objective: Objective, *, ran: bool) -> dict[str, Any]:
-    """What verdict.json says of an objective, its kind of statement resolved; `ran`: whether there was load."""
+def judged(
+    evidence: Evidence, spec: ObjectiveSpec, objective: Objective, *, ran: bool, missing: Sequence[Missing] = ()
+) -> dict[str, Any]:
+    """What verdict.json says of an objective, its kind of statement resolved.
+
+    `ran`: whether there was load. `missing`: what the record lacks, which nothing may be said about.
+    """
     measure, unit = measure_of(objective.term), objective.target
     found = evidence.estimate(objective)
     unfit = measure.unfit(evidence, objective) if ran else "the load did not run"
-    decision = decision_on(evidence, objective, found, untrusted=unfit if measure.of_load else "")
+    reasons = [*lacking_for(evidence, objective, missing), unfit if measure.of_load else ""]
+    decision = decision_on(evidence, objective, found, untrusted="; ".join(filter(None, reasons)))
     return {
         "objective": spec.objective,
         "verdict": str(decision.verdict),

@@ -14,6 +14,7 @@ from faultload.record.lines import append_line
 from faultload.record.sealed import seal
 from faultload.spec.profile import scale
 from faultload.spec.scenario import Scenario
+from tests.helpers.counted import count
 
 START_S, RAMP_S, HOLD_S, RATE = 2.0, 5.0, 60.0, 100.0
 INJECTED_S, OUTAGE_S = 32.0, 3.0
@@ -74,6 +75,7 @@ def write_run(path: Path, *, killed: bool = False, empty: bool = False, **info: 
     _requests(run, end)
     _metrics(run, end)
     _events(run, end, killed)
+    count(run, health=_seconds(end).size, last=not killed)
     if not killed:
         seal(run.path)
         checks = [{"name": "api", "missing_count": 0, "missing": []}]
@@ -162,8 +164,8 @@ def _metrics(run: RunDirectory, end: float) -> None:
 
 def _events(run: RunDirectory, end: float, killed: bool) -> None:
     run.event("process", t=0.8, process="load-0", state="ready", pid=4700)
-    for second in np.arange(START_S + 1, end + 1):
-        run.event("health", t=float(second), worker=0, loop_lag_p99_ms=1.1, cpu_percent=34.0, users=12)
+    for n, second in enumerate(_seconds(end)):
+        run.event("health", t=float(second), worker=0, n=n, loop_lag_p99_ms=1.1, cpu_percent=34.0, users=12)
     run.event("gate", t=INJECTED_S - 0.2, fault="db-failover", k=1, passed=True, why="")
     states = [("PLANNED", -0.1), ("INJECTING", 0.0), ("ACTIVE", 0.1)]
     states += [] if killed else [("UNDOING", OUTAGE_S - 0.2), ("UNDONE", OUTAGE_S)]
@@ -195,3 +197,8 @@ def _events(run: RunDirectory, end: float, killed: bool) -> None:
         "note", t=end, what="locust_table", worker=0, requests=6260, failures=280, unit="ms", p50=8, p90=15, p95=19,
         p99=150,
     )  # fmt: skip
+
+
+def _seconds(end: float) -> Any:
+    """The whole seconds at which the load process told of its health."""
+    return np.arange(START_S + 1, end + 1)

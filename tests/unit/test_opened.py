@@ -78,7 +78,7 @@ def test_a_run_that_died_opens_too(how: dict[str, bool], tmp_path: Path) -> None
 
 
 def test_arrays_of_a_record_in_many_chunks_are_whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faultload.record.rows.KEPT_ROWS", 0)
+    monkeypatch.setattr("faultload.record.recorded.KEPT_ROWS", 0)
     monkeypatch.setattr("faultload.record.sealed.CHUNK_ROWS", 137)
     chunked = faultload.open(KEPT)
     assert (chunked.iterations.intended_s == run.iterations.intended_s).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from faultload.spec.measures import Measure
@@ -22,6 +23,9 @@ class Iterations(Measure):
     def check(self, term: Term) -> None:
         if term.subject not in ("", "failed", "ok"):
             raise ObjectiveError("iterations takes failed, ok or nothing")
+
+    def reads(self, evidence: Evidence, term: Term) -> Collection[str]:
+        return ("iterations",)
 
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
         total, ok = evidence.iterations(objective.term.filters, objective.phase)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,9 @@ class LostWrites(Measure):
     def problems(self, term: Term, declared: Declared) -> Iterator[tuple[str, str | None]]:
         if declared.acknowledges is False:
             yield "lost_writes: no journey calls acknowledge()", "call acknowledge(key) for each confirmed write"
+
+    def reads(self, evidence: Evidence, term: Term) -> Collection[str]:
+        return ("writes",)
 
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
         counts = evidence.writes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from faultload.spec.measures import Measure, check_term
@@ -42,12 +43,18 @@ class Ratio(Measure):
             if part.subject in LATENCIES:
                 wanted.requests(part, objective.phase)
 
+    def reads(self, evidence: Evidence, term: Term) -> Collection[str]:
+        return {"samples" if part.subject in LATENCIES else "observations" for part in term.parts}
+
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
         terms = objective.term.parts
         of, by = (evidence.values_of(part, objective.phase) for part in terms)
         if min(of.n, by.n) == 0:
             return no_data(f"nothing was measured for {terms[int(by.n == 0)]}")
-        return compare.ratio_estimate(of, by, quantile_of(terms[0]) or "mean", confidence=evidence.confidence)
+        found = compare.ratio_estimate(of, by, quantile_of(terms[0]) or "mean", confidence=evidence.confidence)
+        for part in terms:
+            found = evidence.odd_values(part, objective.phase).noted(found)
+        return found
 
 
 MEASURES = (Ratio(),)

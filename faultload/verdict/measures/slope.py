@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from faultload.spec.term import LATENCIES, Objective, ObjectiveError, Term
+from faultload.spec.term import LATENCIES, METRICS, Objective, ObjectiveError, Term
 from faultload.spec.units import Dimension
 from faultload.verdict.measures.statistic import OfValues
 from faultload_analysis import latency
 from faultload_analysis.evidence.verdict import Estimate
+from faultload_analysis.needed import SLOPE_POINTS, SLOPE_S
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,6 +35,9 @@ class Slope(OfValues):
 
     def dimension_of(self, term: Term) -> Dimension | None:
         return _RATES.get(super().dimension_of(term), "rate")
+
+    def samples_needed(self, objective: Objective) -> int | None:
+        return max(SLOPE_POINTS, round(SLOPE_S) + 1) if objective.term.subject in METRICS else None
 
     def of_values(self, evidence: Evidence, objective: Objective) -> Estimate:
         return latency.slope_estimate(*evidence.observed(objective.term, objective.phase))

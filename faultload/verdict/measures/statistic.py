@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _DIMENSIONS: Mapping[str, Dimension] = {"rss": "bytes", "cpu": "share", "fds": "number"}
 _INSTANCE = ("service", "instance")
+_SMALLEST_REST = Fraction(3, 10**9)
+FEWEST_SAMPLES = 10
+"""So many samples of a metric a statement about its mean or its extremes needs: fewer are a glance."""
 _WATCHED_SLOW = 0.9
 """From this quantile on a second is asked for its P99, below it for its median."""
 
@@ -56,9 +59,17 @@ class OfValues(Measure):
             known = [*LATENCIES, *observed, *METRICS]
             yield f"{term}: no journey observes '{term.subject}'", nearest(term.subject, known)
 
+    def reads(self, evidence: Evidence, term: Term) -> Collection[str]:
+        if term.subject in LATENCIES:
+            return ("samples",)
+        return ("metrics",) if self._of_metric(evidence, term) else ("observations",)
+
+    @staticmethod
+    def _of_metric(evidence: Evidence, term: Term) -> bool:
+        return term.subject in METRICS or evidence.has_metric(term.subject)
+
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
-        term = objective.term
-        if term.subject in METRICS or evidence.has_metric(term.subject):
+        if self._of_metric(evidence, objective.term):
             return self._of_instances(evidence, objective)
         return self.of_values(evidence, objective)
 
@@ -83,12 +94,33 @@ class OfValues(Measure):
         ]
         if not found:
             return no_data(f"no metric '{term.subject}' was taken in this phase")
-        known = [(one.value, one) for one in found if one.value is not None]
-        if not known:
-            return found[0]
-        of = max if objective.operator in ("<=", "<", "==") else min
-        worst = of(known, key=lambda one: one[0])[1]
-        return replace(worst, why=f"the worst of {len(found)} instances") if len(found) > 1 else worst
+        return worst_of(found, upper=objective.operator in ("<=", "<", "=="))
+
+
+def worst_of(found: Sequence[Estimate], *, upper: bool) -> Estimate:
+    """What several instances show together, held against an upper limit, or a lower one.
+
+    The value is that of the worst. On its bad side the bound is that of all, so an instance that says nothing,
+    because it lived too short to be estimated, leaves it open, as fewer than 10 samples in all do: it can fail,
+    and not pass.
+    """
+    known = [(one.value, one) for one in found if one.value is not None]
+    total = sum(one.n for one in found)
+    if not known:
+        return found[0]
+    worst = (max if upper else min)(known, key=lambda one: one[0])[1]
+    bounds = [one.high if upper else one.low for one in found]
+    whole = [bound for bound in bounds if bound is not None]
+    few = f"{total} samples: {FEWEST_SAMPLES} are needed" if total < FEWEST_SAMPLES else ""
+    bad = None if few or len(whole) < len(bounds) else (max if upper else min)(whole)
+    silent = [one for one in found if one.value is None]
+    notes = [
+        f"the worst of {len(found)} instances" if len(found) > 1 else worst.why,
+        f"{len(silent)} of them cannot be estimated ({silent[0].why})" if silent else "",
+        few,
+    ]
+    why = "; ".join(filter(None, notes))
+    return replace(worst, high=bad, why=why) if upper else replace(worst, low=bad, why=why)
 
 
 class Statistic(OfValues):
@@ -110,6 +142,8 @@ class Statistic(OfValues):
         super().check(term)
         if term.quantile is not None and float(term.quantile) == 0:
             raise ObjectiveError(f"{term.name} is not a quantile: a percentage above 0, such as p50")
+        if term.quantile is not None and 1 - Fraction(term.quantile) < _SMALLEST_REST:
+            raise ObjectiveError(f"{term.name} is too close to 100 %: it would need more than a billion requests")
 
     def statements_of(self, term: Term) -> tuple[Statement, ...]:
         return ("run",) if term.name in ("min", "max") else self.statements
@@ -121,8 +155,15 @@ class Statistic(OfValues):
         return f"over {objective.target}"
 
     def requests_needed(self, objective: Objective) -> int | None:
+        of_metric = objective.term.subject in METRICS
         quantile = quantile_of(objective.term)
-        return None if quantile is None else least_requests(quantile)
+        return None if quantile is None or of_metric else least_requests(quantile)
+
+    def samples_needed(self, objective: Objective) -> int | None:
+        if objective.term.subject not in METRICS:
+            return None
+        quantile = objective.term.quantile
+        return FEWEST_SAMPLES if quantile is None else least_requests(Fraction(quantile))
 
     def of_requests(self, term: Term) -> bool:
         return term.subject in LATENCIES
@@ -151,9 +192,12 @@ class Statistic(OfValues):
     def of_values(self, evidence: Evidence, objective: Objective) -> Estimate:
         term, target = objective.term, objective.target.value
         values = evidence.values_of(term, objective.phase, target)
-        if values.n or term.subject in LATENCIES:
+        if term.subject in LATENCIES:
             return statistic(values, objective, evidence.confidence, target)
-        return no_data(f"'{term.subject}' was never observed in this phase")
+        odd = evidence.odd_values(term, objective.phase)
+        if values.n:
+            return odd.noted(statistic(values, objective, evidence.confidence, target))
+        return odd.noted(no_data(f"'{term.subject}' was never observed in this phase"))
 
     def of_series(
         self, times: npt.ArrayLike, values: npt.ArrayLike, objective: Objective, confidence: float

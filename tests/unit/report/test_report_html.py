@@ -165,13 +165,15 @@ def test_write_reports_writes_all_four_without_secrets(killed: Judged, monkeypat
     assert (run.verdict() or {})["verdict"] == judgement.verdict["verdict"]
 
 
-def test_a_record_without_a_number_is_judged_as_before_and_the_report_says_so(tmp_path: Path) -> None:
+def test_an_older_record_is_judged_as_before_and_the_report_says_so(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     info = run.info().to_json()
-    assert info["record"] == RECORD == 1
+    assert info["record"] == RECORD == 2
     numbered, text = judge(run), Page(render_html(run, judge(run))).text
-    (run.path / "run.json").write_text(json.dumps({key: value for key, value in info.items() if key != "record"}))
-    old = judge(run)
-    assert old.verdict == numbered.verdict
-    assert "older than record 1" in Page(render_html(run, old)).text
-    assert "older than record 1" not in text
+    assert "older than record" not in text
+    for number, said in ((1, "older than record 2: whether it is complete"), (None, "older than record 1: rules")):
+        other = {**info, "record": number} if number else {key: one for key, one in info.items() if key != "record"}
+        (run.path / "run.json").write_text(json.dumps(other))
+        old = judge(run)
+        assert old.verdict == numbered.verdict
+        assert said in Page(render_html(run, old)).text

@@ -134,6 +134,8 @@ def test_the_dimension_of_a_measure(text: str, dimension: str | None) -> None:
         ('p99(latency, request="x) <= 1s', "cannot read"),
         ("p100(latency) <= 1s", "unknown measure 'p100'"),
         ("p0(latency) <= 1s", "p0 is not a quantile"),
+        ("p99.99999999(latency) <= 1s", "p99.99999999 is too close to 100 %"),
+        ("p99.9999999999999999999(cache_hit) <= 1", "would need more than a billion requests"),
         ("P99(latency) <= 1s", "did you mean 'p99'"),
         ("avg(latency) <= 1s", "unknown measure 'avg'"),
         ("p99(latency, jorney=A) <= 1s", "unknown filter 'jorney' .*did you mean 'journey'"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from small_workspace import SmallWorkspace
 
 from faultload.errors import InvalidInput
@@ -115,6 +116,23 @@ def test_it_goes_into_run_json_and_back(content: dict[str, Any]) -> None:
     written = json.loads(json.dumps(whole.to_json()))
     assert Scenario.model_validate(written) == whole
     assert Scenario.model_validate(written).to_json() == written
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"load": {**OPEN["load"], "timeout": "1e308s"}}, "longer than 366d"),
+        ({"load": {**OPEN["load"], "timeout": "25h"}}, "timeout must be between 1ms and 24h"),
+        ({"load": {**OPEN["load"], "drop_after": "0s"}}, "drop_after must be between 1ms and 24h"),
+        ({"load": {**OPEN["load"], "rate": [{"step": "1/s", "for": "400d"}]}}, "longer than 366d"),
+        ({"recovery": {"hold": "0s"}}, "must hold for one slice at least"),
+        ({"recovery": {"hold": "2s", "slice": "3s"}}, "must hold for one slice at least"),
+        ({"recovery": {"slice": "1ns"}}, "a slice must be between 10ms and 24h"),
+    ],
+)
+def test_times_that_cannot_be_meant_are_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        scenario(**change)
 
 
 @pytest.mark.parametrize("percent", [*range(1, 101), 33.3, 0.1, 99.9])

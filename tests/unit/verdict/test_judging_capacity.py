@@ -17,6 +17,7 @@ from faultload.record.sealed import seal
 from faultload.spec.profile import scale
 from faultload.spec.scenario import Scenario
 from faultload.verdict.judge import judge
+from tests.helpers.counted import count
 
 START_S = 2.0
 SERVED_PER_S = 400.0
@@ -78,6 +79,7 @@ def write_run(path: Path, declared: Scenario, *, seed: int = 1, stuck_from: floa
     end = START_S + stages[-1].end_s
     for second in np.arange(START_S + 1, end + 1):
         run.event("health", t=float(second), worker=0, loop_lag_p99_ms=1.0, cpu_percent=30.0)
+    count(run)
     seal(run.path)
     run.update({"load_start_s": START_S, "load_end_s": end, "ended": "2026-01-01T00:00:00.000Z"})
     return run

@@ -102,7 +102,7 @@ def test_secrets_are_expanded_for_use_only_where_they_are_named(monkeypatch: pyt
 
 def test_a_run_too_long_to_keep_gets_the_same_verdict(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = judge(run)
-    monkeypatch.setattr("faultload.record.rows.KEPT_ROWS", 0)
+    monkeypatch.setattr("faultload.record.recorded.KEPT_ROWS", 0)
     monkeypatch.setattr("faultload.record.sealed.CHUNK_ROWS", 137)
     chunked = judge(run)
     assert chunked.verdict == whole.verdict

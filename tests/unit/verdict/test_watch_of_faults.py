@@ -65,7 +65,7 @@ def test_of_a_long_baseline_the_last_quarter_of_an_hour_says_what_is_normal(tmp_
 def test_of_a_baseline_of_many_requests_the_last_ones_say_what_is_normal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faultload.record.rows.KEPT_ROWS", 0)
+    monkeypatch.setattr("faultload.record.recorded.KEPT_ROWS", 0)
     monkeypatch.setattr("faultload.record.sealed.CHUNK_ROWS", 200)
     monkeypatch.setattr(module, "BASELINE_ROWS", 1000)
     run = draw(tmp_path / "run")
