@@ -25,17 +25,22 @@ from faultload_analysis.recovery.overload import Overload
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which values of which requests: latency or service time, by filters and phase, without spoiled seconds."""
+    """Which values of which requests: latency or service time, by filters and phase.
+
+    Of spoiled seconds the failures count, always: late is not failed. Their ok requests count for outcomes, if
+    `spoiled_too`, and not for how long they took, which the generator may have prolonged.
+    """
 
     subject: str
     filters: tuple[tuple[str, str], ...] = ()
     phase: str | None = None
+    spoiled_too: bool = False
 
     @classmethod
-    def of(cls, term: Term, phase: str | None) -> Selection:
+    def of(cls, term: Term, phase: str | None, *, spoiled_too: bool = False) -> Selection:
         """What a term reads during a phase."""
         subject = term.subject if term.subject in LATENCIES else "latency"
-        return cls(subject, _request_filters(term), phase)
+        return cls(subject, _request_filters(term), phase, spoiled_too)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +67,18 @@ Reader = Callable[[Samples], None]
 class Wanted:
     """What objectives ask for before the pass over the requests."""
 
-    def __init__(self, phases: Phases) -> None:
-        self._phases = phases
+    def __init__(self, phases: Phases, *, any_spoiled: bool = False) -> None:
+        self._phases, self._any_spoiled = phases, any_spoiled
         self.selections: dict[Selection, set[float]] = {}
         self.rates: set[Completions] = set()
 
     def requests(self, term: Term, phase: str | None, target: float | None = None) -> None:
         """The latencies that a term reads during a phase, counted exactly above `target`."""
         self.selections.setdefault(Selection.of(term, phase), set()).update([] if target is None else [target])
+
+    def outcomes(self, term: Term, phase: str | None) -> None:
+        """The outcomes of the requests that a term reads during a phase."""
+        self.selections.setdefault(Selection.of(term, phase, spoiled_too=self._any_spoiled), set())
 
     def completions(self, term: Term, phase: str | None) -> None:
         """The ok requests that a term reads, by completion, over the longest stretch of a phase."""
@@ -104,7 +113,7 @@ class Evidence:
 
     def gather(self, objectives: Sequence[Objective], readers: Sequence[Reader] = ()) -> None:
         """One pass for all objectives, and for whatever else wants to see the requests."""
-        wanted = Wanted(self.phases)
+        wanted = Wanted(self.phases, any_spoiled=self._any_spoiled)
         for one in objectives:
             measure_of(one.term).gather(one, wanted)
         self._pass(wanted.selections, wanted.rates, readers)
@@ -114,14 +123,22 @@ class Evidence:
         return measure_of(objective.term).estimate(self, objective)
 
     def requests_of(self, term: Term, phase: str | None, target: float | None = None) -> Population:
-        """The latencies that a term reads, in order of intended start, without spoiled seconds.
+        """The latencies that a term reads, in order of intended start; of spoiled seconds the failures alone.
 
         Counts above `target` are exact if it was gathered.
         """
         return self._population(Selection.of(term, phase), target)
 
+    def outcomes_of(self, term: Term, phase: str | None) -> Population:
+        """The latencies of all requests that a term reads, of spoiled seconds too: for which of them failed."""
+        return self._population(Selection.of(term, phase, spoiled_too=self._any_spoiled), None)
+
+    @property
+    def _any_spoiled(self) -> bool:
+        return self.spoiled is not None and self.spoiled.seconds > 0
+
     def requests(self, phase: str | None) -> int:
-        """How many requests a phase has, without spoiled seconds."""
+        """How many requests a phase has, without the ok ones of spoiled seconds."""
         return self._population(Selection("latency", phase=phase), None).n
 
     def _population(self, selection: Selection, target: float | None) -> Population:
@@ -245,8 +262,8 @@ class _View:
     def chosen(self, selection: Selection) -> Mask:
         mask = self.matching(selection.filters) & self._during(selection.phase)
         spoiled = self._evidence.spoiled
-        if spoiled is not None and spoiled.seconds:
-            mask &= ~self._once("spoiled", lambda: spoiled.at(self._part.intended_s))
+        if spoiled is not None and spoiled.seconds and not selection.spoiled_too:
+            mask &= ~self._once("spoiled", lambda: self._part.ok & spoiled.at(self._part.intended_s))
         return mask
 
     def matching(self, filters: tuple[tuple[str, str], ...]) -> Mask:

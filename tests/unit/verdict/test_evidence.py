@@ -54,7 +54,7 @@ def evidence(measured: Measured, *bad_seconds: int) -> tuple[Evidence, Passes]:
         measured.info, measured.events, passes, measured.metrics, measured.faults, measured.write_checks
     )
     mask = np.isin(np.arange(2, 62), bad_seconds)
-    spoiled = Spoiled(2.0, mask, None, None, None, None, ())
+    spoiled = Spoiled(2.0, mask, None, None, None, None, (), mask)
     return Evidence(counted, phases_of(counted, {}), {}, spoiled), passes
 
 
@@ -84,12 +84,20 @@ def test_the_requests_of_a_filter_and_a_phase(
     assert (found.n, found.minimum, found.maximum) == (n, pytest.approx(least), pytest.approx(greatest))
 
 
-def test_nothing_is_read_of_spoiled_seconds(measured: Measured) -> None:
+def test_of_spoiled_seconds_the_failures_are_read_and_not_how_long_an_ok_request_took(measured: Measured) -> None:
+    """All requests of the second from 31 on fail, none of the one from 12 on."""
     found, _ = evidence(measured, 12, 31)
-    assert population(found, "p99(latency) <= 1s").n == 5800
-    assert population(found, "p99(latency) <= 1s during fault").n == 200
+    assert population(found, "p99(latency) <= 1s").n == 5900
+    assert population(found, "p99(latency) <= 1s during fault").n_failed == 300
     assert population(found, 'p99(latency, request="POST /b") <= 1s').n == 900
-    assert (found.requests(None), found.requests("fault"), found.requests("recovery")) == (5800, 200, 2900)
+    assert (found.requests(None), found.requests("fault"), found.requests("recovery")) == (5900, 300, 2900)
+
+
+def test_outcomes_are_read_of_spoiled_seconds_too(measured: Measured) -> None:
+    found, _ = evidence(measured, 12, 31)
+    one = parse_objective("availability >= 1%")
+    assert (found.outcomes_of(one.term, None).n, found.outcomes_of(one.term, None).n_failed) == (6000, 300)
+    assert found.estimate(one).value == pytest.approx(0.95)
 
 
 def test_one_pass_gathers_what_all_objectives_read_and_lets_others_see_every_chunk(measured: Measured) -> None:
