@@ -73,12 +73,15 @@ class Wanted:
         self.rates: set[Completions] = set()
 
     def requests(self, term: Term, phase: str | None, target: float | None = None) -> None:
-        """The latencies that a term reads during a phase, counted exactly above `target`."""
-        self.selections.setdefault(Selection.of(term, phase), set()).update([] if target is None else [target])
+        """All requests that a term reads during a phase, for their outcomes; counted exactly above `target`."""
+        self._want(Selection.of(term, phase, spoiled_too=self._any_spoiled), target)
 
-    def outcomes(self, term: Term, phase: str | None) -> None:
-        """The outcomes of the requests that a term reads during a phase."""
-        self.selections.setdefault(Selection.of(term, phase, spoiled_too=self._any_spoiled), set())
+    def latencies(self, term: Term, phase: str | None, target: float | None = None) -> None:
+        """The latencies that a term reads during a phase, counted exactly above `target`."""
+        self._want(Selection.of(term, phase), target)
+
+    def _want(self, selection: Selection, target: float | None) -> None:
+        self.selections.setdefault(selection, set()).update([] if target is None else [target])
 
     def completions(self, term: Term, phase: str | None) -> None:
         """The ok requests that a term reads, by completion, over the longest stretch of a phase."""
@@ -123,15 +126,11 @@ class Evidence:
         return measure_of(objective.term).estimate(self, objective)
 
     def requests_of(self, term: Term, phase: str | None, target: float | None = None) -> Population:
-        """The latencies that a term reads, in order of intended start; of spoiled seconds the failures alone.
+        """All requests that a term reads, in order of intended start, for their outcomes: of spoiled seconds too.
 
         Counts above `target` are exact if it was gathered.
         """
-        return self._population(Selection.of(term, phase), target)
-
-    def outcomes_of(self, term: Term, phase: str | None) -> Population:
-        """The latencies of all requests that a term reads, of spoiled seconds too: for which of them failed."""
-        return self._population(Selection.of(term, phase, spoiled_too=self._any_spoiled), None)
+        return self._population(Selection.of(term, phase, spoiled_too=self._any_spoiled), target)
 
     @property
     def _any_spoiled(self) -> bool:
@@ -157,9 +156,9 @@ class Evidence:
         return self._rates[completions]
 
     def values_of(self, term: Term, phase: str | None, target: float | None = None) -> Population:
-        """The latencies or the observation that a term reads, in order of time."""
+        """The latencies or the observation that a term reads, in order of time; see `Selection`."""
         if term.subject in LATENCIES:
-            return self.requests_of(term, phase, target)
+            return self._population(Selection.of(term, phase), target)
         found = Population(targets=[] if target is None else [target])
         for _, values in self._observed(term, phase):
             found.add(values)
@@ -258,6 +257,7 @@ class _View:
         self._part = part
         self._evidence = evidence
         self._masks: dict[object, Mask] = {}
+        self._moved: Floats | None = None
 
     def chosen(self, selection: Selection) -> Mask:
         mask = self.matching(selection.filters) & self._during(selection.phase)
@@ -273,7 +273,12 @@ class _View:
         return self._once(filters, lambda: self._part.matching(dict(filters), record))
 
     def _during(self, phase: str | None) -> Mask:
-        return self._once(("during", phase), lambda: self._evidence.phases.mask(self._part.intended_s, phase))
+        return self._once(("during", phase), lambda: self._evidence.phases.mask(self._moments(), phase))
+
+    def _moments(self) -> Floats:
+        if self._moved is None:
+            self._moved = self._evidence.phases.moments(self._part.intended_s, self._part.ended_s)
+        return self._moved
 
     def _once(self, key: object, make: Callable[[], Mask]) -> Mask:
         if key not in self._masks:

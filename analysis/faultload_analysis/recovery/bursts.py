@@ -10,6 +10,7 @@ import numpy.typing as npt
 from faultload_analysis.evidence.dependence import Array
 
 FALSE_IMPACTS = 0.04
+OUTLYING = 1e-3
 
 
 def onset_levels(parts: list[Array], counts: list[int], alone: list[int]) -> Array:
@@ -42,6 +43,8 @@ def burst_level(levels: npt.ArrayLike, watched: float, *, probability: float = F
     all excesses instead of peaks is lower, and passed in 7 to 9 % of watches at utilisation 0.8.) Davison & Smith
     1990 (declustered peaks); Lawless 1982, 3.2 (prediction for the exponential). Fewer than 3 slices, or
     levels that never vary: the largest level.
+    A peak that the others make less likely than 0.001 was no burst but an outage, and is left out; one for every
+    300 slices or part of them.
     """
     z = np.asarray(levels, dtype=np.float64)
     if z.size < 3:
@@ -52,7 +55,22 @@ def burst_level(levels: npt.ArrayLike, watched: float, *, probability: float = F
     peaks = np.array([z[a:b].max() for a, b in zip(edges[::2], edges[1::2], strict=True)])
     if not peaks.size:
         return threshold
-    c, mean = peaks.size, float(peaks.mean()) - threshold
+    peaks = _bursts(np.sort(peaks) - threshold, 1 + z.size // 300)
+    c, mean = peaks.size, float(peaks.mean())
     expected = watched * c / z.size
     factor = math.pow(expected / probability, 1.0 / c) - 1.0
     return threshold + c * mean * max(factor, 0.0)
+
+
+def _bursts(excesses: Array, outages: int) -> Array:
+    """The excesses of peaks, in ascending order, without at most so many that the rest does not explain."""
+    for _ in range(outages):
+        c = excesses.size - 1
+        if c < 3:
+            break
+        rest = float(excesses[:-1].mean())
+        beyond = (1.0 + excesses[-1] / (c * rest)) ** -c
+        if 1.0 - (1.0 - beyond) ** (c + 1) >= OUTLYING:
+            break
+        excesses = excesses[:-1]
+    return excesses

@@ -16,6 +16,7 @@ from faultload_analysis.latency.histogram import checked
 from faultload_analysis.latency.quantiles import quantile, quantile_estimate
 from faultload_analysis.latency.slices import Slices
 from faultload_analysis.recovery.bursts import burst_level, onset_levels
+from faultload_analysis.recovery.excess import Events, dispersion
 from faultload_analysis.slo.availability import proportion_estimate
 
 NOISE = 1e-3
@@ -35,7 +36,8 @@ class SliceRule:
     requests is never waved through. `inflation`: how much more failures vary from slice to slice than
     binomially; every `inflation` requests then count as one. `burst_s`: what natural bursts of slow answers
     reach (see `baseline_rule`). `baseline_ok` False: the baseline this rule came from was itself bad; `why`
-    says how.
+    says how. `failed`, `over`: how many of the baseline's requests failed, and how many were bad; None where the
+    rule came from no baseline. `outages`: how many of its slices were left out of `inflation` as no noise.
     """
 
     max_bad_share: float
@@ -45,6 +47,9 @@ class SliceRule:
     why: str = ""
     inflation: float = 1.0
     burst_s: float = 0.0
+    failed: Events | None = None
+    over: Events | None = None
+    outages: int = 0
 
     def __post_init__(self) -> None:
         sane = 0.0 <= self.max_bad_share < 1.0 and 0.5 < self.quantile < 1.0 and self.latency_limit_s > 0
@@ -113,8 +118,10 @@ def baseline_rule(
     the baseline is by itself, in slices of `width_s`, for a watch of `watch_s`: the latency limit is at
     least what natural bursts reach in 4 % of such watches (`burst_level`, kept as `burst_s`), and failures
     may vary as much from slice to slice as the baseline's do (index of dispersion, at its 80 % upper
-    bound). A busy system then hides small impacts: slow answers below `burst_s` count as good, so recovery
-    from a backlog is dated to where it falls below that. A few minutes of baseline are plenty.
+    bound). An outage that stands apart from the rest of the baseline is no noise, and left out of both: one
+    bad second in five minutes says nothing of the others. A busy system then hides small impacts: slow answers
+    below `burst_s` count as good, so recovery from a backlog is dated to where it falls below that. A few minutes
+    of baseline are plenty.
 
     Measured, 500 watches of 90 s in 1 s slices without a fault, M/M/1 response times, no declared limit; the
     worse of 100 and 500 requests/s: share with a false impact without times -> with them, and the median
@@ -152,7 +159,7 @@ def baseline_rule(
             min(declared_share, _MAX_SHARE), limit, baseline_ok=False, why="the baseline holds no requests"
         )
     failed = ~np.isfinite(values)
-    errors = proportion_estimate(failed).complement()
+    errors = proportion_estimate(failed, of_run=True).complement()
     share = errors.value or 0.0
     problems = []
     if max_bad_share is not None and errors.low is not None and errors.low > max_bad_share:
@@ -167,14 +174,27 @@ def baseline_rule(
                 f"the target is {latency_limit_s:.3g} s"
             )
     allowed = min(max(declared_share, share * (1.0 + tolerance)), max(_MAX_SHARE, declared_share))
+    parts = [values] if cut is None else cut
+    total, lost, over = (
+        np.array([count(part) for part in parts], dtype=np.int64)
+        for count in (np.size, _failures, lambda part: np.count_nonzero(part > limit))
+    )
+    inflation, outages = _inflation(total, lost)
     return SliceRule(
         allowed,
         limit,
         baseline_ok=not problems,
         why="; ".join(problems),
-        inflation=1.0 if cut is None else _dispersion(cut),
+        inflation=inflation,
         burst_s=bursts,
+        failed=Events.of(total, lost),
+        over=Events.of(total, over),
+        outages=outages,
     )
+
+
+def _failures(part: Array) -> int:
+    return int(np.count_nonzero(np.isinf(part)))
 
 
 def _check(
@@ -214,12 +234,43 @@ def _burst_s(cut: list[Array], share: float, watched: float) -> float:
     return burst_level(onset_levels(parts, bad, alone), watched)
 
 
-def _dispersion(cut: list[Array]) -> float:
-    """Index of dispersion of the failures by slice (Pearson's chi2 / df) at its 80 % upper bound; at least 1."""
-    total = np.array([part.size for part in cut])
-    failed = np.array([np.count_nonzero(np.isinf(part)) for part in cut])
-    share = failed.sum() / max(1, total.sum())
-    if len(cut) < 3 or not 0.0 < share < 1.0:
+def _inflation(total: Counts, failed: Counts) -> tuple[float, int]:
+    """Index of dispersion of the failures by slice, at its 80 % upper bound; and how many slices it leaves out.
+
+    The worst outage (consecutive slices whose failures are no noise) is left out when the dispersion of all others
+    does not explain it, at probability 0.0001; one for every five minutes or part of it, which hold 5 % of the
+    slices at most, or one slice.
+    """
+    left = np.ones(total.size, dtype=np.bool_)
+    for _ in range(1 + total.size // 300):
+        out = _worst_outage(total, np.where(left, failed, 0))
+        rest = left.copy()
+        rest[out] = False
+        if not out.size or total.size - np.count_nonzero(rest) > max(1, 0.05 * total.size):
+            break
+        usual = SliceRule(0.0, 1.0, inflation=_dispersed(total[rest], failed[rest]))
+        share = max(_MIN_SHARE, failed[rest].sum() / max(1, total[rest].sum()))
+        explained = usual.noise(int(total[out].sum()), float(share), NOISE_ALONE)
+        if failed[out].sum() <= explained:
+            break
+        left = rest
+    return _dispersed(total[left], failed[left]), int(total.size - np.count_nonzero(left))
+
+
+def _worst_outage(total: Counts, failed: Counts) -> Counts:
+    """The slice with most failures and the neighbours whose failures are no noise either."""
+    if not failed.any():
+        return np.empty(0, dtype=np.int64)
+    first = last = int(np.argmax(failed))
+    above = np.array([k > noise(int(n), _MIN_SHARE) for n, k in zip(total, failed, strict=True)])
+    while first > 0 and above[first - 1]:
+        first -= 1
+    while last + 1 < total.size and above[last + 1]:
+        last += 1
+    return np.arange(first, last + 1)
+
+
+def _dispersed(total: Counts, failed: Counts) -> float:
+    if total.size < 3 or not 0 < failed.sum() < total.sum():
         return 1.0
-    chi2 = float(np.sum((failed - share * total) ** 2 / (share * (1.0 - share) * total)))
-    return max(1.0, chi2 / (len(cut) - 1) * uncertainty(len(cut)))
+    return max(1.0, dispersion(total, failed) * uncertainty(total.size))

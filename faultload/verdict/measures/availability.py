@@ -52,7 +52,7 @@ class Availability(Measure):
         return 1.0 - objective.target.value
 
     def gather(self, objective: Objective, wanted: Wanted) -> None:
-        wanted.outcomes(objective.term, objective.phase)
+        wanted.requests(objective.term, objective.phase)
 
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
         return self.share_of_ok(evidence, objective, objective.target.value)
@@ -61,7 +61,7 @@ class Availability(Measure):
         """The share of ok requests, held against a target share."""
         usable = 0 < target < 1
         found = slo.proportion_estimate(
-            evidence.outcomes_of(objective.term, objective.phase),
+            evidence.requests_of(objective.term, objective.phase),
             confidence=evidence.confidence,
             slo=target if usable else None,
             of_run=True,

@@ -28,7 +28,7 @@ class OfBudget(Measure):
         """Raises ObjectiveError where what follows the share is not as it should be."""
 
     def gather(self, objective: Objective, wanted: Wanted) -> None:
-        wanted.outcomes(objective.term, objective.phase)
+        wanted.requests(objective.term, objective.phase)
 
 
 class BurnRate(OfBudget):
@@ -42,7 +42,7 @@ class BurnRate(OfBudget):
             raise ObjectiveError("burn_rate takes one share, such as burn_rate(99.9%)")
 
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
-        requests = evidence.outcomes_of(objective.term, objective.phase)
+        requests = evidence.requests_of(objective.term, objective.phase)
         return slo.burn_rate_estimate(requests, objective.term.quantity(0).value)
 
 
@@ -77,7 +77,7 @@ def consumed(evidence: Evidence, objective: Objective) -> Consumed:
     share, window = term.quantity(0).value, term.quantity(1).value
     events = parse(term.filters["events"]).value if "events" in term.filters else None
     lasted = evidence.phases.duration_s(objective.phase)
-    return slo.error_budget(evidence.outcomes_of(term, objective.phase), share, window, max(lasted, 0.1), events)
+    return slo.error_budget(evidence.requests_of(term, objective.phase), share, window, max(lasted, 0.1), events)
 
 
 def _above_zero(text: str) -> bool:

@@ -40,7 +40,7 @@ class Ratio(Measure):
     def gather(self, objective: Objective, wanted: Wanted) -> None:
         for part in objective.term.parts:
             if part.subject in LATENCIES:
-                wanted.requests(part, objective.phase)
+                wanted.latencies(part, objective.phase)
 
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
         terms = objective.term.parts
