@@ -24,7 +24,7 @@ HOLD_60S = ({"hold": "60s"},)
 
 @dataclass(frozen=True)
 class Stretch:
-    """What is else between two moments of the run's clock."""
+    """What is else between two moments of the run's clock, for every n-th request (`every`)."""
 
     start_s: float
     end_s: float
@@ -33,6 +33,7 @@ class Stretch:
     request: str | None = None
     slip_s: float = 0.0
     waited_s: float = 0.0
+    every: int = 1
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _write(run: RunDirectory, due: Any, stretches: Sequence[Stretch]) -> None:
     latency, slip, waited = np.full(n, LATENCY_S), np.zeros(n), np.zeros(n)
     outcome, request = np.full(n, "ok", dtype=object), np.full(n, "GET /", dtype=object)
     for one in stretches:
-        here = (due >= one.start_s) & (due < one.end_s)
+        here = np.flatnonzero((due >= one.start_s) & (due < one.end_s))[:: one.every]
         latency[here], slip[here], waited[here], outcome[here] = (
             one.latency_s,
             one.slip_s,

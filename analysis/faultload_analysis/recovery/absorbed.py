@@ -56,7 +56,7 @@ class Watch:
         return self._tested(after)
 
     def _tested(self, after: slice) -> Recovery:
-        for part in (after, self._open(after)):
+        for part in (self._open(after), after):
             why = self._excess(part)
             if why:
                 return unknown(why, baseline_ok=True)
@@ -75,7 +75,7 @@ class Watch:
         """The slices while the fault was open."""
         if self.undone_s is None:
             return after
-        return slice(after.start, min(after.stop, self.cut.index_at(self.undone_s - 1e-9) + 1))
+        return slice(after.start, min(after.stop, self.cut.index_at(self.undone_s - 1e-6) + 1))
 
     def _excess(self, part: slice) -> str:
         """What the requests of some slices suffered that the baseline does not explain; empty when nothing."""

@@ -7,10 +7,11 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from faultload_analysis.evidence.dependence import Array
+from faultload_analysis.evidence.dependence import Array, Mask
 
 FALSE_IMPACTS = 0.04
 OUTLYING = 1e-3
+_FEW_PEAKS = 3
 
 
 def onset_levels(parts: list[Array], counts: list[int], alone: list[int]) -> Array:
@@ -43,34 +44,46 @@ def burst_level(levels: npt.ArrayLike, watched: float, *, probability: float = F
     all excesses instead of peaks is lower, and passed in 7 to 9 % of watches at utilisation 0.8.) Davison & Smith
     1990 (declustered peaks); Lawless 1982, 3.2 (prediction for the exponential). Fewer than 3 slices, or
     levels that never vary: the largest level.
-    A peak that the others make less likely than 0.001 was no burst but an outage, and is left out; one for every
-    300 slices or part of them.
     """
     z = np.asarray(levels, dtype=np.float64)
     if z.size < 3:
         return float(z.max(initial=0.0))
     threshold = float(np.median(z))
     above = z > threshold
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], above, [False])).astype(np.int8)))
-    peaks = np.array([z[a:b].max() for a, b in zip(edges[::2], edges[1::2], strict=True)])
+    peaks = np.array([z[run].max() for run in _runs(above)])
     if not peaks.size:
         return threshold
-    peaks = _bursts(np.sort(peaks) - threshold, 1 + z.size // 300)
-    c, mean = peaks.size, float(peaks.mean())
+    c, mean = peaks.size, float(peaks.mean()) - threshold
     expected = watched * c / z.size
     factor = math.pow(expected / probability, 1.0 / c) - 1.0
     return threshold + c * mean * max(factor, 0.0)
 
 
-def _bursts(excesses: Array, outages: int) -> Array:
-    """The excesses of peaks, in ascending order, without at most so many that the rest does not explain."""
-    for _ in range(outages):
-        c = excesses.size - 1
-        if c < 3:
+def outages(levels: npt.ArrayLike) -> Mask:
+    """Shape (k,): the slices of peaks that are no bursts, but outages that stand apart from the rest.
+
+    `levels` as in `burst_level`. A peak that the others make less likely than 0.001 under that model; of fewer than
+    3 others the mean excess counts as the median level at least. One for every 300 slices or part of them.
+    """
+    z = np.asarray(levels, dtype=np.float64)
+    found = np.zeros(z.size, dtype=np.bool_)
+    threshold = float(np.median(z)) if z.size else 0.0
+    for _ in range(1 + z.size // 300):
+        left = np.where(found, -np.inf, z)
+        peaks = [left[run].max() - threshold for run in _runs(left > threshold)]
+        if not peaks:
             break
-        rest = float(excesses[:-1].mean())
-        beyond = (1.0 + excesses[-1] / (c * rest)) ** -c
+        others = np.sort(peaks)[:-1]
+        mean, c = float(others.mean()) if others.size else 0.0, others.size
+        if c < _FEW_PEAKS:
+            mean, c = max(mean, threshold), _FEW_PEAKS
+        beyond = (1.0 + max(peaks) / (c * mean)) ** -c if mean > 0 else 0.0
         if 1.0 - (1.0 - beyond) ** (c + 1) >= OUTLYING:
             break
-        excesses = excesses[:-1]
-    return excesses
+        found[_runs(left > threshold)[int(np.argmax(peaks))]] = True
+    return found
+
+
+def _runs(above: Mask) -> list[slice]:
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], above, [False])).astype(np.int8)))
+    return [slice(a, b) for a, b in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)]

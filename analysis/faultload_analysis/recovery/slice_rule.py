@@ -15,7 +15,7 @@ from faultload_analysis.evidence.distributions import binomial_isf
 from faultload_analysis.latency.histogram import checked
 from faultload_analysis.latency.quantiles import quantile, quantile_estimate
 from faultload_analysis.latency.slices import Slices
-from faultload_analysis.recovery.bursts import burst_level, onset_levels
+from faultload_analysis.recovery.bursts import burst_level, onset_levels, outages
 from faultload_analysis.recovery.excess import Events, dispersion
 from faultload_analysis.slo.availability import proportion_estimate
 
@@ -36,8 +36,8 @@ class SliceRule:
     requests is never waved through. `inflation`: how much more failures vary from slice to slice than
     binomially; every `inflation` requests then count as one. `burst_s`: what natural bursts of slow answers
     reach (see `baseline_rule`). `baseline_ok` False: the baseline this rule came from was itself bad; `why`
-    says how. `failed`, `over`: how many of the baseline's requests failed, and how many were bad; None where the
-    rule came from no baseline. `outages`: how many of its slices were left out of `inflation` as no noise.
+    says how. `failed`, `over`: how many of the baseline's requests failed, and how many were bad, without outages
+    that stand apart; None where the rule came from no baseline. `outages`: how many of its slices those were.
     """
 
     max_bad_share: float
@@ -147,12 +147,13 @@ def baseline_rule(
     cut = None
     if times_s is not None and values.size:
         cut, values = _in_slices(np.asarray(times_s, dtype=np.float64), values, width_s)
-    ok = values[np.isfinite(values)]
+    ok, bursts = values[np.isfinite(values)], 0.0
+    if cut is not None and ok.size:
+        ok, bursts = _usual(cut, 1.0 - limit_quantile, watch_s / width_s)
     if ok.size == 0 and latency_limit_s is None:
         raise ValueError("a rule needs a baseline with ok requests or a declared latency limit")
     declared_share = 0.0 if max_bad_share is None else max_bad_share
     normal = quantile(ok, 0.99) * (1.0 + tolerance) if ok.size else 0.0
-    bursts = 0.0 if cut is None else _burst_s(cut, 1.0 - limit_quantile, watch_s / width_s)
     limit = max(latency_limit_s or 0.0, normal, bursts, 1e-6)
     if values.size == 0:
         return SliceRule(
@@ -179,17 +180,17 @@ def baseline_rule(
         np.array([count(part) for part in parts], dtype=np.int64)
         for count in (np.size, _failures, lambda part: np.count_nonzero(part > limit))
     )
-    inflation, outages = _inflation(total, lost)
+    usual, calm = _without_outages(total, lost), _without_outages(total, over)
     return SliceRule(
         allowed,
         limit,
         baseline_ok=not problems,
         why="; ".join(problems),
-        inflation=inflation,
+        inflation=_dispersed(total[usual], lost[usual]),
         burst_s=bursts,
-        failed=Events.of(total, lost),
-        over=Events.of(total, over),
-        outages=outages,
+        failed=Events.of(total[usual], lost[usual]),
+        over=Events.of(total[calm], over[calm]),
+        outages=int(total.size - np.count_nonzero(usual)),
     )
 
 
@@ -226,43 +227,45 @@ def _in_slices(times: Array, values: Array, width_s: float) -> tuple[list[Array]
     return [part for part in parts if part.size], values
 
 
-def _burst_s(cut: list[Array], share: float, watched: float) -> float:
-    """What natural bursts of slow answers reach; failed requests are not slow ones, and left out."""
+def _usual(cut: list[Array], share: float, watched: float) -> tuple[Array, float]:
+    """The ok requests of the baseline, without outages that stand apart, and what their natural bursts reach."""
     parts = [ok for part in cut if (ok := part[np.isfinite(part)]).size]
     bad = [min(noise(p.size, share) + 1, -(-p.size // 2)) for p in parts]
     alone = [max(noise(p.size, share, NOISE_ALONE) + 1, -(-p.size // 2)) for p in parts]
-    return burst_level(onset_levels(parts, bad, alone), watched)
+    levels = onset_levels(parts, bad, alone)
+    usual = ~outages(levels)
+    kept = [part for part, keep in zip(parts, usual, strict=True) if keep]
+    return np.concatenate(kept), burst_level(levels[usual], watched)
 
 
-def _inflation(total: Counts, failed: Counts) -> tuple[float, int]:
-    """Index of dispersion of the failures by slice, at its 80 % upper bound; and how many slices it leaves out.
+def _without_outages(total: Counts, bad: Counts) -> Mask:
+    """Shape (k,): the slices of the baseline that say what is usual, from the bad requests of each.
 
-    The worst outage (consecutive slices whose failures are no noise) is left out when the dispersion of all others
-    does not explain it, at probability 0.0001; one for every five minutes or part of it, which hold 5 % of the
-    slices at most, or one slice.
+    The worst outage (consecutive slices whose bad requests are no noise) is left out when the dispersion of all
+    others does not explain it, at probability 0.0001; one for every five minutes or part of it, which hold 10 % of
+    the slices at most, or one slice.
     """
     left = np.ones(total.size, dtype=np.bool_)
     for _ in range(1 + total.size // 300):
-        out = _worst_outage(total, np.where(left, failed, 0))
+        out = _worst_outage(total, np.where(left, bad, 0))
         rest = left.copy()
         rest[out] = False
-        if not out.size or total.size - np.count_nonzero(rest) > max(1, 0.05 * total.size):
+        if not out.size or total.size - np.count_nonzero(rest) > max(1, 0.1 * total.size):
             break
-        usual = SliceRule(0.0, 1.0, inflation=_dispersed(total[rest], failed[rest]))
-        share = max(_MIN_SHARE, failed[rest].sum() / max(1, total[rest].sum()))
-        explained = usual.noise(int(total[out].sum()), float(share), NOISE_ALONE)
-        if failed[out].sum() <= explained:
+        usual = SliceRule(0.0, 1.0, inflation=_dispersed(total[rest], bad[rest]))
+        share = max(_MIN_SHARE, bad[rest].sum() / max(1, total[rest].sum()))
+        if bad[out].sum() <= usual.noise(int(total[out].sum()), float(share), NOISE_ALONE):
             break
         left = rest
-    return _dispersed(total[left], failed[left]), int(total.size - np.count_nonzero(left))
+    return left
 
 
-def _worst_outage(total: Counts, failed: Counts) -> Counts:
-    """The slice with most failures and the neighbours whose failures are no noise either."""
-    if not failed.any():
+def _worst_outage(total: Counts, bad: Counts) -> Counts:
+    """The slice with most bad requests and the neighbours whose bad requests are no noise either."""
+    if not bad.any():
         return np.empty(0, dtype=np.int64)
-    first = last = int(np.argmax(failed))
-    above = np.array([k > noise(int(n), _MIN_SHARE) for n, k in zip(total, failed, strict=True)])
+    first = last = int(np.argmax(bad))
+    above = np.array([k > noise(int(n), _MIN_SHARE) for n, k in zip(total, bad, strict=True)])
     while first > 0 and above[first - 1]:
         first -= 1
     while last + 1 < total.size and above[last + 1]:
