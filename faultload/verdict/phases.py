@@ -47,7 +47,12 @@ class Phases:
         belongs to the fault, whatever its outcome, from the injection on.
         """
         found = intended_s
+        if not self.open_faults or not intended_s.size:
+            return found
+        first, last = float(intended_s.min()), float(ended_s.max())
         for injected, over in reversed(self.open_faults):
+            if first >= injected or last < injected:
+                continue
             caught = (intended_s < injected) & (ended_s >= injected) & (ended_s < over)
             if caught.any():
                 found = np.where(caught, injected, found)

@@ -16,6 +16,7 @@ from faultload.spec.scenario import Scenario
 from faultload.spec.stages import area_between
 from faultload_analysis.latency.slices import SliceBuilder
 from faultload_analysis.recovery import faults as analysis
+from faultload_analysis.recovery.absorbed import Caught
 from faultload_analysis.recovery.faults import Recovery, SliceRule, Slices
 from faultload_analysis.recovery.gaps import Gaps, gaps_in
 from faultload_analysis.recovery.overload import Overload, overload_recovery
@@ -23,6 +24,9 @@ from faultload_analysis.slo.alerts import Alert, AlertReplay
 
 BASELINE_ROWS, BASELINE_S = 1_000_000, 900.0
 """The last quarter of an hour before the first disturbance, or million requests, says what is normal."""
+
+_LONGEST_FLIGHTS = 2.0
+"""A request is in flight for its time-out at most, after it waited for as long at most."""
 
 
 def baseline(measured: Measured) -> Times:
@@ -156,6 +160,24 @@ def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[
             alerts_s=[alert.start_s for alert in alerts],
             firing_s=[(alert.start_s, math.inf if alert.end_s is None else alert.end_s) for alert in alerts],
             gaps=gaps,
+            caught=_in_flight(measured, fault, rule, cut),
+        )
+    return found
+
+
+def _in_flight(measured: Measured, fault: FaultTimes, rule: SliceRule, cut: Slices) -> Caught:
+    """The requests of the slices before the injection that were in flight at it, and ended before the undo."""
+    assert fault.injected_at is not None
+    until = cut.starts[cut.index_at(fault.injected_at)]
+    over_at = math.inf if fault.over_at is None else fault.over_at
+    found = Caught()
+    for part in measured.record.times(until - _LONGEST_FLIGHTS * measured.info.load.timeout_s, float(until)):
+        here = (part.ended_s >= fault.injected_at) & (part.ended_s < over_at)
+        latency = part.latency_s[here]
+        found = Caught(
+            found.total + latency.size,
+            found.failed + int(np.count_nonzero(np.isinf(latency))),
+            found.over + int(np.count_nonzero(latency > rule.latency_limit_s)),
         )
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,11 +22,20 @@ def unknown(why: str, *, baseline_ok: bool) -> Recovery:
 
 
 @dataclass(frozen=True, slots=True)
+class Caught:
+    """The requests in flight at the injection: all of them, those that failed, and those that were bad."""
+
+    total: int = 0
+    failed: int = 0
+    over: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Watch:
     """The slices after an injection in which no incident began.
 
     `over`: bad requests of each slice of `cut`, shape (k,). `sparse`: the usual requests of a slice where empty
-    ones count, else None.
+    ones count, else None. `caught`: as in `recover`.
     """
 
     cut: Slices
@@ -37,6 +46,7 @@ class Watch:
     hold_s: float
     undone_s: float | None
     sparse: float | None
+    caught: Caught
 
     def unimpaired(self) -> Recovery:
         """Absorbed when it was watched for long enough, and the baseline explains all bad requests."""
@@ -61,7 +71,8 @@ class Watch:
             if why:
                 return unknown(why, baseline_ok=True)
         missed = Events.of(self.cut.total[after], self.over[after]).most()
-        failed, total = int(self.cut.failed[after].sum()), int(self.cut.total[after].sum())
+        failed = int(self.cut.failed[after].sum()) + self.caught.failed
+        total = int(self.cut.total[after].sum()) + self.caught.total
         if missed > WORST_MISSED:
             return unknown(
                 f"no impact seen, but {missed:.0%} of the {total} requests could have been bad unseen",
@@ -80,11 +91,12 @@ class Watch:
     def _excess(self, part: slice) -> str:
         """What the requests of some slices suffered that the baseline does not explain; empty when nothing."""
         total = self.cut.total[part]
-        for usual, counts, what in (
-            (self.rule.failed, self.cut.failed[part], "failed"),
-            (self.rule.over, self.over[part], "failed or were slow"),
+        for usual, counts, caught, what in (
+            (self.rule.failed, self.cut.failed[part], self.caught.failed, "failed"),
+            (self.rule.over, self.over[part], self.caught.over, "failed or were slow"),
         ):
             seen = Events.of(total, counts)
+            seen = replace(seen, total=seen.total + self.caught.total, events=seen.events + caught)
             if usual is not None and is_excess(seen, usual):
                 return (
                     f"not absorbed, and too little at a time to be dated: {seen.events} of {seen.total} requests "

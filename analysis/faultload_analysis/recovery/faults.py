@@ -11,7 +11,7 @@ import numpy as np
 from faultload_analysis.evidence.dependence import Array, Mask
 from faultload_analysis.evidence.verdict import Estimate, exact, no_data
 from faultload_analysis.latency.slices import SliceBuilder, Slices, slices
-from faultload_analysis.recovery.absorbed import Watch, unknown
+from faultload_analysis.recovery.absorbed import Caught, Watch, unknown
 from faultload_analysis.recovery.durability import lost_writes
 from faultload_analysis.recovery.gaps import Gaps, gaps_in
 from faultload_analysis.recovery.incidents import Incidents, impact_bounds, last_bad_s, recovery_bounds
@@ -51,10 +51,12 @@ def recover(
     alerts_s: Sequence[float] = (),
     firing_s: Sequence[tuple[float, float]] = (),
     gaps: Gaps | None = None,
+    caught: Caught | None = None,
 ) -> Recovery:
     """Find impact and recovery of the fault injected at `injected_s`, watched until `until_s`.
 
-    `cut` must begin at least `hold_s` before the injection; `gaps`: those among its slices.
+    `cut` must begin at least `hold_s` before the injection; `gaps`: those among its slices;
+    `caught`: the requests in flight at the injection, which count too where a fault would be called absorbed.
     Baseline: not measurable when the rule's is bad, when there were no requests in the `hold_s` before the
     injection, or when an incident was already on. Impact: the first bad slice from the injection on with another
     bad one among the next two that hold requests, or so bad that it counts alone; backdated to its first bad
@@ -91,7 +93,7 @@ def recover(
     incidents = Incidents(cut, rule, bad, alone, hold_s, until_s, last, sparse)
     start = incidents.first_from(first)
     if start is None:
-        watch = Watch(cut, rule, over, injected_s, until_s, hold_s, undone_s, sparse)
+        watch = Watch(cut, rule, over, injected_s, until_s, hold_s, undone_s, sparse, caught or Caught())
         return watch.unimpaired()
     shares = np.where(gaps.bad, 1.0, over / np.maximum(cut.total, 1))
     impact_low, impact_at = impact_bounds(cut, rule.latency_limit_s, start, injected_s)

@@ -148,7 +148,7 @@ def baseline_rule(
     if times_s is not None and values.size:
         cut, values = _in_slices(np.asarray(times_s, dtype=np.float64), values, width_s)
     ok, bursts = values[np.isfinite(values)], 0.0
-    if cut is not None and ok.size:
+    if cut is not None and any(np.isfinite(part).any() for part in cut):
         ok, bursts = _usual(cut, 1.0 - limit_quantile, watch_s / width_s)
     if ok.size == 0 and latency_limit_s is None:
         raise ValueError("a rule needs a baseline with ok requests or a declared latency limit")
