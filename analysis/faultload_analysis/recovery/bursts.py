@@ -21,15 +21,20 @@ def onset_levels(parts: list[Array], counts: list[int], alone: list[int]) -> Arr
     (`Incidents.begins_at`). `parts`: the latencies of each slice that holds requests; slice i is bad when
     `counts[i]` of its requests are over the limit, and bad alone when `alone[i]` are.
     """
-    bad, by_itself = np.full(len(parts) + 2, -np.inf), np.full(len(parts), -np.inf)
-    for i, part in enumerate(parts):
-        ordered = np.sort(part)
-        if 1 <= counts[i] <= ordered.size:
-            bad[i] = ordered[-counts[i]]
-        if 1 <= alone[i] <= ordered.size:
-            by_itself[i] = ordered[-alone[i]]
+    bad = np.append(levels_with(parts, counts), [-np.inf, -np.inf])
     together = np.minimum(bad[:-2], np.maximum(bad[1:-1], bad[2:]))
-    return np.asarray(np.maximum(by_itself, together), dtype=np.float64)
+    return np.asarray(np.maximum(levels_with(parts, alone), together), dtype=np.float64)
+
+
+def levels_with(parts: list[Array], counts: list[int]) -> Array:
+    """The latency that `counts[i]` requests of slice i reach, shape (k,); -inf where it has not as many."""
+    return np.array(
+        [
+            np.sort(part)[-count] if 1 <= count <= part.size else -np.inf
+            for part, count in zip(parts, counts, strict=True)
+        ],
+        dtype=np.float64,
+    )
 
 
 def burst_level(levels: npt.ArrayLike, watched: float, *, probability: float = FALSE_IMPACTS) -> float:
@@ -62,8 +67,9 @@ def burst_level(levels: npt.ArrayLike, watched: float, *, probability: float = F
 def outages(levels: npt.ArrayLike) -> Mask:
     """Shape (k,): the slices of peaks that are no bursts, but outages that stand apart from the rest.
 
-    `levels` as in `burst_level`. A peak that the others make less likely than 0.001 under that model; of fewer than
-    3 others the mean excess counts as the median level at least. One for every 300 slices or part of them.
+    `levels`: shape (k,), the latency that half of the requests of each slice reach: where few of them are slow it
+    is a burst. A peak as in `burst_level` that the others make less likely than 0.001 under that model; of fewer
+    than 3 others the mean excess counts as the median level at least. One for every 300 slices or part of them.
     """
     z = np.asarray(levels, dtype=np.float64)
     found = np.zeros(z.size, dtype=np.bool_)

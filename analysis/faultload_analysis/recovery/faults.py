@@ -62,10 +62,9 @@ def recover(
     bad one among the next two that hold requests, or so bad that it counts alone; backdated to its first bad
     request. Recovery: the first good slice of the first run of good slices that lasts `hold_s`; a bad slice inside
     is the same incident, and so is a dip that begins before the fault has been undone for `hold_s`: the last return
-    counts. Empty slices are neither good
-    nor bad, but for gaps; they count towards the hold only where the baseline had fewer than 3 requests per slice.
-    The failures of the hold together must be noise too. A watch that ends before the hold is over saw a recovery
-    where good slices followed for at least half of it, and no bad one.
+    counts. Empty slices are neither good nor bad, but for gaps; they count towards the hold only where the baseline
+    had fewer than 3 requests per slice. The failures of the hold together must be noise too. A watch that ends
+    before the hold is over saw a recovery where good slices followed for at least half of it, and no bad one.
     Absorbed: no impact, watched for the hold and half of the time at least, no more bad requests than the baseline
     explains (`is_excess`), and few enough for certain; else not measurable.
     `max_duration_s`, for one-shot faults that the tool mends after that time: recovery must begin before it.

@@ -15,7 +15,7 @@ from faultload_analysis.evidence.distributions import binomial_isf
 from faultload_analysis.latency.histogram import checked
 from faultload_analysis.latency.quantiles import quantile, quantile_estimate
 from faultload_analysis.latency.slices import Slices
-from faultload_analysis.recovery.bursts import burst_level, onset_levels, outages
+from faultload_analysis.recovery.bursts import burst_level, levels_with, onset_levels, outages
 from faultload_analysis.recovery.excess import Events, dispersion
 from faultload_analysis.slo.availability import proportion_estimate
 
@@ -233,7 +233,7 @@ def _usual(cut: list[Array], share: float, watched: float) -> tuple[Array, float
     bad = [min(noise(p.size, share) + 1, -(-p.size // 2)) for p in parts]
     alone = [max(noise(p.size, share, NOISE_ALONE) + 1, -(-p.size // 2)) for p in parts]
     levels = onset_levels(parts, bad, alone)
-    usual = ~outages(levels)
+    usual = ~outages(levels_with(parts, [(p.size + 1) // 2 for p in parts]))
     kept = [part for part, keep in zip(parts, usual, strict=True) if keep]
     return np.concatenate(kept), burst_level(levels[usual], watched)
 
