@@ -64,7 +64,8 @@ def recover(
     is the same incident, and so is a dip that begins before the fault has been undone for `hold_s`: the last return
     counts. Empty slices are neither good nor bad, but for gaps; they count towards the hold only where the baseline
     had fewer than 3 requests per slice. The failures of the hold together must be noise too. A watch that ends
-    before the hold is over saw a recovery where good slices followed for at least half of it, and no bad one.
+    before the hold is over saw a recovery of a fault that was undone where good slices followed for at least half
+    of it, and no bad one.
     Absorbed: no impact, watched for the hold and half of the time at least, no more bad requests than the baseline
     explains (`is_excess`), and few enough for certain; else not measurable.
     `max_duration_s`, for one-shot faults that the tool mends after that time: recovery must begin before it.
@@ -101,7 +102,8 @@ def recover(
     held_s = hold_s
     if good is None:
         good, held_s = incidents.good_at_the_end(start)
-    seen = good is not None and held_s >= 0.5 * hold_s - 1e-6
+    enough_s = hold_s if undone_s is None else 0.5 * hold_s
+    seen = good is not None and held_s >= enough_s - 1e-6
     peak = start + int(np.argmax(shares[start : (last if good is None or not seen else good) + 1]))
     watched = max(0.0, latest - impact_at)
     last_bad = last_bad_s(cut, rule.latency_limit_s, start, last if good is None else good - 1, gaps)
@@ -128,7 +130,7 @@ def recover(
     took = back_at - impact_at
     if not seen:
         short = f"back {took:.2f} s after impact, but good for {held_s:.1f} s only when the watch ended"
-        why = f"{short}: at least half the hold of {hold_s:g} s would tell"
+        why = f"{short}: {enough_s:g} s would tell"
         return replace(censored, why=why, low_s=max(0.0, min(last_bad, latest) - impact_at))
     if back_at > latest:
         return replace(censored, why=f"{censored.why}: it was mended, and came back after {took:.1f} s")

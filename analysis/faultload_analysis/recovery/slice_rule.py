@@ -10,14 +10,13 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from faultload_analysis.evidence.dependence import Array, Counts, Mask, uncertainty
+from faultload_analysis.evidence.dependence import Array, Counts, Mask, share_bounds, uncertainty
 from faultload_analysis.evidence.distributions import binomial_isf
 from faultload_analysis.latency.histogram import checked
 from faultload_analysis.latency.quantiles import quantile, quantile_estimate
 from faultload_analysis.latency.slices import Slices
 from faultload_analysis.recovery.bursts import burst_level, levels_with, onset_levels, outages
 from faultload_analysis.recovery.excess import Events, dispersion
-from faultload_analysis.slo.availability import proportion_estimate
 
 NOISE = 1e-3
 NOISE_ALONE = 1e-4
@@ -159,11 +158,10 @@ def baseline_rule(
         return SliceRule(
             min(declared_share, _MAX_SHARE), limit, baseline_ok=False, why="the baseline holds no requests"
         )
-    failed = ~np.isfinite(values)
-    errors = proportion_estimate(failed, of_run=True).complement()
-    share = errors.value or 0.0
+    failures = _failures(values)
+    share = failures / values.size
     problems = []
-    if max_bad_share is not None and errors.low is not None and errors.low > max_bad_share:
+    if max_bad_share is not None and share_bounds(failures, values.size)[0] > max_bad_share:
         problems.append(f"{share:.2%} of the baseline failed, {max_bad_share:.2%} are allowed")
     if share > _MAX_SHARE:
         problems.append(f"{share:.0%} of the baseline failed")

@@ -280,5 +280,51 @@ def test_a_run_is_judged_by_its_truth(case: Case, tmp_path: Path) -> None:
     assert math.isfinite(verdict["generator"]["offered"])
 
 
+PHASES = {
+    "warmup": (2, 12),
+    "baseline": (12, 42),
+    "surge": (42, 52),
+    "fault": (62, 67),
+    "cooldown": (92, 97),
+}
+"""When each phase of the run below is there, on the run's clock; the baseline also from 52 to 62 and at the end."""
+
+
+@pytest.mark.parametrize("where", PHASES)
+def test_a_second_of_failures_counts_in_its_phase_and_in_no_other(where: str, tmp_path: Path) -> None:
+    start, _ = PHASES[where]
+    due = np.concatenate([np.arange(2, 42, 0.01), np.arange(42, 52, 0.0033), np.arange(52, 97, 0.01)]) + 0.001
+    out = Stretch(start + 2, start + 3, outcome="http_error")
+    run = draw(
+        tmp_path / "run",
+        "availability >= 99%",
+        *(f"availability >= 99% during {phase}" for phase in PHASES),
+        stages=[
+            {"ramp": "100/s", "over": "10s"},
+            {"hold": "30s"},
+            {"surge": "3x", "for": "10s"},
+            {"hold": "40s"},
+            {"ramp": "0/s", "over": "5s"},
+        ],
+        seconds=due,
+        stretches=[out],
+        strikes=[Strike(62, 67)],
+    )
+    judgement = judge(run)
+    failed = np.count_nonzero((due >= out.start_s) & (due < out.end_s))
+    usual, *found = judgement.verdict["objectives"]
+    for phase, one in zip(PHASES, found, strict=True):
+        bad = round(one["n"] * (1 - one["estimate"] / 100))
+        assert bad == (failed if phase == where else 0), phase
+    assert sum(one["n"] for one in found) + judgement.phases.duration_s("recovery") * 100 == pytest.approx(
+        due.size, abs=15
+    )
+    assert round(usual["n"] * (1 - usual["estimate"] / 100)) == (0 if where in ("warmup", "cooldown") else failed)
+    (fault,) = judgement.verdict["faults"]
+    assert fault["absorbed"] is (where not in ("fault", "baseline")), (
+        "of a baseline that misses 99 % nothing is said"
+    )
+
+
 def test_the_matrix_has_forty_runs_at_least() -> None:
     assert len({case.name for case in CASES}) == len(CASES) >= 40

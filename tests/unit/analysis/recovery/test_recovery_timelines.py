@@ -136,19 +136,23 @@ def test_good_for_half_the_hold_when_the_watch_ends_is_recovered_and_for_less_is
     """Back at 90 and 92 s after the impact, in a watch that ends 98 s after it, with a hold of 10 s."""
     times, latency = timeline()
     assert judge(times, outage(times, latency, (42, 129))).recovered
-    late = judge(times, outage(times, latency, (42, 132)))
+    late = judge(times, outage(times, latency, (42, 132)), undone_s=60.0)
     assert late.recovered and "good for 8.0 s when the watch ended" in late.why
     assert decide("<=", 95.0, ttr_estimate(late), fmt=str).verdict is Verdict.PASS
-    short = judge(times, outage(times, latency, (42, 136)))
+    short = judge(times, outage(times, latency, (42, 136)), undone_s=60.0)
     assert not short.recovered and short.low_s == pytest.approx(94.0, abs=0.1)
     assert decide("<=", 95.0, ttr_estimate(short), fmt=str).verdict is Verdict.INCONCLUSIVE
     assert decide("<=", 93.0, ttr_estimate(short), fmt=str).verdict is Verdict.FAIL
-    assert "good for 4.0 s only" in short.why
+    assert "good for 4.0 s only when the watch ended: 5 s would tell" in short.why
+    still_open = judge(times, outage(times, latency, (42, 132)))
+    assert (
+        not still_open.recovered and "good for 8.0 s only when the watch ended: 10 s would tell" in still_open.why
+    )
 
 
 def test_a_bad_slice_at_the_end_leaves_a_recovery_open() -> None:
     times, latency = timeline()
-    r = judge(times, outage(times, latency, (42, 50), (57, 58), (66, 67), (75, 76), (84, END - 3)))
+    r = judge(times, outage(times, latency, (42, 50), (57, 58), (66, 67), (75, 76), (84, END - 3)), undone_s=60.0)
     assert not r.recovered
     assert r.low_s == pytest.approx(95.0, abs=0.1)
 
