@@ -139,13 +139,14 @@ def planned_requests(prepared: Prepared, objective: Objective) -> float | None:
     total = area_between(load.stages, start, end)
     if phase is None:
         return share * total
-    named = [stage.area for stage in load.stages if stage.phase == phase]
+    named = [stage.area for stage in load.stages if phase in stage.phases]
     if named:
         return share * sum(named)
     # by chance: as many as with any seed, more or less
     injections = injections_of(prepared.scenario, prepared.profile, prepared.experiments, seed=1)
     if phase == "baseline":
-        spans = _merged([_disturbed(prepared, one) for one in injections])
+        own = [(stage.start_s, stage.end_s) for stage in load.stages if stage.phases]
+        spans = _merged([*(_disturbed(prepared, one) for one in injections), *own])
         return share * max(0.0, total - sum(area_between(load.stages, low, high) for low, high in spans))
     kind, _, name = phase.partition(":")
     if kind == "fault":

@@ -108,11 +108,18 @@ def fault_outcome(fault: Mapping[str, Any]) -> str:
     if fault.get("absorbed"):
         return "absorbed"
     if fault.get("recovered"):
-        return "recovered"
+        return "; ".join(["recovered", *map(_incident, fault.get("later_incidents") or [])])
     if fault.get("censored_s") is not None:
         return f"never recovered (watched {values.seconds(fault['censored_s'])})"
     why = fault.get("why")
     return f"not measurable: {why}" if why else "not measurable"
+
+
+def _incident(incident: Mapping[str, Any]) -> str:
+    """An incident of its own after a fault's recovery."""
+    lasted = incident.get("lasted_s")
+    over = "not over" if lasted is None else f"for {values.seconds(lasted)}"
+    return f"another incident at {values.moment(incident.get('at'))}, {over}"
 
 
 def recover(fault: Mapping[str, Any]) -> str:

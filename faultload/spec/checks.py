@@ -196,7 +196,7 @@ def _phase_problems(
         if name not in faults:
             yield f"during {phase}: there is no fault '{name}'", nearest(name, faults)
         return
-    stages = [stage.phase for stage in scenario.load.stages if stage.phase]
+    stages = [name for stage in scenario.load.stages for name in stage.phases]
     if phase not in stages:
         yield f"during {phase}: there is no such phase", nearest(phase, [*FIXED_PHASES, *stages])
 

@@ -30,6 +30,11 @@ class Stage:
         return self.end_s - self.start_s
 
     @property
+    def phases(self) -> tuple[str, ...]:
+        """The names of its own that `during` may select; none where it belongs to the baseline."""
+        return tuple(filter(None, dict.fromkeys((self.phase, "surge" if self.kind == "surge" else None))))
+
+    @property
     def area(self) -> float:
         """Expected number of iterations in an open-model stage."""
         return self.duration_s * (self.low + self.high) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,11 +29,14 @@ SHORTEST_S = 2.0
 class Capacity:
     """What a stepped run says of capacity. `usl` None: no curve could be drawn, `usl_why` says why.
 
+    `users`, `goodput`: of each step in order of rate, the mean number in the system and the iterations a second
+    that ended well; the curve goes through them, so what is refused at once is a limit and no growth.
     `limit_s`, `quantile`: of the latency that the SLO asks for first, None without one.
     """
 
     bracket: Bracket
     users: tuple[float, ...]
+    goodput: tuple[float, ...]
     usl: UslFit | None
     usl_why: str
     limit_s: float | None
@@ -49,19 +53,21 @@ class Capacity:
                 {
                     "offered": step.offered_per_s,
                     "achieved": step.achieved_per_s,
+                    "goodput": goodput,
                     "users": users,
                     "verdict": str(step.judged),
                     "n": step.n,
                     "latency_s": None if step.latency is None else step.latency.value,
                     "why": step.why,
                 }
-                for step, users in zip(steps, self.users, strict=True)
+                for step, users, goodput in zip(steps, self.users, self.goodput, strict=True)
             ],
             "usl": None,
             "usl_why": self.usl_why,
         }
         if self.usl is not None:
             peak = self.usl.peak()
+            low, high = self.usl.band(self.usl.concurrency)
             found["usl"] = {
                 "alpha": self.usl.alpha,
                 "beta": self.usl.beta,
@@ -69,8 +75,19 @@ class Capacity:
                 "peak_users": [peak.users.value, peak.users.low, peak.users.high],
                 "peak_throughput": peak.throughput_per_s,
                 "peak": str(peak.state.value),
+                "band": [
+                    [users, *map(_finite, bounds)]
+                    for users, *bounds in zip(
+                        self.usl.concurrency.tolist(), low.tolist(), high.tolist(), strict=True
+                    )
+                ],
             }
         return found
+
+
+def _finite(bound: float) -> float | None:
+    """A bound of the curve; None where nothing bounds it."""
+    return max(0.0, bound) if math.isfinite(bound) else None
 
 
 def step_spans(measured: Measured, spans: Sequence[Span]) -> list[Span]:
@@ -121,7 +138,7 @@ def _capacity_of(evidence: Evidence, slo: Sequence[Objective]) -> Capacity | str
         return "capacity needs an `slo`, or objectives on latency, availability or error rate"
     if len({_level(evidence.measured, span) for span in spans}) < 2:
         return "capacity needs at least two steps of constant load without faults"
-    begun, ended, spent = _iterations_in(evidence.measured, spans)
+    begun, ended, well, spent = _iterations_in(evidence.measured, spans)
     dropped = _dropped_in(evidence.measured, spans)
     steps = []
     for i, span in enumerate(spans):
@@ -152,18 +169,28 @@ def _capacity_of(evidence: Evidence, slo: Sequence[Objective]) -> Capacity | str
         )
     bracket = capacity_bracket(steps)
     # the bracket has the steps in order of rate
-    users_of = {id(step): spent[i] / spans[i].duration_s for i, step in enumerate(steps)}
-    users = tuple(users_of[id(step)] for level in bracket.levels for step in level.steps)
-    valid = [step for step in steps if step.judged is not Verdict.INVALID and step.achieved_per_s > 0]
+    place = {id(step): i for i, step in enumerate(steps)}
+    ordered = [place[id(step)] for level in bracket.levels for step in level.steps]
+    users = [spent[i] / spans[i].duration_s for i in range(len(steps))]
+    goodput = [well[i] / spans[i].duration_s for i in range(len(steps))]
+    valid = [i for i, step in enumerate(steps) if step.judged is not Verdict.INVALID and goodput[i] > 0]
     usl: UslFit | None = None
     why = ""
     try:
-        usl = usl_fit([users_of[id(step)] for step in valid], [step.achieved_per_s for step in valid])
+        usl = usl_fit([users[i] for i in valid], [goodput[i] for i in valid])
     except ValueError as error:
         why = str(error)
     first = _first_quantile(slo)
     limit, quantile = (None, None) if first is None else (first.target.value, float(first.term.quantile or 0))
-    return Capacity(bracket, users, usl, why, limit, quantile)
+    return Capacity(
+        bracket,
+        tuple(users[i] for i in ordered),
+        tuple(goodput[i] for i in ordered),
+        usl,
+        why,
+        limit,
+        quantile,
+    )
 
 
 def _level(measured: Measured, span: Span) -> float:
@@ -180,17 +207,22 @@ def _latency(evidence: Evidence, slo: Sequence[Objective], span: Span) -> Estima
     return None if one is None else evidence.estimate(replace(one, phase=span.name))
 
 
-def _iterations_in(measured: Measured, spans: Sequence[Span]) -> tuple[list[int], list[int], list[float]]:
-    """By span: iterations that were due in it and began, those that ended in it, and user-seconds spent in it."""
-    begun, ended, spent = [0] * len(spans), [0] * len(spans), [0.0] * len(spans)
+def _iterations_in(
+    measured: Measured, spans: Sequence[Span]
+) -> tuple[list[int], list[int], list[int], list[float]]:
+    """By span: iterations due in it that began, that ended in it, that ended well, and user-seconds spent in it."""
+    begun, ended, well, spent = [0] * len(spans), [0] * len(spans), [0] * len(spans), [0.0] * len(spans)
     for part in measured.record.iterations():
         started = part.intended_s + part.waited_s + part.slip_s
+        ok = part.outcome.equal("ok")
         for i, span in enumerate(spans):
             begun[i] += int(np.count_nonzero((part.intended_s >= span.start) & (part.intended_s < span.end)))
-            ended[i] += int(np.count_nonzero((part.ended_s >= span.start) & (part.ended_s < span.end)))
+            here = (part.ended_s >= span.start) & (part.ended_s < span.end)
+            ended[i] += int(np.count_nonzero(here))
+            well[i] += int(np.count_nonzero(here & ok))
             overlap = np.minimum(part.ended_s, span.end) - np.maximum(started, span.start)
             spent[i] += float(np.maximum(overlap, 0.0).sum())
-    return begun, ended, spent
+    return begun, ended, well, spent
 
 
 def _dropped_in(measured: Measured, spans: Sequence[Span]) -> list[int]:

@@ -26,17 +26,23 @@ from faultload_analysis.recovery.overload import Overload
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which values of which requests: latency or service time, by filters and phase, without spoiled seconds."""
+    """Which values of which requests: latency or service time, by filters and phase.
+
+    Of spoiled seconds the failures count, always: late is not failed. Their ok requests count for outcomes, if
+    `spoiled_too`, and not for how long they took, which the generator may have prolonged.
+    """
 
     subject: str
     filters: tuple[tuple[str, str], ...] = ()
     phase: str | None = None
+    spoiled_too: bool = False
 
     @classmethod
-    def of(cls, term: Term, phase: str | None) -> Selection:
+    def of(cls, term: Term, phase: str | None, *, spoiled_too: bool = False) -> Selection:
         """What a term reads during a phase."""
         subject = term.measured if term.measured in LATENCIES else "latency"
-        return cls(subject, _request_filters(term), phase)
+        # a condition asks how long a request took, which the generator may have prolonged
+        return cls(subject, _request_filters(term), phase, spoiled_too and term.condition is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +94,22 @@ Reader = Callable[[Samples], None]
 class Wanted:
     """What objectives ask for before the pass over the requests."""
 
-    def __init__(self, phases: Phases) -> None:
-        self._phases = phases
+    def __init__(self, phases: Phases, *, any_spoiled: bool = False) -> None:
+        self._phases, self._any_spoiled = phases, any_spoiled
         self.selections: dict[Selection, set[float]] = {}
         self.rates: set[Completions] = set()
         self.windowed: set[Windowed] = set()
 
     def requests(self, term: Term, phase: str | None, target: float | None = None) -> None:
+        """All requests that a term reads during a phase, for their outcomes; counted exactly above `target`."""
+        self._want(Selection.of(term, phase, spoiled_too=self._any_spoiled), target)
+
+    def latencies(self, term: Term, phase: str | None, target: float | None = None) -> None:
         """The latencies that a term reads during a phase, counted exactly above `target`."""
-        self.selections.setdefault(Selection.of(term, phase), set()).update([] if target is None else [target])
+        self._want(Selection.of(term, phase), target)
+
+    def _want(self, selection: Selection, target: float | None) -> None:
+        self.selections.setdefault(selection, set()).update([] if target is None else [target])
 
     def completions(self, term: Term, phase: str | None) -> None:
         """The ok requests that a term reads, by completion, over the longest stretch of a phase."""
@@ -136,7 +149,7 @@ class Evidence:
 
     def gather(self, objectives: Sequence[Objective], readers: Sequence[Reader] = ()) -> None:
         """One pass for all objectives, and for whatever else wants to see the requests."""
-        wanted = Wanted(self.phases)
+        wanted = Wanted(self.phases, any_spoiled=self._any_spoiled)
         for one in objectives:
             measure_of(one.term).gather(one, wanted)
         self._pass(wanted.selections, wanted.rates, readers, wanted.windowed)
@@ -146,14 +159,18 @@ class Evidence:
         return measure_of(objective.term).estimate(self, objective)
 
     def requests_of(self, term: Term, phase: str | None, target: float | None = None) -> Population:
-        """The latencies that a term reads, in order of intended start, without spoiled seconds.
+        """All requests that a term reads, in order of intended start, for their outcomes: of spoiled seconds too.
 
         Counts above `target` are exact if it was gathered.
         """
-        return self._population(Selection.of(term, phase), target)
+        return self._population(Selection.of(term, phase, spoiled_too=self._any_spoiled), target)
+
+    @property
+    def _any_spoiled(self) -> bool:
+        return self.spoiled is not None and self.spoiled.seconds > 0
 
     def requests(self, phase: str | None) -> int:
-        """How many requests a phase has, without spoiled seconds."""
+        """How many requests a phase has, without the ok ones of spoiled seconds."""
         return self._population(Selection("latency", phase=phase), None).n
 
     def _population(self, selection: Selection, target: float | None) -> Population:
@@ -179,9 +196,9 @@ class Evidence:
         return self._windows[wanted]
 
     def values_of(self, term: Term, phase: str | None, target: float | None = None) -> Population:
-        """The latencies or the observation that a term reads, in order of time."""
+        """The latencies or the observation that a term reads, in order of time; see `Selection`."""
         if term.subject in LATENCIES:
-            return self.requests_of(term, phase, target)
+            return self._population(Selection.of(term, phase), target)
         found = Population(targets=[] if target is None else [target])
         for _, values in self._observed(term, phase):
             found.add(values[values > -np.inf])
@@ -281,7 +298,7 @@ class Evidence:
                 population.add(values if chosen.all() else values[chosen])
             for one, window in windows.items():
                 values, chosen = view.values(one.selection), view.chosen(one.selection)
-                window.add(part.intended_s[chosen], values[chosen])
+                window.add(view.moments()[chosen], values[chosen])
             for completions, counter in counters.items():
                 counter.add(part.ended_s[part.ok & view.matching(completions.filters)])
             for reader in readers:
@@ -298,6 +315,7 @@ class _View:
         self._part = part
         self._evidence = evidence
         self._masks: dict[object, Mask] = {}
+        self._moved: Floats | None = None
 
     def values(self, selection: Selection) -> Floats:
         return self._part.latency_s if selection.subject == "latency" else self._part.service_s
@@ -305,8 +323,8 @@ class _View:
     def chosen(self, selection: Selection) -> Mask:
         mask = self.matching(selection.filters) & self._during(selection.phase)
         spoiled = self._evidence.spoiled
-        if spoiled is not None and spoiled.seconds:
-            mask &= ~self._once("spoiled", lambda: spoiled.at(self._part.intended_s))
+        if spoiled is not None and spoiled.seconds and not selection.spoiled_too:
+            mask &= ~self._once("spoiled", lambda: self._part.ok & spoiled.at(self._part.intended_s))
         return mask
 
     def matching(self, filters: tuple[tuple[str, str], ...]) -> Mask:
@@ -316,7 +334,13 @@ class _View:
         return self._once(filters, lambda: self._part.matching(dict(filters), record))
 
     def _during(self, phase: str | None) -> Mask:
-        return self._once(("during", phase), lambda: self._evidence.phases.mask(self._part.intended_s, phase))
+        return self._once(("during", phase), lambda: self._evidence.phases.mask(self.moments(), phase))
+
+    def moments(self) -> Floats:
+        """When each request counts for a phase."""
+        if self._moved is None:
+            self._moved = self._evidence.phases.moments(self._part.intended_s, self._part.ended_s)
+        return self._moved
 
     def _once(self, key: object, make: Callable[[], Mask]) -> Mask:
         if key not in self._masks:

@@ -225,7 +225,19 @@ def _fault(fault: FaultTimes, recovery: Recovery | None, rpo_s: float | None) ->
         "worst_bad_share": None if recovery is None else recovery.worst_bad_share,
         "absorbed": recovery is not None and recovery.absorbed,
         "recovered": recovery is not None and recovery.recovered,
+        **_later(recovery),
         "why": "" if recovery is None else recovery.why,
+    }
+
+
+def _later(recovery: Recovery | None) -> dict[str, Any]:
+    """The incidents after this one that are its own no more; nothing where there was none."""
+    if recovery is None or not recovery.later:
+        return {}
+    return {
+        "later_incidents": [
+            {"at": at, "lasted_s": None if ended is None else ended - at} for at, ended in recovery.later
+        ]
     }
 
 

@@ -118,7 +118,7 @@ class OverviewBuilder:
             made = ~dropped
         self._made.add("latency", part.latency_s[made])
         self._made.add("service time", part.service_s[made])
-        inside = self._phases.mask(part.intended_s, None)
+        inside = self._phases.mask(self._phases.moments(part.intended_s, part.ended_s), None)
         latency, request = (
             (part.latency_s, part.request)
             if inside.all()

@@ -14,11 +14,12 @@ from faultload_analysis.recovery.faults import Recovery
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A named stretch of the run's clock, [start, end) in seconds."""
+    """A named stretch of the run's clock, [start, end) in seconds. `also`: another name that selects it."""
 
     name: str
     start: float
     end: float
+    also: str = ""
 
     @property
     def duration_s(self) -> float:
@@ -29,13 +30,33 @@ class Span:
 class Phases:
     """The spans of a run that are not baseline; baseline is every other moment of the load.
 
-    `steps`: further stretches with a name, which may lie in any phase.
+    `steps`: further stretches with a name, which may lie in any phase. `open_faults`: from when to when each fault
+    was there, in order of injection; what was in flight when one began is its own.
     """
 
     spans: Sequence[Span]
     start_s: float
     end_s: float
     steps: Sequence[Span] = ()
+    open_faults: Sequence[tuple[float, float]] = ()
+
+    def moments(self, intended_s: Floats, ended_s: Floats) -> Floats:
+        """Shape (n,): the moment that says to which phase each request belongs.
+
+        That of its intended start; but what was in flight when a fault was injected and ended before it was undone
+        belongs to the fault, whatever its outcome, from the injection on.
+        """
+        found = intended_s
+        if not self.open_faults or not intended_s.size:
+            return found
+        first, last = float(intended_s.min()), float(ended_s.max())
+        for injected, over in reversed(self.open_faults):
+            if first >= injected or last < injected:
+                continue
+            caught = (intended_s < injected) & (ended_s >= injected) & (ended_s < over)
+            if caught.any():
+                found = np.where(caught, injected, found)
+        return found
 
     def spans_of(self, phase: str | None) -> list[Span]:
         """The spans that a `during` selects; None is all but warm-up and cool-down. Not defined for baseline."""
@@ -44,7 +65,7 @@ class Phases:
         return [
             span
             for span in (*self.spans, *self.steps)
-            if span.name == phase or (phase is not None and span.name.rpartition("#")[0] == phase)
+            if phase is not None and phase in (span.name, span.also, span.name.rpartition("#")[0])
         ]
 
     def mask(self, times: Floats, phase: str | None) -> Mask:
@@ -98,18 +119,27 @@ def phases_of(measured: Measured, recoveries: Mapping[str, Recovery]) -> Phases:
     cooldown = measured.cooldown_start_s
     spans.append(Span("cooldown", cooldown, float("inf")))
     injected = [fault for fault in measured.faults if fault.injected_at is not None]
+    surges = [start + stage.start_s for stage in measured.stages if stage.kind == "surge"]
     for fault in injected:
-        spans += _fault_spans(fault, recoveries.get(fault.label), _next_start(fault, injected, cooldown), cooldown)
+        following = _next_start(fault, injected, surges, cooldown)
+        spans += _fault_spans(fault, recoveries.get(fault.label), following, cooldown)
     for stage in measured.stages:
-        if stage.phase is not None:
-            spans.append(Span(stage.phase, start + stage.start_s, start + stage.end_s))
-    return Phases(spans, start, end)
+        if stage.phases:
+            spans.append(Span(stage.phases[0], start + stage.start_s, start + stage.end_s, stage.phases[-1]))
+    opened = [
+        (fault.injected_at, cooldown if fault.over_at is None else fault.over_at)
+        for fault in injected
+        if fault.injected_at is not None
+    ]
+    return Phases(spans, start, end, open_faults=sorted(opened))
 
 
-def _next_start(fault: FaultTimes, injected: Sequence[FaultTimes], end: float) -> float:
+def _next_start(fault: FaultTimes, injected: Sequence[FaultTimes], surges: Sequence[float], end: float) -> float:
+    """When the next fault begins, or the next surge after this one was over."""
     assert fault.injected_at is not None
     later = [f.injected_at for f in injected if f.injected_at is not None and f.injected_at > fault.injected_at]
-    return min([end, *later])
+    after = [] if fault.over_at is None else [start for start in surges if start > fault.over_at]
+    return min([end, *later, *after])
 
 
 def _fault_spans(fault: FaultTimes, recovery: Recovery | None, following: float, end: float) -> list[Span]:

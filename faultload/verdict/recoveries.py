@@ -13,25 +13,25 @@ from faultload.record.measured import FaultTimes, Measured
 from faultload.record.rows import Floats, Times, joined_times
 from faultload.spec.baseline import declared_limits, declared_slo
 from faultload.spec.scenario import Scenario
+from faultload.spec.stages import area_between
 from faultload_analysis.latency.slices import SliceBuilder
 from faultload_analysis.recovery import faults as analysis
+from faultload_analysis.recovery.absorbed import Caught
 from faultload_analysis.recovery.faults import Recovery, SliceRule, Slices
+from faultload_analysis.recovery.gaps import Gaps, gaps_in
 from faultload_analysis.recovery.overload import Overload, overload_recovery
-from faultload_analysis.slo.alerts import AlertReplay
+from faultload_analysis.slo.alerts import Alert, AlertReplay
 
 BASELINE_ROWS, BASELINE_S = 1_000_000, 900.0
 """The last quarter of an hour before the first disturbance, or million requests, says what is normal."""
 
+_LONGEST_FLIGHTS = 2.0
+"""A request is in flight for its time-out at most, after it waited for as long at most."""
+
 
 def baseline(measured: Measured) -> Times:
     """The requests between warm-up and the first fault or surge; of a very long baseline the last ones."""
-    first = min(
-        [
-            measured.cooldown_start_s,
-            *(fault.injected_at for fault in measured.faults if fault.injected_at is not None),
-            *(start for start, _ in surges(measured).values()),
-        ]
-    )
+    first = _first_disturbance(measured)
     kept: deque[Times] = deque()
     begin = max(measured.warmup_end_s, first - BASELINE_S)
     for part in measured.record.times(begin, first):
@@ -39,6 +39,17 @@ def baseline(measured: Measured) -> Times:
         while sum(map(len, kept)) - len(kept[0]) >= BASELINE_ROWS:
             kept.popleft()
     return joined_times(kept)
+
+
+def _first_disturbance(measured: Measured) -> float:
+    """When the first fault or surge began, or the cool-down without any."""
+    return min(
+        [
+            measured.cooldown_start_s,
+            *(fault.injected_at for fault in measured.faults if fault.injected_at is not None),
+            *(start for start, _ in surges(measured).values()),
+        ]
+    )
 
 
 def surges(measured: Measured) -> dict[str, tuple[float, float]]:
@@ -49,6 +60,21 @@ def surges(measured: Measured) -> dict[str, tuple[float, float]]:
         for index, stage in enumerate(measured.stages, start=1)
         if stage.kind == "surge" and start + stage.start_s < measured.load_end_s
     }
+
+
+def gaps_of(measured: Measured, cut: Slices) -> Gaps:
+    """The gaps among slices, where users should have made requests: as many as the schedule says.
+
+    For each iteration of the schedule (in the closed model: for each second of a user) as many requests as the
+    baseline had.
+    """
+    before = slice(0, max(0, math.floor((_first_disturbance(measured) - cut.start_s) / cut.width_s + 1e-9)))
+    edges = np.append(cut.starts, cut.end_s) - measured.load_start_s
+    levels = np.array([area_between(measured.stages, a, b) for a, b in pairwise(edges.tolist())])
+    scheduled = float(levels[before].sum())
+    if not scheduled:
+        return gaps_in(cut, None, before)
+    return gaps_in(cut, levels * float(cut.total[before].sum()) / scheduled, before)
 
 
 def slice_rule(measured: Measured, scenario: Scenario, profile: str) -> SliceRule | None:
@@ -108,7 +134,8 @@ def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[
     rule = slice_rule(measured, scenario, profile)
     outcomes = Outcomes(measured)
     cut = None if rule is None else cut_slices(measured, scenario, rule, outcomes.add)
-    alerts = outcomes.alert_times(declared_slo(scenario, profile))
+    alerts = outcomes.alerts(declared_slo(scenario, profile))
+    gaps = None if cut is None else gaps_of(measured, cut)
     unmeasured = "no load was measured around this fault"
     if rule is None and len(baseline(measured)):
         unmeasured = "no request was ok before the first fault, so nothing says what recovered means"
@@ -116,7 +143,7 @@ def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[
     for fault in injected:
         assert fault.injected_at is not None
         until = measured.cooldown_start_s
-        following = _following(fault, injected, scenario)
+        following = [*_following(fault, injected, scenario), *_surges_after(fault, measured)]
         if following and rule is not None:
             until = min(until, _last_untouched(min(following), rule, scenario))
         if cut is None or rule is None or until <= fault.injected_at:
@@ -130,7 +157,27 @@ def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[
             hold_s=scenario.recovery.hold,
             undone_s=fault.over_at,
             max_duration_s=fault.max_duration_s if fault.one_shot else None,
-            alerts_s=alerts,
+            alerts_s=[alert.start_s for alert in alerts],
+            firing_s=[(alert.start_s, math.inf if alert.end_s is None else alert.end_s) for alert in alerts],
+            gaps=gaps,
+            caught=_in_flight(measured, fault, rule, cut),
+        )
+    return found
+
+
+def _in_flight(measured: Measured, fault: FaultTimes, rule: SliceRule, cut: Slices) -> Caught:
+    """The requests of the slices before the injection that were in flight at it, and ended before the undo."""
+    assert fault.injected_at is not None
+    until = cut.starts[cut.index_at(fault.injected_at)]
+    over_at = math.inf if fault.over_at is None else fault.over_at
+    found = Caught()
+    for part in measured.record.times(until - _LONGEST_FLIGHTS * measured.info.load.timeout_s, float(until)):
+        here = (part.ended_s >= fault.injected_at) & (part.ended_s < over_at)
+        latency = part.latency_s[here]
+        found = Caught(
+            found.total + latency.size,
+            found.failed + int(np.count_nonzero(np.isinf(latency))),
+            found.over + int(np.count_nonzero(latency > rule.latency_limit_s)),
         )
     return found
 
@@ -153,6 +200,11 @@ def _following(fault: FaultTimes, injected: Sequence[FaultTimes], scenario: Scen
     ]
 
 
+def _surges_after(fault: FaultTimes, measured: Measured) -> list[float]:
+    """The starts of surges after a fault was over: what they do to users is not its doing."""
+    return [start for start, _ in surges(measured).values() if fault.over_at is not None and start > fault.over_at]
+
+
 def _not_measurable(why: str) -> Recovery:
     return Recovery(None, None, None, None, False, False, None, None, False, why)
 
@@ -171,11 +223,11 @@ class Outcomes:
         self._total += np.bincount(second[inside], minlength=self._total.size)
         self._failed += np.bincount(second[inside & ~part.ok], minlength=self._total.size)
 
-    def alert_times(self, slo: float) -> list[float]:
-        """When burn-rate alerts would have fired, replayed over the outcomes as they became known."""
+    def alerts(self, slo: float) -> list[Alert]:
+        """The burn-rate alerts that would have fired, replayed over the outcomes as they became known."""
         replay = AlertReplay(slo, start_s=float(self._start))
         replay.add(self._total, self._failed)
-        return [alert.start_s for alert in replay.finish()]
+        return replay.finish()
 
 
 def overloads_of(measured: Measured, scenario: Scenario, profile: str) -> dict[str, Overload]:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from faultload.record.measured import Measured
+from faultload.record.rows import Mask
 from faultload.spec.measures import measure_of
 from faultload.spec.term import Objective
 from faultload.verdict.phases import Phases
@@ -28,7 +30,8 @@ def spoilage(
 
     What reads a second: the latency objectives of its phase, recovery (`recovery_limit_s`, the latency above
     which a request is bad) where an objective asks for it, and always the request time-out, which decides
-    whether a request counts as failed.
+    whether a request counts as failed. A second in which most requests failed is an outage of the target, and not
+    spoiled, unless the generator was so late that it may have made them fail: by 5 % of the time-out.
     """
     start = math.floor(slips.start_s)
     tightest = np.full(slips.p99_s.size, measured.info.load.timeout_s)
@@ -44,16 +47,42 @@ def spoilage(
             seconds = seconds[(seconds >= 0) & (seconds < tightest.size)]
             tightest[seconds] = np.minimum(tightest[seconds], bound)
     limits = np.array([limit_for(float(bound)) for bound in tightest])
+    longest = limit_for(measured.info.load.timeout_s)
     found = {
         limit: union([_of_worker(measured, worker, slips, limit) for worker in _workers(measured)])
-        for limit in sorted({limit_for(None), *limits.tolist()})
+        for limit in sorted({limit_for(None), longest, *limits.tolist()})
     }
     strictest = found[min(limits.tolist(), default=limit_for(None))]
     mask = strictest.mask.copy()
     for limit, part in found.items():
         here = limits == limit
         mask[here] = part.mask[here]
-    return replace(strictest, mask=mask)
+    excused = mask & ~found[longest].untimely
+    excused[excused] = _failing(measured, start, np.flatnonzero(excused))
+    reasons = strictest.reasons
+    if excused.any():
+        reasons = (*reasons, f"{np.count_nonzero(excused)} s of it were an outage of the target, and count")
+    return replace(strictest, mask=mask & ~excused, reasons=reasons)
+
+
+def _failing(measured: Measured, start_s: float, seconds: NDArray[np.int64]) -> Mask:
+    """Shape (n,): in which seconds from `start_s` most of the requests failed that were due in them, or ended."""
+    failing = np.zeros(seconds.size, dtype=np.bool_)
+    for stretch in np.split(np.arange(seconds.size), np.flatnonzero(np.diff(seconds) > 1) + 1):
+        if not stretch.size:
+            continue
+        first, count = int(seconds[stretch[0]]), stretch.size
+        due, ended = np.zeros((2, count), np.int64), np.zeros((2, count), np.int64)
+        begin = start_s + first
+        for part in measured.record.times(begin - measured.info.load.timeout_s, begin + count):
+            for counts, moments in ((due, part.intended_s), (ended, part.ended_s)):
+                second = np.floor(moments - begin).astype(np.int64)
+                inside = (second >= 0) & (second < count)
+                counts[0] += np.bincount(second[inside], minlength=count)
+                counts[1] += np.bincount(second[inside & ~part.ok], minlength=count)
+        for total, failed in (due, ended):
+            failing[stretch] |= (total > 0) & (2 * failed >= total)
+    return failing
 
 
 def _workers(measured: Measured) -> range:

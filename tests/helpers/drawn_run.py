@@ -24,7 +24,7 @@ HOLD_60S = ({"hold": "60s"},)
 
 @dataclass(frozen=True)
 class Stretch:
-    """What is else between two moments of the run's clock."""
+    """What is else between two moments of the run's clock, for every n-th request (`every`)."""
 
     start_s: float
     end_s: float
@@ -33,6 +33,7 @@ class Stretch:
     request: str | None = None
     slip_s: float = 0.0
     waited_s: float = 0.0
+    every: int = 1
 
 
 @dataclass(frozen=True)
@@ -109,33 +110,35 @@ def draw(
 def _write(run: RunDirectory, due: Any, stretches: Sequence[Stretch]) -> None:
     n = due.size
     latency, slip, waited = np.full(n, LATENCY_S), np.zeros(n), np.zeros(n)
-    outcome, request = np.full(n, "ok", dtype=object), np.full(n, "GET /", dtype=object)
+    outcome, request = np.zeros(n, np.int32), np.zeros(n, np.int32)
+    outcomes = list(dict.fromkeys(["ok", *(one.outcome for one in stretches)]))
+    requests = list(dict.fromkeys(["GET /", None, *(one.request for one in stretches)]))
     for one in stretches:
-        here = (due >= one.start_s) & (due < one.end_s)
-        latency[here], slip[here], waited[here], outcome[here] = (
-            one.latency_s,
-            one.slip_s,
-            one.waited_s,
-            one.outcome,
-        )
+        here = np.flatnonzero((due >= one.start_s) & (due < one.end_s))[:: one.every]
+        latency[here], slip[here], waited[here] = one.latency_s, one.slip_s, one.waited_s
+        outcome[here] = outcomes.index(one.outcome)
         if one.request is not None:
-            request[here] = one.request
-    dropped = outcome == "dropped"
-    request[dropped] = None
+            request[here] = requests.index(one.request)
+    dropped = np.array([name == "dropped" for name in outcomes])[outcome]
+    request[dropped] = requests.index(None)
     service_s = np.where(dropped, 0, np.maximum(latency - slip - waited, 0))
     started_ns = np.round((due + slip + waited) * 1e9).astype(np.int64)
     service_us = np.round(service_s * 1e6).astype(np.int64)
     both = {
         "intended_ns": np.round(due * 1e9).astype(np.int64),
-        "journey": np.full(n, "Visit", dtype=object),
-        "variant": np.full(n, None, dtype=object),
-        "outcome": outcome,
+        "journey": (np.zeros(n, np.int32), ["Visit"]),
+        "variant": (np.zeros(n, np.int32), [None]),
+        "outcome": (outcome, outcomes),
     }
-    samples = {"started_ns": started_ns, "service_us": service_us, "request": request}
+    samples = {"started_ns": started_ns, "service_us": service_us, "request": (request, requests)}
     _table(run, "samples", {**both, **samples, "status": np.full(n, 200, np.int16), "bytes": np.zeros(n, np.int32)})
     times = {"waited_us": np.round(waited * 1e6), "slip_us": np.round(slip * 1e6)}
-    iterations = {**both, **times, "ended_ns": started_ns + service_us * 1000}
-    _table(run, "iterations", {name: values[~dropped] for name, values in iterations.items()})
+    iterations: dict[str, Any] = {**both, **times, "ended_ns": started_ns + service_us * 1000}
+    begun = {
+        name: (values[0][~dropped], values[1]) if isinstance(values, tuple) else values[~dropped]
+        for name, values in iterations.items()
+    }
+    _table(run, "iterations", begun)
 
 
 def _table(run: RunDirectory, name: str, columns: dict[str, Any]) -> None:

@@ -32,7 +32,8 @@ class Spoiled:
     """Which seconds are spoiled, and the generator's health over all of them.
 
     `mask`: shape (seconds,), entry i is the second from `start_s + i`. The P99s and CPU figures are None
-    where nothing was measured. `reasons` are sentences with counts.
+    where nothing was measured. `reasons` are sentences with counts. `untimely`: shape (seconds,), those that are
+    spoiled by more than a busy CPU: late, or not measured.
     """
 
     start_s: float
@@ -42,6 +43,7 @@ class Spoiled:
     cpu_percent_max: float | None
     cpu_percent_mean: float | None
     reasons: tuple[str, ...]
+    untimely: Mask
 
     @property
     def seconds(self) -> int:
@@ -205,6 +207,7 @@ def spoiled_seconds(
         cpu_percent_max=float(cpu[measured].max()) if measured.any() else None,
         cpu_percent_mean=float(cpu[measured].mean()) if measured.any() else None,
         reasons=tuple(f"{text} in {count} s" for m, text in causes if (count := int(m.sum()))),
+        untimely=late | lagging | missing,
     )
 
 
@@ -238,6 +241,7 @@ def union(parts: Sequence[Spoiled]) -> Spoiled:
         cpu_percent_max=most([p.cpu_percent_max for p in parts]),
         cpu_percent_mean=most([p.cpu_percent_mean for p in parts]),
         reasons=tuple(dict.fromkeys(r for p in parts for r in p.reasons)),
+        untimely=np.logical_or.reduce([p.untimely for p in parts]),
     )
 
 

@@ -7,9 +7,11 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from faultload_analysis.evidence.dependence import Array
+from faultload_analysis.evidence.dependence import Array, Mask
 
 FALSE_IMPACTS = 0.04
+OUTLYING = 1e-3
+_FEW_PEAKS = 3
 
 
 def onset_levels(parts: list[Array], counts: list[int], alone: list[int]) -> Array:
@@ -19,15 +21,20 @@ def onset_levels(parts: list[Array], counts: list[int], alone: list[int]) -> Arr
     (`Incidents.begins_at`). `parts`: the latencies of each slice that holds requests; slice i is bad when
     `counts[i]` of its requests are over the limit, and bad alone when `alone[i]` are.
     """
-    bad, by_itself = np.full(len(parts) + 2, -np.inf), np.full(len(parts), -np.inf)
-    for i, part in enumerate(parts):
-        ordered = np.sort(part)
-        if 1 <= counts[i] <= ordered.size:
-            bad[i] = ordered[-counts[i]]
-        if 1 <= alone[i] <= ordered.size:
-            by_itself[i] = ordered[-alone[i]]
+    bad = np.append(levels_with(parts, counts), [-np.inf, -np.inf])
     together = np.minimum(bad[:-2], np.maximum(bad[1:-1], bad[2:]))
-    return np.asarray(np.maximum(by_itself, together), dtype=np.float64)
+    return np.asarray(np.maximum(levels_with(parts, alone), together), dtype=np.float64)
+
+
+def levels_with(parts: list[Array], counts: list[int]) -> Array:
+    """The latency that `counts[i]` requests of slice i reach, shape (k,); -inf where it has not as many."""
+    return np.array(
+        [
+            np.sort(part)[-count] if 1 <= count <= part.size else -np.inf
+            for part, count in zip(parts, counts, strict=True)
+        ],
+        dtype=np.float64,
+    )
 
 
 def burst_level(levels: npt.ArrayLike, watched: float, *, probability: float = FALSE_IMPACTS) -> float:
@@ -48,11 +55,41 @@ def burst_level(levels: npt.ArrayLike, watched: float, *, probability: float = F
         return float(z.max(initial=0.0))
     threshold = float(np.median(z))
     above = z > threshold
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], above, [False])).astype(np.int8)))
-    peaks = np.array([z[a:b].max() for a, b in zip(edges[::2], edges[1::2], strict=True)])
+    peaks = np.array([z[run].max() for run in _runs(above)])
     if not peaks.size:
         return threshold
     c, mean = peaks.size, float(peaks.mean()) - threshold
     expected = watched * c / z.size
     factor = math.pow(expected / probability, 1.0 / c) - 1.0
     return threshold + c * mean * max(factor, 0.0)
+
+
+def outages(levels: npt.ArrayLike) -> Mask:
+    """Shape (k,): the slices of peaks that are no bursts, but outages that stand apart from the rest.
+
+    `levels`: shape (k,), the latency that half of the requests of each slice reach: where few of them are slow it
+    is a burst. A peak as in `burst_level` that the others make less likely than 0.001 under that model; of fewer
+    than 3 others the mean excess counts as the median level at least. One for every 300 slices or part of them.
+    """
+    z = np.asarray(levels, dtype=np.float64)
+    found = np.zeros(z.size, dtype=np.bool_)
+    threshold = float(np.median(z)) if z.size else 0.0
+    for _ in range(1 + z.size // 300):
+        left = np.where(found, -np.inf, z)
+        peaks = [left[run].max() - threshold for run in _runs(left > threshold)]
+        if not peaks:
+            break
+        others = np.sort(peaks)[:-1]
+        mean, c = float(others.mean()) if others.size else 0.0, others.size
+        if c < _FEW_PEAKS:
+            mean, c = max(mean, threshold), _FEW_PEAKS
+        beyond = (1.0 + max(peaks) / (c * mean)) ** -c if mean > 0 else 0.0
+        if 1.0 - (1.0 - beyond) ** (c + 1) >= OUTLYING:
+            break
+        found[_runs(left > threshold)[int(np.argmax(peaks))]] = True
+    return found
+
+
+def _runs(above: Mask) -> list[slice]:
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], above, [False])).astype(np.int8)))
+    return [slice(a, b) for a, b in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)]

@@ -9,12 +9,16 @@ import numpy as np
 
 from faultload_analysis.evidence.dependence import Array, Counts, Mask
 from faultload_analysis.latency.slices import Slices
+from faultload_analysis.recovery.gaps import Gaps
 from faultload_analysis.recovery.slice_rule import SliceRule
 
 
 @dataclass(frozen=True, slots=True)
 class Incidents:
-    """Hysteresis over slices: where an incident begins and where it is over for good."""
+    """Hysteresis over slices: where an incident begins and where it is over for good.
+
+    `bad`, `alone`: as `SliceRule.judge` finds them, and the gaps that are as bad.
+    """
 
     cut: Slices
     rule: SliceRule
@@ -26,11 +30,12 @@ class Incidents:
     sparse_total: float | None
 
     def begins_at(self, i: int) -> bool:
-        """Slice i is bad and so is one of the next two that hold requests; or it is bad enough alone."""
+        """Slice i is bad and so is one of the next two that hold requests, or should; or it is bad enough alone."""
         if not self.bad[i]:
             return False
-        first = self._next(self.cut.total, i + 1)
-        second = self._next(self.cut.total, first + 1)
+        says = (self.cut.total > 0) | self.alone
+        first = self._next(says, i + 1)
+        second = self._next(says, first + 1)
         return any(self.bad[j] for j in (first, second) if j <= self.last) or bool(self.alone[i])
 
     def first_from(self, i: int) -> int | None:
@@ -66,15 +71,42 @@ class Incidents:
             j = held
         return None
 
+    def last_return(self, start: int, open_until_s: float) -> tuple[int | None, int]:
+        """The last recovery of the incident that begins at `start`, as `recovered_from`, and how many dips it had.
+
+        What begins anew before `open_until_s` is a dip of the same incident.
+        """
+        good, dips = self.recovered_from(start), 1
+        while good is not None:
+            again = self.first_from(good)
+            if again is None or self.cut.starts[again] >= open_until_s - 1e-9:
+                break
+            good, dips = self.recovered_from(again), dips + 1
+        return good, dips
+
+    def good_at_the_end(self, start: int) -> tuple[int | None, float]:
+        """The first good slice after the last bad one since `start`, None without any; and for how long it held."""
+        j = start + int(np.flatnonzero(self.bad[start : self.last + 1])[-1]) + 1
+        while j <= self.last and not self.cut.total[j]:
+            j += 1
+        if j > self.last or not self._calm(j, self.last):
+            return None, 0.0
+        return j, sum(self._lasts(k) for k in range(j, self.last + 1))
+
+    def _lasts(self, k: int) -> float:
+        """How much slice k adds to a run of good slices, seconds."""
+        if not self.cut.total[k] and self.sparse_total is None:
+            return 0.0
+        start = float(self.cut.starts[k])
+        return min(start + self.cut.width_s, self.until_s, self.cut.end_s) - start
+
     def _held(self, j: int) -> int | None:
         """None when the run from slice j lasts the hold, else the next slice at which one could begin."""
         lasted = 0.0
         for k in range(j, self.last + 1):
             if self.bad[k]:
                 return k + 1
-            end = min(float(self.cut.starts[k]) + self.cut.width_s, self.until_s, self.cut.end_s)
-            if self.cut.total[k] or self.sparse_total is not None:
-                lasted += end - float(self.cut.starts[k])
+            lasted += self._lasts(k)
             if lasted >= self.hold_s - 1e-6:
                 return None if self._calm(j, k) else j + 1
         return self.last + 1
@@ -85,14 +117,15 @@ class Incidents:
         enough = self.sparse_total is None or total >= 0.5 * self.sparse_total * (k + 1 - j)
         return enough and failed <= max(1, self.rule.noise(total, max(self.rule.max_bad_share, 1e-3)))
 
-    def count_from(self, i: int) -> int:
-        """How many incidents begin from slice i on."""
-        count, at = 0, self.first_from(i)
+    def spans_from(self, i: int) -> list[tuple[int, int | None]]:
+        """The incidents that begin from slice i on: the first slice of each, and the good one after it, or None."""
+        found: list[tuple[int, int | None]] = []
+        at = self.first_from(i)
         while at is not None:
-            count += 1
             over = self.recovered_from(at)
+            found.append((at, over))
             at = None if over is None else self.first_from(over)
-        return count
+        return found
 
 
 def _convincing(share: float) -> int:
@@ -108,10 +141,18 @@ def _requests(cut: Slices, limit_s: float, a_s: float, b_s: float) -> tuple[Arra
 def impact_bounds(cut: Slices, limit_s: float, start: int, injected_s: float) -> tuple[float, float]:
     """The earliest and the seen moment of impact: the first bad request after injection.
 
-    Reads the slice `start`, and as many before it as it takes to find good requests.
+    Reads the slice `start`, and as many before it as it takes to find good requests. Where that slice is a gap:
+    the last request before it.
     """
     good = cut.total - cut.over(limit_s)
     first = min(max(int(np.searchsorted(cut.starts, injected_s, side="right")) - 1, 0), start)
+    if not cut.total[start]:
+        before = np.flatnonzero(cut.total[first:start]) + first
+        if not before.size:
+            return injected_s, injected_s
+        times, _ = _requests(cut, limit_s, float(cut.starts[before[-1]]), cut.end_of(start))
+        at = max(injected_s, float(times[-1]))
+        return at, at
 
     def read(slice_index: int) -> tuple[Array, Mask]:
         begin = max(injected_s, float(cut.starts[slice_index]))
@@ -144,15 +185,24 @@ def impact_bounds(cut: Slices, limit_s: float, start: int, injected_s: float) ->
     return min(low, float(times[at])), float(times[at])
 
 
-def recovery_bounds(cut: Slices, limit_s: float, start: int, good: int) -> tuple[float, float, float]:
+def recovery_bounds(cut: Slices, limit_s: float, start: int, good: int, gaps: Gaps) -> tuple[float, float, float]:
     """Last bad request, first good one after it, and the latest that the incident can have lasted.
 
     Reads the last slice with a bad request before slice `good`, and as many after it as it takes to find
-    good requests.
+    good requests. Where a gap came last the first good request ended it; it lasted at least until no more than
+    three of the requests that were due were missing, which has a probability of 5 % where users are served.
     """
     over = cut.over(limit_s)
     fine = cut.total - over
-    left = start + int(np.flatnonzero(over[start:good])[-1])
+    failing, empty = np.flatnonzero(over[start:good]), np.flatnonzero(gaps.bad[start:good])
+    if empty.size and (not failing.size or empty[-1] > failing[-1]):
+        times, bad = _requests(cut, limit_s, float(cut.starts[good]), cut.end_of(good))
+        back = float(times[np.flatnonzero(~bad)[0]]) if not bad.all() else cut.end_of(good)
+        rate = float(gaps.expected[start + int(empty[-1])]) / cut.width_s
+        return max(float(cut.starts[start]), back - 3.0 / rate), back, back
+    over = cut.over(limit_s)
+    fine = cut.total - over
+    left = start + int(failing[-1])
 
     def read(slice_index: int) -> tuple[Array, Mask]:
         return _requests(cut, limit_s, float(cut.starts[left]), cut.end_of(slice_index))
@@ -175,3 +225,14 @@ def recovery_bounds(cut: Slices, limit_s: float, start: int, good: int) -> tuple
     back = float(times[good_after[0]]) if good_after.size else float(cut.starts[good])
     high = float(times[good_after[needed - 1]]) if good_after.size >= needed else cut.end_s
     return float(times[at]), back, max(back, high)
+
+
+def last_bad_s(cut: Slices, limit_s: float, start: int, last: int, gaps: Gaps) -> float:
+    """The last bad moment of the slices `start` to `last`: of a request, or of a gap."""
+    failing = np.flatnonzero(cut.over(limit_s)[start : last + 1])
+    empty = np.flatnonzero(gaps.bad[start : last + 1])
+    if empty.size and (not failing.size or empty[-1] > failing[-1]):
+        return cut.end_of(start + int(empty[-1]))
+    at = start + int(failing[-1])
+    times, bad = _requests(cut, limit_s, float(cut.starts[at]), cut.end_of(at))
+    return float(times[np.flatnonzero(bad)[-1]])

@@ -13,9 +13,10 @@ class Recovery:
     did not happen or cannot be told. `absorbed`: no impact (recover_s 0). `recovered` is True for absorbed
     ones. `censored_s`: when never recovered, how long it was watched from impact. `low_s`, `high_s` bracket
     `recover_s` by the requests around both ends (what lies between arrivals is not seen), `resolution_s` is
-    their distance. `baseline_ok` False: not measurable, and everything else is empty. `incidents` counts
-    separate ones until the end. `hold_end_s`: when the hold after recovery was over. `worst_bad_share`: of
-    the worst slice.
+    their distance; of one that never recovered `low_s` is the last bad moment. `baseline_ok` False: not
+    measurable, and everything else is empty. `incidents` counts separate ones until the end, `later`: when those
+    after this one began and ended (None: not before the end of the watch). `hold_end_s`: when the hold after
+    recovery was over. `worst_bad_share`: of the worst slice. `alerted`: an alert was firing already at the impact.
     """
 
     impact_s: float | None
@@ -35,6 +36,8 @@ class Recovery:
     high_s: float | None = None
     incidents: int = 0
     worst_bad_share: float | None = None
+    later: tuple[tuple[float, float | None], ...] = ()
+    alerted: bool = False
 
     @property
     def measurable(self) -> bool:

@@ -106,11 +106,17 @@ def mttr(recoveries: Sequence[Recovery], *, confidence: float = 0.95) -> Estimat
     return Estimate(value, low, high, len(seen), float(done.size), method, "; ".join(notes))
 
 
+def at_least_s(recovery: Recovery) -> float:
+    """How long one that never recovered took at least: until its last bad moment, seconds from impact."""
+    known = recovery.censored_s if recovery.low_s is None else recovery.low_s
+    return 0.0 if known is None else known
+
+
 def times_of(recoveries: Sequence[Recovery]) -> tuple[Array, Array]:
     """Recovery times, and the times watched of those that never recovered; absorbed and unknown left out."""
     seen = [r for r in recoveries if r.measurable and not r.absorbed]
     done = [r.recover_s for r in seen if r.recovered and r.recover_s is not None]
-    cut_off = [r.censored_s for r in seen if not r.recovered and r.censored_s is not None]
+    cut_off = [at_least_s(r) for r in seen if not r.recovered]
     return np.array(done, dtype=np.float64), np.array(cut_off, dtype=np.float64)
 
 

@@ -10,13 +10,13 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from faultload_analysis.evidence.dependence import Array, Counts, Mask, uncertainty
+from faultload_analysis.evidence.dependence import Array, Counts, Mask, share_bounds, uncertainty
 from faultload_analysis.evidence.distributions import binomial_isf
 from faultload_analysis.latency.histogram import checked
 from faultload_analysis.latency.quantiles import quantile, quantile_estimate
 from faultload_analysis.latency.slices import Slices
-from faultload_analysis.recovery.bursts import burst_level, onset_levels
-from faultload_analysis.slo.availability import proportion_estimate
+from faultload_analysis.recovery.bursts import burst_level, levels_with, onset_levels, outages
+from faultload_analysis.recovery.excess import Events, dispersion
 
 NOISE = 1e-3
 NOISE_ALONE = 1e-4
@@ -35,7 +35,8 @@ class SliceRule:
     requests is never waved through. `inflation`: how much more failures vary from slice to slice than
     binomially; every `inflation` requests then count as one. `burst_s`: what natural bursts of slow answers
     reach (see `baseline_rule`). `baseline_ok` False: the baseline this rule came from was itself bad; `why`
-    says how.
+    says how. `failed`, `over`: how many of the baseline's requests failed, and how many were bad, without outages
+    that stand apart; None where the rule came from no baseline. `outages`: how many of its slices those were.
     """
 
     max_bad_share: float
@@ -45,6 +46,9 @@ class SliceRule:
     why: str = ""
     inflation: float = 1.0
     burst_s: float = 0.0
+    failed: Events | None = None
+    over: Events | None = None
+    outages: int = 0
 
     def __post_init__(self) -> None:
         sane = 0.0 <= self.max_bad_share < 1.0 and 0.5 < self.quantile < 1.0 and self.latency_limit_s > 0
@@ -113,8 +117,10 @@ def baseline_rule(
     the baseline is by itself, in slices of `width_s`, for a watch of `watch_s`: the latency limit is at
     least what natural bursts reach in 4 % of such watches (`burst_level`, kept as `burst_s`), and failures
     may vary as much from slice to slice as the baseline's do (index of dispersion, at its 80 % upper
-    bound). A busy system then hides small impacts: slow answers below `burst_s` count as good, so recovery
-    from a backlog is dated to where it falls below that. A few minutes of baseline are plenty.
+    bound). An outage that stands apart from the rest of the baseline is no noise, and left out of both: one
+    bad second in five minutes says nothing of the others. A busy system then hides small impacts: slow answers
+    below `burst_s` count as good, so recovery from a backlog is dated to where it falls below that. A few minutes
+    of baseline are plenty.
 
     Measured, 500 watches of 90 s in 1 s slices without a fault, M/M/1 response times, no declared limit; the
     worse of 100 and 500 requests/s: share with a false impact without times -> with them, and the median
@@ -140,22 +146,22 @@ def baseline_rule(
     cut = None
     if times_s is not None and values.size:
         cut, values = _in_slices(np.asarray(times_s, dtype=np.float64), values, width_s)
-    ok = values[np.isfinite(values)]
+    ok, bursts = values[np.isfinite(values)], 0.0
+    if cut is not None and any(np.isfinite(part).any() for part in cut):
+        ok, bursts = _usual(cut, 1.0 - limit_quantile, watch_s / width_s)
     if ok.size == 0 and latency_limit_s is None:
         raise ValueError("a rule needs a baseline with ok requests or a declared latency limit")
     declared_share = 0.0 if max_bad_share is None else max_bad_share
     normal = quantile(ok, 0.99) * (1.0 + tolerance) if ok.size else 0.0
-    bursts = 0.0 if cut is None else _burst_s(cut, 1.0 - limit_quantile, watch_s / width_s)
     limit = max(latency_limit_s or 0.0, normal, bursts, 1e-6)
     if values.size == 0:
         return SliceRule(
             min(declared_share, _MAX_SHARE), limit, baseline_ok=False, why="the baseline holds no requests"
         )
-    failed = ~np.isfinite(values)
-    errors = proportion_estimate(failed).complement()
-    share = errors.value or 0.0
+    failures = _failures(values)
+    share = failures / values.size
     problems = []
-    if max_bad_share is not None and errors.low is not None and errors.low > max_bad_share:
+    if max_bad_share is not None and share_bounds(failures, values.size)[0] > max_bad_share:
         problems.append(f"{share:.2%} of the baseline failed, {max_bad_share:.2%} are allowed")
     if share > _MAX_SHARE:
         problems.append(f"{share:.0%} of the baseline failed")
@@ -167,14 +173,27 @@ def baseline_rule(
                 f"the target is {latency_limit_s:.3g} s"
             )
     allowed = min(max(declared_share, share * (1.0 + tolerance)), max(_MAX_SHARE, declared_share))
+    parts = [values] if cut is None else cut
+    total, lost, over = (
+        np.array([count(part) for part in parts], dtype=np.int64)
+        for count in (np.size, _failures, lambda part: np.count_nonzero(part > limit))
+    )
+    usual, calm = _without_outages(total, lost), _without_outages(total, over)
     return SliceRule(
         allowed,
         limit,
         baseline_ok=not problems,
         why="; ".join(problems),
-        inflation=1.0 if cut is None else _dispersion(cut),
+        inflation=_dispersed(total[usual], lost[usual]),
         burst_s=bursts,
+        failed=Events.of(total[usual], lost[usual]),
+        over=Events.of(total[calm], over[calm]),
+        outages=int(total.size - np.count_nonzero(usual)),
     )
+
+
+def _failures(part: Array) -> int:
+    return int(np.count_nonzero(np.isinf(part)))
 
 
 def _check(
@@ -206,20 +225,53 @@ def _in_slices(times: Array, values: Array, width_s: float) -> tuple[list[Array]
     return [part for part in parts if part.size], values
 
 
-def _burst_s(cut: list[Array], share: float, watched: float) -> float:
-    """What natural bursts of slow answers reach; failed requests are not slow ones, and left out."""
+def _usual(cut: list[Array], share: float, watched: float) -> tuple[Array, float]:
+    """The ok requests of the baseline, without outages that stand apart, and what their natural bursts reach."""
     parts = [ok for part in cut if (ok := part[np.isfinite(part)]).size]
     bad = [min(noise(p.size, share) + 1, -(-p.size // 2)) for p in parts]
     alone = [max(noise(p.size, share, NOISE_ALONE) + 1, -(-p.size // 2)) for p in parts]
-    return burst_level(onset_levels(parts, bad, alone), watched)
+    levels = onset_levels(parts, bad, alone)
+    usual = ~outages(levels_with(parts, [(p.size + 1) // 2 for p in parts]))
+    kept = [part for part, keep in zip(parts, usual, strict=True) if keep]
+    return np.concatenate(kept), burst_level(levels[usual], watched)
 
 
-def _dispersion(cut: list[Array]) -> float:
-    """Index of dispersion of the failures by slice (Pearson's chi2 / df) at its 80 % upper bound; at least 1."""
-    total = np.array([part.size for part in cut])
-    failed = np.array([np.count_nonzero(np.isinf(part)) for part in cut])
-    share = failed.sum() / max(1, total.sum())
-    if len(cut) < 3 or not 0.0 < share < 1.0:
+def _without_outages(total: Counts, bad: Counts) -> Mask:
+    """Shape (k,): the slices of the baseline that say what is usual, from the bad requests of each.
+
+    The worst outage (consecutive slices whose bad requests are no noise) is left out when the dispersion of all
+    others does not explain it, at probability 0.0001; one for every five minutes or part of it, which hold 10 % of
+    the slices at most, or one slice.
+    """
+    left = np.ones(total.size, dtype=np.bool_)
+    for _ in range(1 + total.size // 300):
+        out = _worst_outage(total, np.where(left, bad, 0))
+        rest = left.copy()
+        rest[out] = False
+        if not out.size or total.size - np.count_nonzero(rest) > max(1, 0.1 * total.size):
+            break
+        usual = SliceRule(0.0, 1.0, inflation=_dispersed(total[rest], bad[rest]))
+        share = max(_MIN_SHARE, bad[rest].sum() / max(1, total[rest].sum()))
+        if bad[out].sum() <= usual.noise(int(total[out].sum()), float(share), NOISE_ALONE):
+            break
+        left = rest
+    return left
+
+
+def _worst_outage(total: Counts, bad: Counts) -> Counts:
+    """The slice with most bad requests and the neighbours whose bad requests are no noise either."""
+    if not bad.any():
+        return np.empty(0, dtype=np.int64)
+    first = last = int(np.argmax(bad))
+    above = np.array([k > noise(int(n), _MIN_SHARE) for n, k in zip(total, bad, strict=True)])
+    while first > 0 and above[first - 1]:
+        first -= 1
+    while last + 1 < total.size and above[last + 1]:
+        last += 1
+    return np.arange(first, last + 1)
+
+
+def _dispersed(total: Counts, failed: Counts) -> float:
+    if total.size < 3 or not 0 < failed.sum() < total.sum():
         return 1.0
-    chi2 = float(np.sum((failed - share * total) ** 2 / (share * (1.0 - share) * total)))
-    return max(1.0, chi2 / (len(cut) - 1) * uncertainty(len(cut)))
+    return max(1.0, dispersion(total, failed) * uncertainty(total.size))

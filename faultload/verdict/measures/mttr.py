@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from faultload.spec.term import Objective
 from faultload.verdict.measures._of_faults import OfFaults
 from faultload_analysis import recovery
-from faultload_analysis.evidence.verdict import Estimate, no_data
+from faultload_analysis.evidence.verdict import Estimate, exact, no_data
 
 if TYPE_CHECKING:
     from faultload.verdict.evidence import Evidence
@@ -22,6 +22,9 @@ class Mttr(OfFaults):
         found = evidence.recoveries_of(objective.term.subject)
         if not found:
             return no_data(evidence.why_not_injected(objective.term.subject))
+        if all(one.absorbed for _, one in found):
+            many = "the only fault was" if len(found) == 1 else f"all {len(found)} faults were"
+            return exact(0.0, len(found), why=f"{many} absorbed: there was nothing to recover from")
         return recovery.mttr([one for _, one in found], confidence=evidence.confidence)
 
 

@@ -41,7 +41,7 @@ class Ratio(Measure):
     def gather(self, objective: Objective, wanted: Wanted) -> None:
         for part in objective.term.parts:
             if part.subject in LATENCIES:
-                wanted.requests(part, objective.phase)
+                wanted.latencies(part, objective.phase)
 
     def reads(self, evidence: Evidence, term: Term) -> Collection[str]:
         return {"samples" if part.subject in LATENCIES else "observations" for part in term.parts}

@@ -187,7 +187,7 @@ class Statistic(OfValues):
 
     def gather(self, objective: Objective, wanted: Wanted) -> None:
         if objective.term.subject in LATENCIES:
-            wanted.requests(objective.term, objective.phase, objective.target.value)
+            wanted.latencies(objective.term, objective.phase, objective.target.value)
 
     def of_values(self, evidence: Evidence, objective: Objective) -> Estimate:
         term, target = objective.term, objective.target.value

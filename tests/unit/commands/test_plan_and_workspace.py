@@ -49,6 +49,10 @@ def test_a_named_stage_plans_its_own(workspace: SmallWorkspace) -> None:
     workspace.replace(workspace.scenario, "{hold: 60s}", "{hold: 50s}\n    - {surge: 3x, for: 10s, phase: rush}")
     rush = prepare(workspace.scenario, RunOptions())
     assert planned_requests(rush, parse_objective("p99(latency) <= 1s during rush")) == pytest.approx(600)
+    assert planned_requests(rush, parse_objective("p99(latency) <= 1s during surge")) == pytest.approx(600)
+    whole = planned_requests(rush, parse_objective("p99(latency) <= 1s"))
+    rest = planned_requests(rush, parse_objective("p99(latency) <= 1s during baseline"))
+    assert whole is not None and rest is not None and rest <= whole - 600
 
 
 def test_users_plan_no_number_of_requests(workspace: SmallWorkspace) -> None:

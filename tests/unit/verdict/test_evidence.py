@@ -54,27 +54,29 @@ def evidence(measured: Measured, *bad_seconds: int) -> tuple[Evidence, Passes]:
         measured.info, measured.events, passes, measured.metrics, measured.faults, measured.write_checks
     )
     mask = np.isin(np.arange(2, 62), bad_seconds)
-    spoiled = Spoiled(2.0, mask, None, None, None, None, ())
+    spoiled = Spoiled(2.0, mask, None, None, None, None, (), mask)
     return Evidence(counted, phases_of(counted, {}), {}, spoiled), passes
 
 
 def population(evidence: Evidence, text: str) -> Population:
-    """The latencies that an objective reads."""
+    """The requests that an objective reads; the one in flight at the injection is one of the fault."""
     one = parse_objective(text)
-    return evidence.requests_of(one.term, one.phase)
+    return (
+        evidence.values_of(one.term, one.phase) if one.term.subject else evidence.requests_of(one.term, one.phase)
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "n", "least", "greatest"),
     [
         ("p99(latency) <= 1s", 6000, 0.01, math.inf),
-        ("p99(latency) <= 1s during baseline", 2800, 0.01, 0.2),
-        ("p99(latency) <= 1s during fault", 300, math.inf, math.inf),
+        ("p99(latency) <= 1s during baseline", 2799, 0.01, 0.2),
+        ("p99(latency) <= 1s during fault", 301, 0.01, math.inf),
         ('p99(latency, request="POST /b") <= 1s', 1000, 0.05, 0.2),
         ('p99(service_time, request="POST /b") <= 1s', 1000, 0.03, 0.2),
         ('p99(latency, request="POST /b", journey=Visit) <= 1s', 1000, 0.05, 0.2),
         ('availability(request="POST /b") >= 1%', 1000, 0.05, 0.2),
-        ("error_rate <= 1% during fault:cut#1", 300, math.inf, math.inf),
+        ("error_rate <= 1% during fault:cut#1", 301, 0.01, math.inf),
     ],
 )
 def test_the_requests_of_a_filter_and_a_phase(
@@ -84,12 +86,20 @@ def test_the_requests_of_a_filter_and_a_phase(
     assert (found.n, found.minimum, found.maximum) == (n, pytest.approx(least), pytest.approx(greatest))
 
 
-def test_nothing_is_read_of_spoiled_seconds(measured: Measured) -> None:
+def test_of_spoiled_seconds_the_failures_are_read_and_not_how_long_an_ok_request_took(measured: Measured) -> None:
+    """All requests of the second from 31 on fail, none of the one from 12 on."""
     found, _ = evidence(measured, 12, 31)
-    assert population(found, "p99(latency) <= 1s").n == 5800
-    assert population(found, "p99(latency) <= 1s during fault").n == 200
+    assert population(found, "p99(latency) <= 1s").n == 5900
+    assert population(found, "p99(latency) <= 1s during fault").n_failed == 300
     assert population(found, 'p99(latency, request="POST /b") <= 1s').n == 900
-    assert (found.requests(None), found.requests("fault"), found.requests("recovery")) == (5800, 200, 2900)
+    assert (found.requests(None), found.requests("fault"), found.requests("recovery")) == (5900, 301, 2900)
+
+
+def test_outcomes_are_read_of_spoiled_seconds_too(measured: Measured) -> None:
+    found, _ = evidence(measured, 12, 31)
+    one = parse_objective("availability >= 1%")
+    assert (found.requests_of(one.term, None).n, found.requests_of(one.term, None).n_failed) == (6000, 300)
+    assert found.estimate(one).value == pytest.approx(0.95)
 
 
 def test_one_pass_gathers_what_all_objectives_read_and_lets_others_see_every_chunk(measured: Measured) -> None:
@@ -134,7 +144,7 @@ def test_a_second_gathering_keeps_what_is_there(measured: Measured) -> None:
     before = population(found, "p99(latency) <= 1s")
     found.gather([objective, parse_objective("p99(latency) <= 1s during fault")])
     assert population(found, "p99(latency) <= 1s") is before
-    assert population(found, "p99(latency) <= 1s during fault").n == 300
+    assert population(found, "p99(latency) <= 1s during fault").n == 301
 
 
 @pytest.mark.parametrize("gathered", [True, False])

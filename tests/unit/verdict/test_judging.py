@@ -369,7 +369,11 @@ def test_recovery_objectives(evidence: Evidence) -> None:
     assert found(evidence, "ttr <= 9s").value == found(evidence, "ttr(db-failover) <= 9s").value
     missing = found(evidence, "ttr(api-kill) <= 9s")
     assert (missing.value, missing.why) == (None, "fault 'api-kill' was not injected")
-    assert found(evidence, "ttd <= 60s").value == math.inf
+    unseen = found(evidence, "ttd <= 60s")
+    assert unseen.value == math.inf
+    assert unseen.why == (
+        "no alert for db-failover#1 (2.8 s): too little for any rule, so an operator would have seen nothing"
+    )
     assert found(evidence, "ttd(api-kill) <= 60s").why == "fault 'api-kill' was not injected"
     held = replace(evidence, recoveries={})
     assert found(held, "ttr <= 9s").why == "db-failover#2 was not injected: service db has 1 of 2 instances ready"
@@ -388,6 +392,25 @@ def test_a_detection_that_cannot_be_told_leaves_ttd_open_unless_another_took_too
     partly = replace(evidence, recoveries={"cut#1": replace(seen, detect_s=5.0), "cut#2": unknown})
     assert (found(partly, "ttd <= 60s").value, found(partly, "ttd <= 60s").why) == (None, "cut#2: bad baseline")
     assert found(partly, "ttd <= 4s").value == 5.0
+
+
+def test_a_fault_while_an_alert_was_firing_already_says_what_an_operator_saw(evidence: Evidence) -> None:
+    (seen,) = evidence.recoveries.values()
+    first, second = replace(seen, detect_s=5.0), replace(seen, detect_s=None, alerted=True)
+    both = found(replace(evidence, recoveries={"cut#1": first, "cut#2": second}), "ttd <= 60s")
+    aware = "an alert was firing already when cut#2 had its impact: an operator knew of it before"
+    assert (both.value, both.n) == (5.0, 1) and both.why.endswith(aware)
+    alone = found(replace(evidence, recoveries={"cut#2": second}), "ttd <= 60s")
+    assert (alone.value, alone.why) == (None, aware)
+
+
+def test_mttr_of_faults_that_were_all_absorbed_says_so_and_passes_a_limit(evidence: Evidence) -> None:
+    absorbed = Recovery(None, None, None, 0.0, True, True, None, 0.0, True, "absorbed")
+    one = found(replace(evidence, recoveries={"cut#1": absorbed, "cut#2": absorbed}), "mttr <= 9s")
+    assert (one.value, one.high, one.n) == (0.0, 0.0, 2)
+    assert one.why == "all 2 faults were absorbed: there was nothing to recover from"
+    unknown = replace(absorbed, absorbed=False, recovered=False, baseline_ok=False)
+    assert found(replace(evidence, recoveries={"cut#1": absorbed, "cut#2": unknown}), "mttr <= 9s").value is None
 
 
 @pytest.mark.parametrize("text", ["capacity >= 1/s", "recovery_after_overload <= 9s", "mtbf >= 1h"])

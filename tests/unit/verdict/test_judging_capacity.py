@@ -36,8 +36,13 @@ def scenario(stages: list[dict[str, str]], *objectives: Any, faults: Any = ()) -
     )
 
 
-def write_run(path: Path, declared: Scenario, *, seed: int = 1, stuck_from: float = math.inf) -> RunDirectory:
-    """The run of a queue with one server; from `stuck_from` (load time) on, requests take ten times as long."""
+def write_run(
+    path: Path, declared: Scenario, *, seed: int = 1, stuck_from: float = math.inf, admitted: float = math.inf
+) -> RunDirectory:
+    """The run of a queue with one server; from `stuck_from` (load time) on, requests take ten times as long.
+
+    Of each step at most `admitted` a second are answered well, the others are refused.
+    """
     scaled = scale(declared, "full").scenario
     run = RunDirectory.create(path)
     stages = scaled.load.stages
@@ -59,7 +64,17 @@ def write_run(path: Path, declared: Scenario, *, seed: int = 1, stuck_from: floa
     intended_ns = ((START_S + arrivals) * 1e9).astype(np.int64)
     latency_us = np.maximum(1, (latency * 1e6).astype(np.int64))
     n = arrivals.size
-    same = {"journey": (np.zeros(n, np.int32), ["Visit"]), "variant": [None] * n, "outcome": ["ok"] * n}
+    chance = [
+        min(1.0, admitted / s.low)
+        for s in stages
+        for _ in range(int(np.sum((arrivals >= s.start_s) & (arrivals < s.end_s))))
+    ]
+    outcome = np.where(rng.random(n) < np.array(chance), 0, 1).astype(np.int32)
+    same = {
+        "journey": (np.zeros(n, np.int32), ["Visit"]),
+        "variant": [None] * n,
+        "outcome": (outcome, ["ok", "http_error"]),
+    }
     samples = tables.TableWriter(run.path, "samples")
     samples.write(
         {
@@ -98,6 +113,19 @@ def capacity(text: str) -> dict[str, Any]:
 def stepped(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     objectives = [capacity("capacity >= 200/s"), capacity("capacity >= 360/s"), capacity("capacity >= 305/s")]
     return write_run(tmp_path_factory.mktemp("runs") / "steps", scenario(STEPS, *objectives))
+
+
+def test_what_a_throttle_refuses_is_no_throughput_of_the_curve(tmp_path: Path) -> None:
+    """At most 200 a second are answered well, and everything comes back at once."""
+    found = judge(write_run(tmp_path / "run", scenario(STEPS, capacity("capacity >= 100/s")), admitted=200.0))
+    steps = found.verdict["capacity"]["steps"]
+    assert [step["goodput"] for step in steps] == [pytest.approx(min(rate, 200), rel=0.05) for rate in RATES]
+    assert steps[-1]["achieved"] == pytest.approx(390, rel=0.05)
+    usl = found.verdict["capacity"]["usl"]
+    assert found.capacity is not None and found.capacity.usl is not None
+    assert found.capacity.usl.throughput(2 * steps[-1]["users"]) < 1.1 * 200, "a limit, not linear growth"
+    assert [users for users, _, _ in usl["band"]] == pytest.approx([step["users"] for step in steps])
+    assert all(low <= high for _, low, high in usl["band"])
 
 
 def test_the_bracket_holds_the_capacity_of_the_queue(stepped: RunDirectory) -> None:

@@ -90,6 +90,57 @@ def test_a_fault_that_never_came_has_no_phase() -> None:
     assert spans(phases_of(measured(FaultTimes("cut", 1, "pause")), {}), of="fault") == []
 
 
+SURGES = {
+    "stages": [
+        {"kind": "hold", "start_s": 0.0, "end_s": 30.0, "low": 9.0, "high": 9.0, "phase": None},
+        {"kind": "surge", "start_s": 30.0, "end_s": 40.0, "low": 27.0, "high": 27.0, "phase": None},
+        {"kind": "hold", "start_s": 40.0, "end_s": 60.0, "low": 9.0, "high": 9.0, "phase": None},
+        {"kind": "surge", "start_s": 60.0, "end_s": 65.0, "low": 27.0, "high": 27.0, "phase": "rush"},
+        {"kind": "hold", "start_s": 65.0, "end_s": 90.0, "low": 9.0, "high": 9.0, "phase": None},
+    ]
+}
+
+
+def test_a_surge_is_a_phase_of_its_own_and_one_with_a_name_is_selected_by_both() -> None:
+    found = phases_of(measured(load=SURGES), {})
+    assert found.stretches("surge") == [(40, 50), (70, 75)]
+    assert found.stretches("rush") == [(70, 75)]
+    assert found.stretches("baseline") == [(10, 40), (50, 70), (75, 100)]
+
+
+def test_a_recovery_ends_with_the_next_surge_but_not_with_one_during_the_fault() -> None:
+    found = phases_of(measured(fault(20, 25), load=SURGES), {})
+    assert spans(found, of="recovery") == [("recovery:cut#1", 25, 40)]
+    found = phases_of(measured(fault(38, 55), load=SURGES), {})
+    assert spans(found, of="recovery") == [("recovery:cut#1", 55, 70)]
+
+
+@pytest.mark.parametrize(
+    ("intended", "ended", "moment"),
+    [
+        (39.9, 40.0, 40.0),
+        (39.9, 42.9, 40.0),
+        (30.0, 41.0, 40.0),
+        (39.9, 39.99, 39.9),
+        (39.9, 43.0, 39.9),
+        (40.0, 41.0, 40.0),
+        (44.0, 46.0, 44.0),
+        (49.0, 50.5, 50.0),
+        (39.0, 50.5, 50.0),
+    ],
+)
+def test_what_was_in_flight_at_the_injection_and_ended_before_the_undo_belongs_to_the_fault(
+    intended: float, ended: float, moment: float
+) -> None:
+    found = phases_of(measured(fault(40, 43), fault(50, 51, 2)), {})
+    assert found.moments(np.array([intended]), np.array([ended])).tolist() == [moment]
+
+
+def test_what_was_in_flight_at_two_injections_belongs_to_the_first() -> None:
+    found = phases_of(measured(fault(41, 45, name="second"), fault(40, 43)), {})
+    assert found.moments(np.array([39.0, 39.0]), np.array([42.0, 44.0])).tolist() == [40.0, 41.0]
+
+
 # -- what is selected
 
 

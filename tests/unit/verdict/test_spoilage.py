@@ -191,3 +191,79 @@ def test_a_lag_is_one_from_its_limit_on_to_a_hundredth_of_a_millisecond(
     """5 % of a bound of half a second; a tenth of what requests take, where that is more."""
     found = judged(tmp_path, "p99(latency) <= 500ms", ill={20.0: health})
     assert [one for one in found if one <= 19] == expected
+
+
+FAILING = Stretch(20, 23, outcome="http_error")
+"""Three seconds in which every request fails."""
+ILL = {end: {"loop_lag_p99_ms": 60.0} for end in (21.0, 22.0, 23.0)}
+
+
+def test_an_outage_that_explains_the_lag_spoils_nothing(tmp_path: Path) -> None:
+    judgement = judge(draw(tmp_path / "run", "p99(latency) <= 100ms", stretches=[FAILING], ill=ILL))
+    assert 20 not in spoiled(judgement) and 21 not in spoiled(judgement) and 22 not in spoiled(judgement)
+    assert judgement.verdict["generator"]["reasons"][-1] == "3 s of it were an outage of the target, and count"
+
+
+def test_a_busy_processor_is_explained_by_an_outage_as_a_lag_is(tmp_path: Path) -> None:
+    ill = {end: {"cpu_percent": 99.0} for end in (21.0, 22.0, 23.0)}
+    assert judged(tmp_path / "outage", "p99(latency) <= 100ms", stretches=[FAILING], ill=ill) == []
+    assert judged(tmp_path / "none", "p99(latency) <= 100ms", ill=ill) == [20, 21, 22]
+
+
+@pytest.mark.parametrize(
+    "ill",
+    [{"loop_lag_p99_ms": 600.0}, {"loop_lag_p99_ms": None}, {"cpu_percent": None}],
+    ids=["so late that requests may have run into their time-out", "no lag", "no cpu"],
+)
+def test_an_outage_does_not_explain_what_may_have_caused_it(tmp_path: Path, ill: dict[str, Any]) -> None:
+    found = judged(
+        tmp_path,
+        "p99(latency) <= 100ms",
+        stretches=[FAILING],
+        ill=dict.fromkeys((20.0, 21.0, 22.0, 23.0, 24.0), ill),
+    )
+    assert {20, 21, 22} <= set(found)
+
+
+def test_requests_that_fail_when_they_end_explain_the_second_in_which_they_end(tmp_path: Path) -> None:
+    """All users hang from 20 on and fail together at 28, which keeps the generator busy for a moment."""
+    late = [20 + at / 100 for at in range(400)]
+    hang = [Stretch(at, at + 0.01, latency_s=28.2 - at, outcome="timeout") for at in late]
+    quiet = [second for second in np.arange(2.005, 62, 0.01) if not 24 <= second < 28.5]
+    run = draw(tmp_path / "run", "p99(latency) <= 100ms", stretches=hang, seconds=quiet)
+    run.event("health", t=28.6, worker=0, loop_lag_p99_ms=60.0, cpu_percent=30.0, p50_ms=10.0)
+    assert 28 not in spoiled(judge(run))
+
+
+def test_failures_in_spoiled_seconds_count_for_every_objective(tmp_path: Path) -> None:
+    """A third of the requests of 2 of 60 seconds fail: no outage, so the ok ones are left out of latencies."""
+    run = draw(
+        tmp_path / "run",
+        "p99(latency) <= 20ms",
+        "availability >= 99.9%",
+        "budget(99.9%, 30d) <= 0.001%",
+        "burn_rate(99.9%) <= 1",
+        stretches=[Stretch(20 + at / 100, 20 + (at + 1) / 100, outcome="http_error") for at in range(0, 200, 3)],
+        ill={21.0: LAG, 22.0: LAG},
+    )
+    judgement = judge(run)
+    assert spoiled(judgement) == [20, 21]
+    latency, availability, budget, burn = judgement.verdict["objectives"]
+    assert latency["n"] == 5800 + 67
+    assert availability["estimate"] == pytest.approx(100 * (1 - 67 / 6000))
+    assert {one["verdict"] for one in (availability, budget, burn)} == {"FAIL"}
+
+
+@pytest.mark.parametrize("lag_ms", [1.0, 12.0, 60.0, 600.0, 5000.0])
+@pytest.mark.parametrize("share", [0.1, 0.4, 1.0])
+def test_whatever_the_generators_health_an_outage_never_passes(tmp_path: Path, lag_ms: float, share: float) -> None:
+    every = round(1 / share)
+    run = draw(
+        tmp_path / "run",
+        "availability >= 99.9%",
+        stretches=[
+            Stretch(20 + at / 100, 20 + (at + 1) / 100, outcome="http_error") for at in range(0, 200, every)
+        ],
+        ill={end: {"loop_lag_p99_ms": lag_ms} for end in (21.0, 22.0)},
+    )
+    assert judge(run).verdict["verdict"] in ("FAIL", "INVALID")

@@ -261,7 +261,7 @@ def test_every_outcome_of_the_load_counts_and_none_beside_it(
     outcomes = Outcomes(read_measured(run))
     for part in read_measured(run).record.times():
         outcomes.add(part)
-    found = outcomes.alert_times(0.999999)
+    found = [alert.start_s for alert in outcomes.alerts(0.999999)]
     assert len(found[:1]) == alerts
     assert found[:1] == ([pytest.approx(first, abs=1.0)] if alerts else [])
 

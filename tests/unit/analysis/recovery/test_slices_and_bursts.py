@@ -95,6 +95,32 @@ def test_a_baseline_that_fails_in_bursts_expects_bursts() -> None:
     assert baseline_rule(rng.exponential(0.02, 6000), times_s=np.arange(6000) / 100).inflation == 1.0
 
 
+@pytest.mark.parametrize("lasts", [1, 2])
+@pytest.mark.parametrize("slow_s", [None, 5.0])
+def test_a_bad_second_in_the_baseline_blinds_nothing(slow_s: float | None, lasts: int) -> None:
+    """All requests of one or two seconds of 300 fail or take 5 s; then a third of them for 60 s."""
+    rng = np.random.default_rng(43)
+    times = np.arange(0.0, 420.0, 0.01)
+    latency = rng.exponential(0.01, times.size)
+    bad, limit = (np.inf, None) if slow_s is None else (slow_s, 1.0)
+    latency[(times >= 150) & (times < 150 + lasts)] = bad
+    latency[(times >= 300) & (times < 360) & (rng.random(times.size) < 0.35)] = bad
+    before = times < 300
+    rule = baseline_rule(latency[before], times_s=times[before], latency_limit_s=limit, watch_s=120)
+    assert rule.outages == (lasts if slow_s is None else 0) and rule.burst_s < 0.2
+    r = recover(slices(times, latency, start_s=0, end_s=420), rule, injected_s=300, until_s=420)
+    assert r.recover_s == pytest.approx(60.0, abs=0.2) and r.impact_s == pytest.approx(0.0, abs=0.2)
+
+
+def test_bursts_of_failures_that_the_others_explain_stay_noise() -> None:
+    times = np.arange(0.0, 300.0, 0.01)
+    latency = np.full(times.size, 0.01)
+    for start in range(10, 300, 20):
+        latency[(times >= start) & (times < start + 1)] = np.inf
+    rule = baseline_rule(latency, times_s=times)
+    assert rule.outages == 0 and rule.inflation > 50
+
+
 @settings(max_examples=60)
 @given(
     levels=st.lists(st.floats(0.001, 10), min_size=3, max_size=80),
