@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+MEASURABLE = 60
+"""From fewer requests it cannot be told how they depend on each other."""
+
 
 def least_requests(share: Fraction, confidence: float = 0.95) -> int:
     """The fewest independent requests, all of them good, that show that at least `share` of all are good.

@@ -11,9 +11,9 @@ from faultload.spec.measures import Declared, Measure
 from faultload.spec.mistakes import nearest
 from faultload.spec.term import LATENCIES, METRICS, REQUEST_FILTERS, Objective, ObjectiveError, Term
 from faultload.spec.units import Dimension
-from faultload_analysis import latency
+from faultload_analysis import latency, slo
 from faultload_analysis.evidence.verdict import Estimate, exact, no_data
-from faultload_analysis.needed import least_requests
+from faultload_analysis.needed import MEASURABLE, least_requests
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -109,8 +109,10 @@ class Statistic(OfValues):
             raise ObjectiveError(f"{term.name} is not a quantile: a percentage above 0, such as p50")
 
     def requests_needed(self, objective: Objective) -> int | None:
-        quantile = objective.term.quantile
-        return None if quantile is None else least_requests(Fraction(quantile))
+        quantile = quantile_of(objective.term)
+        if quantile is None or quantile == 1:
+            return MEASURABLE if objective.term.name == "mean" and self.of_requests(objective.term) else None
+        return max(MEASURABLE, least_requests(quantile))
 
     def of_requests(self, term: Term) -> bool:
         return term.subject in LATENCIES
@@ -139,7 +141,9 @@ class Statistic(OfValues):
     def of_values(self, evidence: Evidence, objective: Objective) -> Estimate:
         term, target = objective.term, objective.target.value
         values = evidence.values_of(term, objective.phase, target)
-        if values.n or term.subject in LATENCIES:
+        if term.subject in LATENCIES:
+            return _naming_the_unseen(statistic(values, term, evidence.confidence, target), evidence, objective)
+        if values.n:
             return statistic(values, term, evidence.confidence, target)
         return no_data(f"'{term.subject}' was never observed in this phase")
 
@@ -150,6 +154,16 @@ class Statistic(OfValues):
         if term.quantile is None:
             return str(term)
         return f"P{term.name[1:]} of {str(term).partition('(')[2][:-1]}"
+
+
+def _naming_the_unseen(found: Estimate, evidence: Evidence, objective: Objective) -> Estimate:
+    """With the pauses that a quantile which passes an upper limit may have missed."""
+    quantile, lasted_s = quantile_of(objective.term), evidence.phases.duration_s(objective.phase)
+    passes = found.high is not None and found.high <= objective.target.value and objective.operator in ("<=", "<")
+    if not passes or quantile is None or quantile == 1 or not lasted_s > 0:
+        return found
+    unseen = slo.largest_unseen_outage(found.n, lasted_s, float(quantile), confidence=evidence.confidence)
+    return replace(found, why="; ".join(filter(None, [found.why, unseen.of_pauses])))
 
 
 def quantile_of(term: Term) -> Fraction | None:
