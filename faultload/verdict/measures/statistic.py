@@ -158,8 +158,9 @@ class Statistic(OfValues):
 
 def _naming_the_unseen(found: Estimate, evidence: Evidence, objective: Objective) -> Estimate:
     """With the pauses that a quantile which passes an upper limit may have missed."""
-    quantile, lasted_s = quantile_of(objective.term), evidence.phases.duration_s(objective.phase)
-    passes = found.high is not None and found.high <= objective.target.value and objective.operator in ("<=", "<")
+    quantile, target, high = quantile_of(objective.term), objective.target.value, found.high
+    operator, lasted_s = objective.operator, evidence.phases.duration_s(objective.phase)
+    passes = high is not None and ((operator == "<=" and high <= target) or (operator == "<" and high < target))
     if not passes or quantile is None or quantile == 1 or not lasted_s > 0:
         return found
     unseen = slo.largest_unseen_outage(found.n, lasted_s, float(quantile), confidence=evidence.confidence)
