@@ -1,7 +1,8 @@
 """How often the bounds are wrong, and how often they decide: simulated runs whose truth is known.
 
 `python benchmarks/coverage.py` prints the tables as Markdown and exits with 1 when a required limit is missed;
-`--write docs/calibration.md` also keeps them there between its markers.
+`--write docs/calibration.md` also keeps them there between its markers. `--kind collections --n 2000 --runs 200`
+plays one cell of the kinds of traffic in kinds.py (`--kind all`: each of them) and prints it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import scipy
+from cells import HEAD, cell
+from kinds import KINDS
 from traffic import INDEPENDENT, OTHERS, QUEUES, Traffic
 
 from faultload_analysis.evidence.dependence import largest_passing
@@ -240,14 +243,29 @@ def outage_failures(rng: np.random.Generator, lasted_s: float) -> npt.NDArray[np
     return bad
 
 
+def kinds(names: Iterable[str], lengths: Sequence[int], runs: int, seed: int) -> None:
+    """Print one table for each kind of traffic and number of requests."""
+    report = Report()
+    for name in names:
+        for n in lengths:
+            said, rows = cell(KINDS[name], n, runs, seed)
+            report.text(said)
+            report.table(HEAD, rows)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=2000, help="runs for each required limit (the others: a fifth)")
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="200 runs: a look, whose noise may miss a limit")
     parser.add_argument("--write", type=Path, help="keep the tables between the markers of this file")
+    parser.add_argument("--kind", choices=[*KINDS, "all"], help="one kind of traffic instead of the tables")
+    parser.add_argument("--n", type=int, nargs="+", default=[2000], help="requests a run, with --kind")
     options = parser.parse_args(argv)
     runs = 200 if options.quick else options.runs
+    if options.kind is not None:
+        kinds(KINDS if options.kind == "all" else [options.kind], options.n, runs, options.seed)
+        return 0
     begun, report = time.monotonic(), Report()
     report.text(
         f"{runs} runs for each limit, seed {options.seed}, numpy {np.__version__}, scipy {scipy.__version__},"

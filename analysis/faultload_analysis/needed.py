@@ -7,6 +7,8 @@ from fractions import Fraction
 
 SLOPE_POINTS, SLOPE_S = 30, 60.0
 """A slope needs so many points, over so many seconds."""
+MEASURABLE = 60
+"""From fewer requests it cannot be told how they depend on each other."""
 
 
 def least_requests(share: Fraction, confidence: float = 0.95) -> int:

@@ -199,15 +199,15 @@ class Inflation:
         return cls(1.0, 1.0, 1.0, "exact binomial")
 
 
-def inflation_of(n: int, share: float, kinds: Sequence[Dependence | None], *, growth: float = 1.0) -> Inflation:
+def inflation_of(n: int, share: float, kinds: Sequence[Dependence | None]) -> Inflation:
     """The inflation to judge by whether a `share` of n samples is exceeded: the largest of several kinds of events.
 
     `kinds`: as `measured`; the first that could be also tells how wrong the measurement may be (e, the standard
-    error of its logarithm). `passing` is the largest times growth times exp((0.25 + 1.8 rho) e), `failing` the
-    largest times exp(0.1 e). rho is the correlation that the judged and the measured count have when samples are
-    independent: a lucky run has few events *and* looks too independent, which is when a PASS would be wrong; for
-    a FAIL the two errors cancel. `growth`, at least 1: how much more rarer events may cluster than those measured.
-    Nothing measured: 1. Below 60 samples dependence cannot be measured: every √n neighbours count as one.
+    error of its logarithm). `passing` is the largest times exp((0.25 + 1.8 rho) e), `failing` the largest times
+    exp(0.1 e). rho is the correlation that the judged and the measured count have when samples are independent: a
+    lucky run has few events *and* looks too independent, which is when a PASS would be wrong; for a FAIL the two
+    errors cancel. Nothing measured: 1. Below 60 samples dependence cannot be measured: every √n neighbours count as
+    one.
     """
     if n < MIN_TO_BATCH:
         root = n / max(1, math.isqrt(n))
@@ -220,7 +220,7 @@ def inflation_of(n: int, share: float, kinds: Sequence[Dependence | None], *, gr
     shared = math.sqrt(few * (1.0 - many) / (many * (1.0 - few)))
     return Inflation(
         largest,
-        largest * growth * math.exp((_PASS + _PASS_SHARED * shared) * first.error),
+        largest * math.exp((_PASS + _PASS_SHARED * shared) * first.error),
         largest * math.exp(_FAIL * first.error),
         f"exact binomial on n / variance inflation ({batches_for(n)} autocorrelated batch means)",
     )
@@ -308,7 +308,11 @@ def more_to_decide(k: int, n: int, allowed: float, *, inflation: float = 1.0) ->
 def load_to_decide(k: int, n: int, allowed: float, inflation: Inflation) -> str:
     """The sentence for an undecided share: how many more samples like these would decide."""
     towards = inflation.passing if k / n <= allowed else inflation.failing
-    more = more_to_decide(k, n, allowed, inflation=towards)
+    return more_load(more_to_decide(k, n, allowed, inflation=towards))
+
+
+def more_load(more: int | None) -> str:
+    """The sentence for how many more requests like these decide; None: more than are feasible."""
     return (
         "no feasible load would decide" if more is None else f"about {more} more requests like these would decide"
     )

@@ -212,6 +212,10 @@ class Population:
             return self._per_batch(blocks, np.zeros_like(blocks.ends), batches)
         return self._per_batch(blocks, blocks.above(*self._total().cut(level)), batches)
 
+    def places_above(self, level: float) -> Counts | None:
+        """Where in time the values above `level` are: indices, ascending, shape (k,); None when folded."""
+        return np.flatnonzero(self.values > level) if self._blocks is None else None
+
     def failures(self, batches: int) -> tuple[Counts, Counts]:
         """How many values are +inf in each of `batches` consecutive batches, and sizes, as `counts_above`."""
         return self.counts_above(np.finfo(np.float64).max, batches)

@@ -13,7 +13,6 @@ from faultload_analysis.evidence.dependence import (
     LEAST_WORTH,
     MIN_TO_BATCH,
     Array,
-    Dependence,
     Inflation,
     batch_means,
     batches_for,
@@ -21,17 +20,19 @@ from faultload_analysis.evidence.dependence import (
     largest_passing,
     load_to_decide,
     measured,
+    more_load,
     share_bounds,
     smallest_failing,
-    uncertainty,
     variance_inflation,
 )
-from faultload_analysis.evidence.distributions import chi2_quantile, t_quantile
+from faultload_analysis.evidence.distributions import t_quantile
 from faultload_analysis.evidence.inputs import checked_confidence
 from faultload_analysis.evidence.verdict import Estimate, no_data
+from faultload_analysis.latency.exceedances import LARGEST, Exceedances
 from faultload_analysis.latency.histogram import Histogram
 from faultload_analysis.latency.population import Population
 from faultload_analysis.latency.rank import Probability, exact_probability, rank
+from faultload_analysis.latency.upper_bound import upper_bound
 
 __all__ = [
     "LatencySummary",
@@ -46,10 +47,7 @@ __all__ = [
     "variance_inflation",
 ]
 
-_OFTEN, _OFTENER, _RARE = Fraction(9, 10), Fraction(8, 10), Fraction(95, 100)
-_GROWTH_KEPT = 0.5
-_TAILS = (Fraction(9, 10), Fraction(8, 10), Fraction(5, 10))
-_SHAPE = 0.5
+_OFTEN, _OFTENER = Fraction(9, 10), Fraction(8, 10)
 
 Values = npt.ArrayLike | Population
 
@@ -99,100 +97,68 @@ def quantile_estimate(
 
     `values`: shape (n,), seconds, in time order of intended start, +inf for failed; or a `Population`. `target`:
     the declared limit T, whose exceedances then also tell the dependence and, when undecided, how much more load
-    would decide. The bounds are order statistics by the exact binomial on n / inflation (`inflation_of`), the
-    largest variance inflation of exceeding the quantiles 0.9, 0.8 and p, and T, and of failing. Beyond 0.95 it is
-    also taken to grow as from 0.8 to 0.95, by half on a logarithmic scale. Where the tail beyond P90 says less
-    (`_tail_bound`), that is the upper bound: a run far inside its target need not be as long as one at its edge.
-    How often the bounds are wrong: docs/calibration.md. Below 60 samples every √n neighbours count as one. No
-    samples: value None. O(n log n) time, O(n) memory. ValueError on NaN or -inf.
+    would decide. The upper bound is by counts of clusters of slow requests (`upper_bound`), which no tail can fool.
+    The lower bound is an order statistic by the exact binomial on n / inflation (`inflation_of`), the largest
+    variance inflation of exceeding the quantiles 0.9, 0.8 and p, and T, and of failing. Below 60 samples dependence
+    cannot be told: no upper bound, and a lower one that holds for any. How often the bounds are wrong:
+    docs/calibration.md. No samples: value None. O(n log n) time, O(n) memory. ValueError on NaN or -inf.
     """
     population, exact_p = Population.of(values), exact_probability(p)
     checked_confidence(confidence)
     n = population.n
     if n == 0:
         return no_data("no requests to judge")
-    at = rank(n, exact_p)
-    allowed = float(1 - exact_p)
-    inflation = _exceedance_inflation(population, exact_p, target)
-    upper = upper_rank(n, exact_p, inflation=inflation.passing, confidence=confidence)
-    lower = lower_rank(n, exact_p, inflation=inflation.failing, confidence=confidence)
-    # Where a run is worth less than a few samples the ranks may cross the value's own.
-    high = None if upper is None else population.order_statistic(max(upper, at))
-    low = None if lower is None else population.order_statistic(min(lower, at))
-    method = f"order statistic, {inflation.method}"
-    tail = _tail_bound(population, exact_p, inflation.passing, confidence)
-    if tail is not None and (high is None or tail.high < high):
-        high, method = max(tail.high, population.order_statistic(at)), f"{method}; upper bound by the {tail.name}"
-    why = ""
-    if target is not None and not (high is not None and high <= target) and not (low is not None and low > target):
-        why = load_to_decide(population.count_above(target), n, allowed, inflation)
-    return Estimate(
-        population.order_statistic(at),
-        low,
-        high,
-        n,
-        n / inflation.seen,
-        method,
-        why,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Tail:
-    high: float
-    name: str
-
-
-def _tail_bound(population: Population, p: Fraction, inflation: float, confidence: float) -> _Tail | None:
-    """An upper bound on the p-quantile from the tail beyond a lower quantile q; None: nothing to tell it from.
-
-    Beyond x_q the tail is taken to be no heavier than generalised Pareto with shape 1/2, whose variance is
-    infinite: x_p <= u + s (m^(1/2) - 1)/(1/2), m = (1 - q)/(1 - p). u: the order-statistic upper bound on x_q;
-    s: the mean excess over x_q, times 2k / chi2_a(2k) with k = n (1 - q)/inflation excesses, plus (u - x_q)/2,
-    by which such a tail widens up to u. Each holds with half of 1 - confidence (Bonferroni). q is the largest of
-    0.9, 0.8 and 0.5 that can be bounded. Pickands 1975, Annals of Statistics 3(1); Davison & Smith 1990, J. R.
-    Statist. Soc. B 52(3). Failures are on no tail: then None. So below 60 samples.
-    """
-    n, each = population.n, (1.0 - confidence) / 2.0
-    if n < MIN_TO_BATCH or population.n_failed or p == 1:
-        return None
-    for q in (q for q in _TAILS if q < p):
-        upper = upper_rank(n, q, inflation=inflation, confidence=1.0 - each)
-        if upper is None:
-            continue
-        begin = population.order_statistic(rank(n, q))
-        edge = max(population.order_statistic(upper), begin)
-        excesses = 2.0 * n * float(1 - q) / inflation
-        mean = (population.mean_excess(begin) or 0.0) * excesses / chi2_quantile(each, excesses)
-        scale = mean + _SHAPE * (edge - begin)
-        times = (float((1 - q) / (1 - p)) ** _SHAPE - 1.0) / _SHAPE
-        return _Tail(edge + scale * times, f"tail beyond P{float(q) * 100:g}")
-    return None
-
-
-def _exceedance_inflation(population: Population, p: Fraction, target: float | None) -> Inflation:
-    """The inflation of the 0/1 series whose dependence matters."""
-    n, share = population.n, float(1 - p)
     if n < MIN_TO_BATCH:
-        return inflation_of(n, share, [])
+        return _quantile_of_few(population, exact_p, target, confidence)
+    at, exceedances = rank(n, exact_p), Exceedances(population)
+    inflation = _inflation(exceedances, exact_p, target)
+    lower = lower_rank(n, exact_p, inflation=inflation.failing, confidence=confidence)
+    # Where a run is worth less than a few samples the rank may cross the value's own.
+    low = None if lower is None else population.order_statistic(min(lower, at))
+    upper = upper_bound(exceedances, exact_p, target=target, confidence=confidence) if exact_p < 1 else None
+    high, why = (None if upper is None else upper.high), ""
+    if target is not None and _open(low, high, target):
+        above, allowed = population.count_above(target), 1 - exact_p
+        if upper is None or above > n * allowed:
+            why = load_to_decide(above, n, float(allowed), inflation)
+        else:
+            why = more_load(upper.more_to_pass(above, n, exact_p, confidence))
+    method = f"order statistic; lower bound by {inflation.method}" + (f"; {upper.method}" if upper else "")
+    return Estimate(population.order_statistic(at), low, high, n, n / inflation.seen, method, why)
 
-    def exceeding(level: float) -> Dependence | None:
-        return measured(*population.counts_above(level, batches_for(n))) if math.isfinite(level) else None
 
-    def at(q: Fraction) -> float:
-        return population.order_statistic(rank(n, q))
+def _open(low: float | None, high: float | None, target: float) -> bool:
+    """Whether bounds leave open on which side of the target the truth lies."""
+    return not (high is not None and high <= target) and not (low is not None and low > target)
 
-    often = exceeding(at(_OFTENER))
-    levels = dict.fromkeys([at(p), *([] if target is None else [target])])
-    kinds = [exceeding(at(_OFTEN)), often, *(exceeding(level) for level in levels)]
-    if population.n_failed:
-        kinds.append(measured(*population.failures(batches_for(n))))
-    rare = exceeding(at(_RARE)) if _RARE < p < 1 else None
-    growth = 1.0
-    if rare is not None and often is not None and rare.inflation > often.inflation:
-        per_log_share = math.log(rare.inflation / often.inflation) / math.log((1 - _OFTENER) / (1 - _RARE))
-        growth = math.exp(_GROWTH_KEPT * per_log_share * math.log(float(1 - _RARE) / share))
-    return inflation_of(n, share, kinds, growth=growth)
+
+def _inflation(exceedances: Exceedances, p: Fraction, target: float | None) -> Inflation:
+    """The inflation of the 0/1 series whose dependence matters to the lower bound."""
+    levels = [exceedances.level(q) for q in (_OFTEN, _OFTENER, p)]
+    levels += [] if target is None else [target]
+    levels += [LARGEST] if exceedances.population.n_failed else []
+    kinds = [exceedances.dependence(level) for level in levels]
+    return inflation_of(exceedances.population.n, float(1 - p), kinds)
+
+
+def _quantile_of_few(population: Population, p: Fraction, target: float | None, confidence: float) -> Estimate:
+    """Below 60 samples: no upper bound, and a lower one that holds however they depend on each other.
+
+    k or more of n exceed the p-quantile with probability at most n (1 - p) / k (Markov's inequality), so that
+    x_(n - k + 1) with k = n (1 - p) / (1 - confidence) bounds it from below.
+    """
+    n, at = population.n, rank(population.n, p)
+    k = max(1, math.ceil(n * float(1 - p) / (1.0 - confidence)))
+    low = population.order_statistic(min(n - k + 1, at)) if k <= n else None
+    why = ""
+    if target is not None and _open(low, None, target):
+        needed = MIN_TO_BATCH if p == 1 else max(MIN_TO_BATCH, samples_needed_quantile(p, confidence))
+        why = _too_few(needed)
+    return Estimate(population.order_statistic(at), low, None, n, None, "order statistic, Markov's inequality", why)
+
+
+def _too_few(needed: int) -> str:
+    return f"from so few it cannot be told how they depend on each other: at least {needed} are needed"
 
 
 def mean_estimate(values: Values, *, confidence: float = 0.95) -> Estimate:
@@ -203,8 +169,8 @@ def mean_estimate(values: Values, *, confidence: float = 0.95) -> Estimate:
     (Tafazzoli, Steiger & Wilson 2011, N-Skart), the skewness doubled towards the long tail, of which a short run
     shows too little (docs/calibration.md). Batches that depend so much that they are worth fewer than 16: at least
     6 of their standard deviations.
-    Below 60 samples floor(√n) batches, and no narrower than with every √n neighbours counted as one; below 4,
-    or without variation, open. A +inf makes the mean +inf. ValueError on NaN or -inf.
+    Below 60 samples dependence cannot be told: open. Bounds stay on the side of zero on which all values are. A
+    +inf makes the mean +inf. ValueError on NaN or -inf.
     """
     population = Population.of(values)
     checked_confidence(confidence)
@@ -215,18 +181,25 @@ def mean_estimate(values: Values, *, confidence: float = 0.95) -> Estimate:
         return Estimate(math.inf, math.inf, None, n, None, "mean", "an infinite value was observed")
     if population.is_binary:
         return _share_of_ones(population, confidence)
-    if n < MIN_TO_BATCH:
-        return _mean_of_few(population, confidence)
-    batches = batches_for(n)
     mean, varies = _mean_of(population)
+    if n < MIN_TO_BATCH:
+        return Estimate(mean, None, None, n, None, "mean", _too_few(MIN_TO_BATCH))
+    batches = batches_for(n)
     method = f"{batches} batch means, Student t adjusted for autocorrelation and skewness"
-    means = batch_means(*population.sums(batches)) if varies else None
-    if means is None:
+    if not varies:
         return Estimate(mean, mean, mean, n, float(n), method)
-    n_eff = min(float(n), (population.variance or 0.0) / means.error**2)
-    few = "the observations depend on each other for longer than a run of this length can tell"
-    below, above = means.margins(confidence)
-    return Estimate(mean, mean - below, mean + above, n, n_eff, method, few if means.worth < LEAST_WORTH else "")
+    variance, means = population.variance or 0.0, batch_means(*population.sums(batches))
+    n_eff, why = float(n), ""
+    if means is None:  # alike by chance or by a period: no sign of dependence
+        below = above = t_quantile(confidence, batches - 1) * math.sqrt(variance / n)
+    else:
+        below, above = means.margins(confidence)
+        n_eff = min(n_eff, variance / means.error**2)
+        if means.worth < LEAST_WORTH:
+            why = "the observations depend on each other for longer than a run of this length can tell"
+    low = max(mean - below, 0.0) if population.minimum >= 0.0 else mean - below
+    high = min(mean + above, 0.0) if population.maximum <= 0.0 else mean + above
+    return Estimate(mean, low, high, n, n_eff, method, why)
 
 
 def _mean_of(population: Population) -> tuple[float, bool]:
@@ -244,23 +217,6 @@ def _share_of_ones(population: Population, confidence: float) -> Estimate:
     inflation = Inflation.none() if hits in (0, n) else inflation_of(n, share, kinds)
     low, high = share_bounds(hits, n, inflation=inflation.passing, confidence=confidence)
     return Estimate(share, low, high, n, n / inflation.seen, inflation.method)
-
-
-def _mean_of_few(population: Population, confidence: float) -> Estimate:
-    """Student's t on floor(√n) batch means, their variance at its 80 % upper bound."""
-    n, batches = population.n, math.isqrt(population.n)
-    mean, varies = _mean_of(population)
-    method = f"{batches} batch means, Student t"
-    if batches < 2:
-        return Estimate(mean, None, None, n, None, method, "too few observations for bounds")
-    if not varies:
-        return Estimate(mean, None, None, n, None, method, "the observations do not vary and are few")
-    sums, sizes = population.sums(batches)
-    spread = float(np.var(sums / sizes, ddof=1)) * uncertainty(batches)
-    variance = max(spread, population.variance or 0.0)
-    half = t_quantile(confidence, batches - 1) * math.sqrt(variance / batches)
-    n_eff = min(float(n), (population.variance or 0.0) * batches / variance)
-    return Estimate(mean, mean - half, mean + half, n, n_eff, method)
 
 
 @dataclass(frozen=True, slots=True)

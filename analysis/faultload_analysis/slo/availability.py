@@ -244,6 +244,14 @@ class UnseenOutage:
             f"when longer than {self.breaks_slo_from_s:.2g} s"
         )
 
+    @property
+    def of_pauses(self) -> str:
+        """The same of a quantile p that met its target, with p as the SLO: which pauses may be missing."""
+        return (
+            f"pauses longer than {self.breaks_slo_from_s:.2g} s once in {self.rarer_than_s:.3g} s would break the "
+            "target and could have gone unseen"
+        )
+
 
 def largest_unseen_outage(n: int, duration_s: float, slo: float, *, confidence: float = 0.95) -> UnseenOutage:
     """Which outages `n` clean requests over `duration_s` could have missed. ValueError unless both > 0."""

@@ -12,9 +12,9 @@ from faultload.spec.mistakes import nearest
 from faultload.spec.term import LATENCIES, METRICS, REQUEST_FILTERS, Objective, ObjectiveError, Statement, Term
 from faultload.spec.units import Dimension
 from faultload.verdict.measures._share import above
-from faultload_analysis import latency
+from faultload_analysis import latency, slo
 from faultload_analysis.evidence.verdict import Estimate, exact, no_data
-from faultload_analysis.needed import least_requests
+from faultload_analysis.needed import MEASURABLE, least_requests
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -155,15 +155,16 @@ class Statistic(OfValues):
         return f"over {objective.target}"
 
     def requests_needed(self, objective: Objective) -> int | None:
-        of_metric = objective.term.subject in METRICS
-        quantile = quantile_of(objective.term)
-        return None if quantile is None or of_metric else least_requests(quantile)
+        if objective.term.subject in METRICS:
+            return None
+        if objective.term.name == "mean" and not self.of_requests(objective.term):
+            return None  # zeros and ones are a share
+        return _fewest(objective)
 
     def samples_needed(self, objective: Objective) -> int | None:
         if objective.term.subject not in METRICS:
             return None
-        quantile = objective.term.quantile
-        return FEWEST_SAMPLES if quantile is None else least_requests(Fraction(quantile))
+        return max(FEWEST_SAMPLES, _fewest(objective) or 0)
 
     def of_requests(self, term: Term) -> bool:
         return term.subject in LATENCIES
@@ -193,7 +194,9 @@ class Statistic(OfValues):
         term, target = objective.term, objective.target.value
         values = evidence.values_of(term, objective.phase, target)
         if term.subject in LATENCIES:
-            return statistic(values, objective, evidence.confidence, target)
+            return _naming_the_unseen(
+                statistic(values, objective, evidence.confidence, target), evidence, objective
+            )
         odd = evidence.odd_values(term, objective.phase)
         if values.n:
             return odd.noted(statistic(values, objective, evidence.confidence, target))
@@ -208,6 +211,27 @@ class Statistic(OfValues):
         if term.quantile is None:
             return str(term)
         return f"P{term.name[1:]} of {str(term).partition('(')[2][:-1]}"
+
+
+def _naming_the_unseen(found: Estimate, evidence: Evidence, objective: Objective) -> Estimate:
+    """With the pauses that a quantile of the system which passes an upper limit may have missed."""
+    quantile, target, high = quantile_of(objective.term), objective.target.value, found.high
+    operator, lasted_s = objective.operator, evidence.phases.duration_s(objective.phase)
+    passes = high is not None and ((operator == "<=" and high <= target) or (operator == "<" and high < target))
+    if not passes or objective.of_run or quantile is None or not lasted_s > 0:
+        return found
+    unseen = slo.largest_unseen_outage(found.n, lasted_s, float(quantile), confidence=evidence.confidence)
+    return replace(found, why="; ".join(filter(None, [found.why, unseen.of_pauses])))
+
+
+def _fewest(objective: Objective) -> int | None:
+    """How many values a PASS needs at least; None where any number will do."""
+    quantile = quantile_of(objective.term)
+    if objective.of_run:
+        return None if quantile is None else least_requests(quantile)
+    if quantile is None:
+        return MEASURABLE if objective.term.name == "mean" else None
+    return max(MEASURABLE, least_requests(quantile))
 
 
 def quantile_of(term: Term) -> Fraction | None:

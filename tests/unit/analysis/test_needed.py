@@ -8,8 +8,9 @@ from fractions import Fraction
 
 import pytest
 
+from faultload_analysis.evidence.dependence import MIN_TO_BATCH
 from faultload_analysis.latency.quantiles import samples_needed_quantile
-from faultload_analysis.needed import least_requests
+from faultload_analysis.needed import MEASURABLE, least_requests
 from faultload_analysis.slo.availability import samples_needed_availability
 
 
@@ -22,6 +23,10 @@ def test_the_known_numbers(share: str, needed: int) -> None:
 def test_it_is_what_quantiles_and_availability_ask_for(thousandths: int) -> None:
     share = Fraction(thousandths, 1000)
     assert least_requests(share) == samples_needed_quantile(share) == samples_needed_availability(float(share))
+
+
+def test_plan_asks_for_as_many_as_dependence_is_told_from() -> None:
+    assert MEASURABLE == MIN_TO_BATCH
 
 
 @pytest.mark.parametrize("share", ["0.9999", "0.99995", "0.99999"])

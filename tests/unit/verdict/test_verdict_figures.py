@@ -109,6 +109,27 @@ def test_effective_requests_are_told_to_a_tenth(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("objective", "unseen"),
+    [
+        ("p99(latency) <= 500ms", "pauses longer than 0.2 s once in 20 s"),
+        ("p95(service_time) < 500ms", "pauses longer than 1 s once in 20 s"),
+    ],
+)
+def test_a_quantile_that_passes_names_the_pauses_that_could_have_gone_unseen(
+    tmp_path: Path, objective: str, unseen: str
+) -> None:
+    """60 s: what comes once in D / ln 20 is missing in 5 % of runs; longer than (1 - p) of that, it is too much."""
+    found = one(tmp_path, objective)
+    assert found["verdict"] == "PASS"
+    assert f"{unseen} would break the target and could have gone unseen" in found["why"]
+
+
+def test_a_quantile_that_does_not_pass_names_no_pauses(tmp_path: Path) -> None:
+    for objective in ("p99(latency) <= 5ms", "p99.99(latency) <= 500ms", "p99(latency) >= 5ms"):
+        assert "unseen" not in one(tmp_path / objective.partition(" ")[2], objective)["why"]
+
+
+@pytest.mark.parametrize(
     ("objective", "subject"),
     [
         ("p99(latency) <= 500ms during baseline", "P99 of latency during baseline is 10ms"),

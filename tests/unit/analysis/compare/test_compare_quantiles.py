@@ -63,7 +63,7 @@ def test_failures_are_infinitely_slow() -> None:
 def test_too_few_requests_have_a_ratio_but_no_bounds() -> None:
     few = quantile_ratio(RNG.exponential(size=30), RNG.exponential(size=5000), 0.5)
     assert few.value is not None and few.low is None and few.high is None and "too few" in few.why
-    thin = quantile_ratio(RNG.exponential(size=200), RNG.exponential(size=5000), 0.999)
+    thin = quantile_ratio(mm1(RNG, 2000, 0.9), RNG.exponential(size=5000), 0.99)
     assert thin.low is None and "independent requests beyond the quantile" in thin.why
     assert quantile_ratio([], [1.0], 0.5).value is None
     assert quantile_ratio([1.0], [2.0], 0.5).value == 2.0
@@ -117,3 +117,34 @@ def test_the_same_requests_give_the_same_bounds() -> None:
     a, b = RNG.exponential(size=3000), RNG.exponential(size=3000)
     assert quantile_ratio(a, b, 0.95) == quantile_ratio(a, b, 0.95)
     assert quantile_ratio(a, b, 0.95) != quantile_ratio(a, b, 0.95, seed=1)
+
+
+@pytest.mark.parametrize(("n", "utilisation"), [(60, 0.8), (60, 0.9), (200, 0.8)])
+def test_a_ratio_of_medians_of_few_dependent_requests_is_open_rather_than_wrong(n: int, utilisation: float) -> None:
+    """Twenty blocks of three requests see nothing of a jam of a hundred: they were wrong in 17 to 38 %."""
+    rng, low, high = np.random.default_rng(60), 0, 0
+    for _ in range(100):
+        found = ratio_estimate(mm1(rng, n, utilisation), mm1(rng, n, utilisation), 0.5, resamples=100)
+        low += found.low is not None and found.low > 1.0
+        high += found.high is not None and found.high < 1.0
+    assert max(low, high) <= 5
+
+
+def test_a_ratio_of_medians_of_few_independent_requests_is_still_told() -> None:
+    rng = np.random.default_rng(61)
+    found = ratio_estimate(rng.exponential(8.0, 60), rng.exponential(1.0, 60), 0.5)
+    assert found.low is not None and 2.0 < found.low < 8.0
+
+
+@pytest.mark.parametrize(("p", "needed"), [(0.5, 60), (0.99, 299), (0.01, 299)])
+def test_a_ratio_needs_as_many_requests_a_side_as_its_quantile(p: float, needed: int) -> None:
+    x = np.random.default_rng(62).exponential(1.0, 400)
+    few = quantile_ratio(x[: needed - 1], x, p)
+    assert few.high is None and few.why.startswith(f"{needed - 1} requests are too few: {needed} are needed")
+    assert quantile_ratio(x[:needed], x, p).high is not None
+
+
+def test_a_ratio_of_latencies_is_never_below_zero() -> None:
+    x = np.where(np.arange(400) % 200 < 100, 8.0, 0.01)
+    found = ratio_estimate(x, np.random.default_rng(63).exponential(1.0, 400), "mean")
+    assert found.low == 0.0

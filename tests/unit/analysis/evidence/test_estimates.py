@@ -63,10 +63,11 @@ def test_quantile_is_numpys_inverted_cdf(xs: list[float], thousandths: int) -> N
 @given(values, st.sampled_from([0.5, 0.9, 0.99]))
 def test_bounds_enclose_the_quantile(xs: list[float], p: float) -> None:
     e = quantile_estimate(xs, p, target=1.0)
-    assert e.value is not None and e.n_eff is not None
+    assert e.value is not None
     assert e.low is None or e.low <= e.value
     assert e.high is None or e.high >= e.value
-    assert 0 < e.n_eff <= e.n == len(xs)
+    assert e.n == len(xs)
+    assert (e.n_eff is None and e.high is None) if len(xs) < 60 else 0 < e.n_eff <= e.n  # type: ignore[operator]
 
 
 def test_a_float_p_means_the_decimal_it_prints_as() -> None:
@@ -111,10 +112,20 @@ def test_two_percent_failed_move_p99_to_infinity_but_not_p95() -> None:
     assert p95.high is not None and p95.high < 0.5
 
 
-def test_small_n_is_worth_its_square_root() -> None:
-    e = quantile_estimate(RNG.exponential(1, 49), 0.5)
-    assert e.n_eff == pytest.approx(7)
-    assert "√n" in e.method
+def test_from_fewer_than_60_no_quantile_passes_and_what_is_needed_is_said() -> None:
+    for p, needed in ((0.5, 60), (0.95, 60), (0.99, 299), (0.999, 2995)):
+        e = quantile_estimate(np.full(59, 0.01), p, target=0.5)
+        assert (e.high, e.n_eff) == (None, None)
+        assert e.why.endswith(f"at least {needed} are needed")
+
+
+def test_from_fewer_than_60_a_quantile_fails_only_where_any_dependence_would_make_it_fail() -> None:
+    """The 50 requests all in one jam: a share q of such runs is slow altogether, and no other."""
+    slow = np.where(np.arange(50) < 10, 2.0, 0.1)
+    assert quantile_estimate(slow, 0.99, target=1.0).low == 2.0  # 10 of 50: at most 0.01 x 50 / 10 = 5 % of runs
+    assert quantile_estimate(slow[1:], 0.99, target=1.0).low == 0.1
+    assert quantile_estimate(np.full(50, 2.0), 0.95, target=1.0).low == 2.0
+    assert quantile_estimate(np.full(50, 2.0), 0.9, target=1.0).low is None
 
 
 def test_an_undecided_quantile_says_how_much_more_load() -> None:
@@ -168,7 +179,7 @@ def test_dependence_is_not_read_from_nothing_nor_from_too_few_batches() -> None:
 @given(st.lists(st.integers(0, 20), min_size=64, max_size=64), st.floats(0.001, 0.6))
 def test_a_bound_that_may_pass_is_never_surer_than_what_was_measured(events: list[int], share: float) -> None:
     kinds = [measured(np.array(events), np.full(64, 20))]
-    found = inflation_of(1280, share, kinds, growth=1.1)
+    found = inflation_of(1280, share, kinds)
     assert 1.0 <= found.seen <= found.failing <= found.passing
 
 
@@ -316,7 +327,7 @@ def test_the_mean_of_dependent_values_has_wide_bounds() -> None:
 def test_the_mean_of_a_trend_is_hardly_bounded_and_says_why() -> None:
     e = mean_estimate(np.arange(5000.0))
     assert e.value == 2499.5 and e.low is not None and e.high is not None
-    assert e.low < 0 and e.high > 5000
+    assert e.low == 0.0 and e.high > 5000
     assert "depend on each other" in e.why
 
 
@@ -416,13 +427,18 @@ def test_a_latency_in_another_unit_or_from_another_zero_has_the_same_bounds_ther
     x = np.random.default_rng(n).exponential(1.0, n)
     plain = quantile_estimate(x, p)
     moved, scaled = quantile_estimate(x + 5.0, p), quantile_estimate(x * 1000.0, p)
-    assert plain.high is not None and plain.low is not None
-    assert (moved.value, moved.low, moved.high) == pytest.approx((plain.value + 5, plain.low + 5, plain.high + 5))
-    assert (scaled.low, scaled.high) == pytest.approx((plain.low * 1000, plain.high * 1000))
+    assert plain.low is not None
+    assert (moved.value, moved.low) == pytest.approx((plain.value + 5, plain.low + 5))
+    assert scaled.low == pytest.approx(plain.low * 1000)
+    if n == 100 and p > 0.5:
+        assert plain.high is moved.high is scaled.high is None
+        return
+    assert plain.high is not None
+    assert (moved.high, scaled.high) == pytest.approx((plain.high + 5, plain.high * 1000))
     assert plain.low <= plain.value <= plain.high
 
 
-@pytest.mark.parametrize("n", [16, 59, 60, 400, 3000])
+@pytest.mark.parametrize("n", [60, 400, 3000])
 def test_a_mean_in_another_unit_or_from_another_zero_has_the_same_bounds_there(n: int) -> None:
     x = np.random.default_rng(n).exponential(1.0, n)
     plain, moved, scaled = mean_estimate(x), mean_estimate(x - x.mean()), mean_estimate(x * 0.001)
@@ -434,7 +450,7 @@ def test_a_mean_in_another_unit_or_from_another_zero_has_the_same_bounds_there(n
     assert scaled.n_eff == pytest.approx(plain.n_eff)
 
 
-@pytest.mark.parametrize("n", [30, 3000])
+@pytest.mark.parametrize("n", [60, 3000])
 def test_a_mean_of_nothing_is_nothing(n: int) -> None:
     """Values that add up to exactly zero."""
     half = np.random.default_rng(n).exponential(1.0, n // 2).round(3)
@@ -451,12 +467,22 @@ def test_independent_observations_are_worth_about_as_many_as_they_are() -> None:
         assert e.n_eff == pytest.approx(4000, rel=0.5)
 
 
-def test_few_observations_that_do_not_vary_have_no_bounds_and_others_have() -> None:
-    assert (mean_estimate([2.0] * 30).low, mean_estimate([2.0] * 30).high) == (None, None)
-    assert mean_estimate([2.0] * 30).why == "the observations do not vary and are few"
-    few = mean_estimate([1.0, 3.0] * 15)
-    assert few.low is not None and few.high is not None
-    assert few.low < 2.0 < few.high
+def test_the_mean_of_few_observations_is_open_however_much_they_vary() -> None:
+    for few in ([2.0] * 59, [1.0, 3.0] * 29, [7.0]):
+        e = mean_estimate(few)
+        assert (e.value, e.low, e.high, e.n_eff) == (np.mean(few), None, None, None)
+        assert e.why.endswith("at least 60 are needed")
+    enough = mean_estimate([1.0, 3.0] * 30)  # batches of two that are all alike
+    assert enough.low is not None and enough.high is not None
+    assert enough.low < 2.0 < enough.high
+
+
+def test_a_mean_stays_on_the_side_of_zero_on_which_all_values_are() -> None:
+    """Two jams of a hundred requests: the bounds would reach from -12 to 20 s."""
+    x = np.where(np.arange(400) % 200 < 100, 8.0, 0.01)
+    up, down = mean_estimate(x), mean_estimate(-x)
+    assert up.low == 0.0 and up.high is not None and up.high > 8.0
+    assert down.high == 0.0 and down.low == pytest.approx(-up.high)
 
 
 @pytest.mark.parametrize("value", [0.1, 0.01, 0.3, 123.456, -0.7, 1e-7, 3e9])
@@ -468,7 +494,7 @@ def test_observations_that_do_not_vary_are_that_value_however_their_sum_is_round
         assert (e.value, e.low, e.high, e.n_eff, e.why) == (value, value, value, n, "")
     for n in (4, 59):
         e = mean_estimate(Population(np.full(n, value), keep=keep))
-        assert (e.value, e.low, e.why) == (value, None, "the observations do not vary and are few")
+        assert (e.value, e.low, e.high) == (value, None, None)
 
 
 @pytest.mark.parametrize(("p", "confidence", "needed"), [("0.1", 0.9, 1), ("0.1", 0.9999, 4), ("0.01", 0.9999, 2)])
