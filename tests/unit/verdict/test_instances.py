@@ -85,8 +85,8 @@ def test_fewer_than_ten_samples_can_fail(tmp_path: Path) -> None:
     ("objective", "samples"),
     [
         ("max(rss) <= 1GB", 10),
-        ("mean(cpu) <= 50%", 10),
-        ("p95(rss) <= 1GB", 59),
+        ("mean(cpu) <= 50%", 60),
+        ("p95(rss) <= 1GB", 60),
         ("slope(rss) <= 100MB/h", 61),
         ("p95(latency) <= 1s", None),
         ("mean(cache_hit) >= 0.9", None),

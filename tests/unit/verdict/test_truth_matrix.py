@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from drawn_run import Stretch, Strike, draw
 
-from faultload.record.rows import Recorded
+from faultload.record.recorded import Recorded
 from faultload.verdict.judge import judge
 
 START, INJECTED, UNDONE, END = 2.0, 32.0, 52.0, 92.0
