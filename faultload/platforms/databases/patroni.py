@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http.client import HTTPException
-from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from faultload.errors import TargetError
 from faultload.host.addresses import is_this_machine, resolved
 from faultload.host.listeners import listeners
 from faultload.host.processes import ProcessId
+from faultload.host.regular import head_of
 from faultload.platforms.base import Instance
 
 _direct = build_opener(ProxyHandler({}))
@@ -32,6 +32,7 @@ def _opener(url: str) -> OpenerDirector:
     return next((opener for prefix, opener in _ways.items() if url.startswith(f"{prefix}/")), _direct)
 
 
+_MOST_OF_A_PIDFILE = 4096
 _LEADING = ("leader", "master", "primary", "standby_leader")
 
 
@@ -280,10 +281,8 @@ def _is_postmaster(process: ProcessId, port: int) -> bool:
     By the lock file in its working directory: the first line is its pid, the fourth its port (PostgreSQL's source,
     src/include/utils/pidfile.h).
     """
-    try:
-        lines = Path(f"/proc/{process.pid}/cwd/postmaster.pid").read_text().splitlines()
-    except OSError:
-        return False
+    head = head_of(f"/proc/{process.pid}/cwd/postmaster.pid", _MOST_OF_A_PIDFILE) or b""
+    lines = head.decode(errors="replace").splitlines()
     return len(lines) > 3 and lines[0].strip() == str(process.pid) and lines[3].strip() == str(port)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from faultload.agents.restart.circumstances import circumstances_of, mounted_groups, status_of
 from faultload.host.listeners import Listener, holders
 from faultload.host.processes import stat_fields
+from faultload.host.regular import head_of
 from faultload.host.trees import Family
 from faultload.platforms.local.facts import Facts, file_of
 from faultload.platforms.local.parents import STARTED_BY_US, brought_back_by, session_of, shared_with
@@ -93,7 +94,7 @@ def _arguments(
         return facts.argv, executable
     if env is not None and command is not None:
         known = file_of(command[0], facts.cwd, path)
-        if known is not None and (named(command[0]) or Path(known).read_bytes()[:2] == b"#!"):
+        if known is not None and (named(command[0]) or head_of(known, 2) == b"#!"):
             return command, known
     title = facts.argv[0] if facts.argv else ""
     raise Uncertain(

@@ -18,6 +18,7 @@ from pathlib import Path, PurePath
 import psutil
 
 from faultload.host.processes import ProcessId
+from faultload.host.regular import head_of
 
 _DELETED = " (deleted)"
 SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "zsh", "busybox"})
@@ -118,11 +119,10 @@ def _shebang(argv: Sequence[str], cwd: str | None) -> tuple[str, ...]:
     for named in argv[1:4]:
         if not named or named.startswith("-"):
             continue
-        path = PurePath(cwd or "/") / named
-        with suppress(OSError), open(path, "rb") as file:
-            first = file.read(_MOST_OF_A_SHEBANG).partition(b"\n")[0].decode(errors="replace")
-            if first.startswith("#!"):
-                return tuple(first[2:].split())
+        first = head_of(PurePath(cwd or "/") / named, _MOST_OF_A_SHEBANG) or b""
+        line = first.partition(b"\n")[0].decode(errors="replace")
+        if line.startswith("#!"):
+            return tuple(line[2:].split())
     return ()
 
 
