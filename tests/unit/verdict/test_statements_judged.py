@@ -34,7 +34,7 @@ def test_one_burst_does_not_make_availability_during_a_fault_undecidable(tmp_pat
     assert found["estimate"] == pytest.approx(96.67, abs=0.02)
     assert 96 < found["interval"][0] < found["estimate"]
     assert (found["missed"], found["showed"]) == (200, "200 of 6,001 failed")  # one was in flight at the injection
-    assert "availability during fault:cut is 96.6667% in this run" in found["why"]
+    assert "availability during fault:cut is 96.6672% in this run" in found["why"]
 
 
 def test_of_the_system_the_same_burst_is_one_event(tmp_path: Path) -> None:
