@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from faultload_analysis.latency import slope_estimate
-from faultload_analysis.latency.steps import Steps, steps_up
+from faultload_analysis.latency.steps import Steps, steps
 
 MB, HOUR = 1e6, 3600.0
 STEP, TRUTH = 16 * MB, 400 * MB / HOUR
@@ -34,13 +34,21 @@ def test_no_steps_add_nothing() -> None:
 
 def test_steps_are_found_where_they_are_and_taken_out() -> None:
     _, values = in_steps(600, 1)
-    steps = steps_up(values)
-    assert len(steps) in (4, 5)
-    assert steps.sizes == pytest.approx(np.full(len(steps), STEP), rel=0.02)
-    assert np.ptp(steps.without(values)) < 1e6
+    found = steps(values)
+    assert len(found) in (4, 5) and not found.down
+    assert found.sizes == pytest.approx(np.full(len(found), STEP), rel=0.02)
+    assert np.ptp(found.without(values)) < 1e6
 
 
-@pytest.mark.parametrize("kind", ["a line", "noise that depends", "a spike", "a saw-tooth", "zeros and ones"])
+def test_steps_are_found_under_noise_that_hides_each_change() -> None:
+    """Steps of 5 standard deviations, where changes between neighbours vary by 1.4."""
+    t, rng = np.arange(600.0), np.random.default_rng(4)
+    found = steps(5.0 * np.floor(t / 75.0) + rng.normal(size=600))
+    assert len(found) == 7 and np.abs(found.at - np.arange(75, 600, 75)).max() <= 2
+    assert found.sizes == pytest.approx(np.full(7, 5.0), abs=2.0)
+
+
+@pytest.mark.parametrize("kind", ["a line", "noise that depends", "a spike", "zeros and ones"])
 def test_what_does_not_rise_to_stay_is_no_step(kind: str) -> None:
     rng = np.random.default_rng(2)
     t = np.arange(600.0)
@@ -52,10 +60,18 @@ def test_what_does_not_rise_to_stay_is_no_step(kind: str) -> None:
         "a line": 5 * t + noise,
         "noise that depends": dependent,
         "a spike": noise + 100 * (t == 300),
-        "a saw-tooth": 20 * (t % 60) + noise,
         "zeros and ones": (rng.uniform(size=600) < 0.5).astype(float),
     }[kind]
-    assert len(steps_up(values)) == 0
+    assert len(steps(values)) == 0
+
+
+def test_a_saw_tooth_falls_in_steps() -> None:
+    t = np.arange(600.0)
+    found = steps(20 * (t % 60) + np.random.default_rng(3).normal(size=600))
+    assert found.down and found.at.tolist() == list(range(60, 600, 60))
+    assert found.sizes == pytest.approx(np.full(9, -1200.0), rel=0.02)
+    low, high = found.rate_bounds(600.0, 0.95)
+    assert low < -18.0 < high < 0.0
 
 
 def test_a_leak_in_steps_passes_no_limit_below_it_unless_no_step_was_seen() -> None:
@@ -67,9 +83,9 @@ def test_a_leak_in_steps_passes_no_limit_below_it_unless_no_step_was_seen() -> N
         found = slope_estimate(t, values)
         assert found.high is not None
         if found.high <= limit:
-            assert len(steps_up(values)) == 0
+            assert len(steps(values)) == 0
             passed += 1
-        elif len(steps_up(values)):
+        elif len(steps(values)):
             assert "it grew in 1 step" in found.why
     assert passed <= 20
 
