@@ -3,6 +3,7 @@
 `python benchmarks/coverage.py` prints the tables as Markdown and exits with 1 when a required limit is missed;
 `--write docs/calibration.md` also keeps them there between its markers. `--kind collections --n 2000 --runs 200`
 plays one cell of the kinds of traffic in kinds.py (`--kind all`: each of them) and prints it.
+`--metric teeth-23s --seconds 600 --runs 200` plays slopes of the kinds of metric in series.py in the same way.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import numpy.typing as npt
 import scipy
 from cells import HEAD, cell
 from kinds import KINDS
+from series import HEAD as SLOPES
+from series import LENGTHS_S, SERIES, tally
 from traffic import INDEPENDENT, OTHERS, QUEUES, Traffic
 
 from faultload_analysis.evidence.dependence import largest_passing
@@ -253,6 +256,14 @@ def kinds(names: Iterable[str], lengths: Sequence[int], runs: int, seed: int) ->
             report.table(HEAD, rows)
 
 
+def slopes(names: Iterable[str], lengths_s: Sequence[int], runs: int, seed: int) -> None:
+    """Print a row for each kind of metric and length."""
+    print(_row(SLOPES), "|" + "---|" * len(SLOPES), sep="\n")
+    for name in names:
+        for seconds in lengths_s:
+            print(_row((name, f"{seconds}", *tally(SERIES[name], seconds, runs, seed).shares)), flush=True)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=2000, help="runs for each required limit (the others: a fifth)")
@@ -260,9 +271,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="200 runs: a look, whose noise may miss a limit")
     parser.add_argument("--write", type=Path, help="keep the tables between the markers of this file")
     parser.add_argument("--kind", choices=[*KINDS, "all"], help="one kind of traffic instead of the tables")
+    parser.add_argument("--metric", choices=[*SERIES, "all"], help="slopes of one kind of metric instead")
+    parser.add_argument("--seconds", type=int, nargs="+", default=LENGTHS_S, help="lengths, with --metric")
     parser.add_argument("--n", type=int, nargs="+", default=[2000], help="requests a run, with --kind")
     options = parser.parse_args(argv)
     runs = 200 if options.quick else options.runs
+    if options.metric is not None:
+        slopes(SERIES if options.metric == "all" else [options.metric], options.seconds, runs, options.seed)
+        return 0
     if options.kind is not None:
         kinds(KINDS if options.kind == "all" else [options.kind], options.n, runs, options.seed)
         return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -169,24 +169,50 @@ HEAD = (
 )
 
 
-def played(one: Series, seconds: int, runs: int, seed: int) -> tuple[str, ...]:
-    """A row of `HEAD`: shares of runs of this kind and length."""
-    rng = np.random.default_rng([seed, seconds, *one.name.encode()])
-    at, counts = np.arange(seconds + 1.0), np.zeros(8, dtype=np.int64)
-    for _ in range(runs):
-        values, events = one.draw(rng, seconds + 1)
-        found = slope_estimate(at, values)
+@dataclass
+class Tally:
+    """What became of the slopes of so many runs; `with_events`: of those that hold at least ten events."""
+
+    runs: int = 0
+    enough: int = 0
+    none: int = 0
+    passed: int = 0
+    failed: int = 0
+    passed_with_events: int = 0
+    failed_with_events: int = 0
+    passed_above: int = 0
+    failed_below: int = 0
+
+    def add(self, values: Array, events: int | None, truth: float) -> None:
+        found = slope_estimate(np.arange(float(values.size)), values)
         low = -np.inf if found.low is None else found.low
         high = np.inf if found.high is None else found.high
         enough = events is None or events >= ENOUGH_EVENTS
-        passed, failed = high < one.slope, low > one.slope
-        off = high <= one.slope + LIMIT, low > one.slope - LIMIT
-        counts += (enough, events == 0, passed, failed, passed and enough, failed and enough, *off)
-    of = (runs, runs, runs, runs, counts[0], counts[0], runs, runs)
-    shares = (f"{count / many:.3f}" if many else "-" for count, many in zip(counts, of, strict=True))
-    return one.name, f"{seconds}", *shares
+        self.runs += 1
+        self.enough += enough
+        self.none += events == 0
+        self.passed += high < truth
+        self.failed += low > truth
+        self.passed_with_events += enough and high < truth
+        self.failed_with_events += enough and low > truth
+        self.passed_above += high <= truth + LIMIT
+        self.failed_below += low > truth - LIMIT
+
+    @property
+    def shares(self) -> tuple[str, ...]:
+        """Those of `HEAD`, from "hold ten events" on."""
+        of_all = (self.enough, self.none, self.passed, self.failed)
+        of_enough, off = (self.passed_with_events, self.failed_with_events), (self.passed_above, self.failed_below)
+        return (
+            *(f"{count / self.runs:.3f}" for count in of_all),
+            *(f"{count / self.enough:.3f}" if self.enough else "-" for count in of_enough),
+            *(f"{count / self.runs:.3f}" for count in off),
+        )
 
 
-def names(wanted: str) -> Sequence[str]:
-    """The names of all kinds, or this one."""
-    return tuple(SERIES) if wanted == "all" else (wanted,)
+def tally(one: Series, seconds: int, runs: int, seed: int) -> Tally:
+    """The slopes of so many series of one kind and length, a point a second."""
+    rng, made = np.random.default_rng([seed, seconds, *one.name.encode()]), Tally()
+    for _ in range(runs):
+        made.add(*one.draw(rng, seconds + 1), one.slope)
+    return made

@@ -27,7 +27,7 @@ def trend(
     slope_fmt: Callable[[float], str] = "{:.3g}/s".format,
     fmt: Callable[[float], str] = "{:.4g}".format,
 ) -> Figure:
-    """The series as dots, its Theil-Sen line, and the fan between the bounds of the slope.
+    """The series as dots, its line, and the fan between the bounds of the slope.
 
     `times_s`, `values`: shape (n,); `slope`: of `trend.slope_estimate`, in units of the value per second. Lines
     turn about the point of medians. `target_slope`: the steepest that is allowed, dashed. No line without an

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from faultload.spec.term import LATENCIES, METRICS, Objective, ObjectiveError, Term
 from faultload.spec.units import Dimension
+from faultload.verdict.measures._unseen import naming_steps
 from faultload.verdict.measures.statistic import OfValues
 from faultload_analysis import latency
 from faultload_analysis.evidence.verdict import Estimate
@@ -38,6 +39,9 @@ class Slope(OfValues):
 
     def samples_needed(self, objective: Objective) -> int | None:
         return max(SLOPE_POINTS, round(SLOPE_S) + 1) if objective.term.subject in METRICS else None
+
+    def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
+        return naming_steps(super().estimate(evidence, objective), evidence, objective)
 
     def of_values(self, evidence: Evidence, objective: Objective) -> Estimate:
         return latency.slope_estimate(*evidence.observed(objective.term, objective.phase))

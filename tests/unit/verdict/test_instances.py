@@ -49,6 +49,18 @@ def test_a_flat_instance_alone_passes(tmp_path: Path) -> None:
     assert judged(tmp_path, SLOPE, {"api-0": FLAT})[0].verdict is Verdict.PASS
 
 
+def test_a_slope_that_passes_names_the_steps_that_could_have_gone_unseen(tmp_path: Path) -> None:
+    """What comes once in D / ln 20 is missing in 5 % of runs; a step breaks the limit with what 22 s add up to."""
+    for limit, shown in (("100MB/h", "0.603MB"), ("0.1GB/h", "0.000603GB")):
+        objective = f"slope(rss, service=api) <= {limit} during all"
+        decision, _ = judged(tmp_path / shown, objective, {"api-0": FLAT})
+        assert decision.verdict is Verdict.PASS
+        unseen = f"steps of more than {shown} once in 21.7 s would break the target and could have gone unseen"
+        assert decision.why.endswith(unseen)
+    leaking = judged(tmp_path / "leak", SLOPE, {"api-0": (0.0, 67.0, 200.0)})[0]
+    assert leaking.verdict is Verdict.FAIL and "unseen" not in leaking.why
+
+
 def test_two_that_leak_and_live_20_s_each_keep_a_flat_one_from_passing(tmp_path: Path) -> None:
     """So looks what runs out of memory and is started again, over and over."""
     lives = {"api-0": FLAT, "api-1": (5.0, 25.0, 9e5), "api-2": (26.0, 46.0, 9e5)}

@@ -158,6 +158,16 @@ def test_a_run_whose_load_never_ran_judges_nothing_of_the_load(tmp_path: Path) -
     assert latency["why"].startswith("the load did not run")
 
 
+def test_a_mean_that_passes_names_the_requests_that_could_have_gone_unseen(tmp_path: Path) -> None:
+    """6,000 requests of 10 ms: one in 6,000 / ln 20 may be missing, and adds a 2003rd of its time."""
+    found = one(tmp_path, "mean(latency) <= 60ms")
+    assert found["verdict"] == "PASS"
+    rare = "requests that take longer than 100000ms, one in 2003,"
+    assert f"{rare} would break the target and could have gone unseen" in found["why"]
+    for objective in ("mean(latency) <= 5ms", "mean(latency) >= 5ms", "mean(latency) <= 60ms of run"):
+        assert "unseen" not in one(tmp_path / str(hash(objective)), objective)["why"]
+
+
 def test_a_load_that_was_up_but_had_no_slot_did_run(tmp_path: Path) -> None:
     found = one(tmp_path, LIMIT, seconds=[])
     assert (found["verdict"], found["why"]) == ("INCONCLUSIVE", "no requests to judge") or "nothing" in found["why"]
