@@ -41,7 +41,8 @@ def quantile_of_run(values: Values, p: Probability, *, confidence: float = 0.95)
 def mean_of_run(values: Values, *, confidence: float = 0.95) -> Estimate:
     """The mean of a run's values, with bounds as if they were independent.
 
-    0/1 values: exact binomial. Others: Student's t; values that do not vary, or a +inf, as in `mean_estimate`.
+    0/1 values: exact binomial. Others: Student's t, on the side of zero on which all values are; values that do not
+    vary, or a +inf, as in `mean_estimate`.
     No values: value None. ValueError on NaN or -inf.
     """
     population = Population.of(values)
@@ -53,4 +54,6 @@ def mean_of_run(values: Values, *, confidence: float = 0.95) -> Estimate:
         return mean_estimate(population, confidence=confidence)
     mean, variance = population.mean or 0.0, population.variance or 0.0
     half = t_quantile(confidence, n - 1) * math.sqrt(variance / n)
-    return Estimate(mean, mean - half, mean + half, n, float(n), "Student t, of this run")
+    low = max(mean - half, 0.0) if population.minimum >= 0.0 else mean - half
+    high = min(mean + half, 0.0) if population.maximum <= 0.0 else mean + half
+    return Estimate(mean, low, high, n, float(n), "Student t, of this run")
