@@ -165,7 +165,11 @@ class Injected:
     def prepare(self) -> Injected:
         """All but the fault itself: a witness that is asked now looks at a healthy system."""
         self.instances = self.here.resolve()
-        self.here.prepare(self.instances)
+        try:
+            self.here.prepare(self.instances)
+        except BaseException:
+            self.here.release()
+            raise
         self.plan = json.loads(json.dumps(self.here.undo_plan(self.instances)))
         self.space.opened.append((self.elsewhere(), self.instances, self.plan))
         return self
