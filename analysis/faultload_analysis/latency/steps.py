@@ -76,10 +76,18 @@ def steps(values: Array) -> Steps:
     points before and after it differ by as much, less the drift. Under noise it is a difference between the means
     of the 5 points before and after that is the greatest nearby, more than 5 times the usual, and stays. None where
     there are half as many changes the other way, since what goes up and down does not grow; nor where there are
-    more than 1,000, which are no rare events: a line sees them.
+    more than 1,000, which are no rare events: a line sees them. Steps at neighbouring points are one that takes its
+    time.
     """
     jumps = _one_way(*_jumps(values))
-    return _one_way(*_with_levels(values, jumps))
+    return _joined(_one_way(*_with_levels(values, jumps)))
+
+
+def _joined(found: Steps) -> Steps:
+    if not len(found):
+        return found
+    first = np.flatnonzero(np.diff(found.at, prepend=-2) > 1)
+    return Steps(found.at[first], np.add.reduceat(found.sizes, first))
 
 
 def _one_way(at: Places, sizes: Array) -> Steps:

@@ -74,6 +74,14 @@ def test_a_saw_tooth_falls_in_steps() -> None:
     assert low < -18.0 < high < 0.0
 
 
+def test_a_fall_that_takes_some_seconds_is_one() -> None:
+    t = np.arange(600.0)
+    teeth = np.where(t % 60 < 5, 1000 - 200 * (t % 60), 18 * (t % 60 - 5))
+    found = steps(teeth + np.random.default_rng(5).normal(size=600))
+    assert len(found) == 10 and found.down
+    assert found.sizes[1:] == pytest.approx(np.full(9, -1080.0), rel=0.1)
+
+
 def test_a_leak_in_steps_passes_no_limit_below_it_unless_no_step_was_seen() -> None:
     """Over 120 s a step comes in five of six series; the median of slopes missed it in 71 %."""
     limit = 100 * MB / HOUR
