@@ -40,7 +40,7 @@ def test_a_verdict_of_the_run_is_that_of_the_whole_one(kinds: Any, name: str, p:
     for _ in range(rounds(40)):
         values, _ = kinds[name].draw(rng, REQUESTS)
         whole = Population.of(values)
-        for at in (0.995 * p, p, p + 0.005 * (1 - p), p + 0.5 * (1 - p)):
+        for at in (0.5 * p, 0.995 * p, p, p + 0.005 * (1 - p), p + 0.5 * (1 - p)):
             target = whole.order_statistic(math.ceil(at * REQUESTS))
             if not math.isfinite(target):
                 continue
