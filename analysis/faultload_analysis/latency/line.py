@@ -20,6 +20,7 @@ _REMEMBERED = np.array([0.01, 0.03, 0.1, 0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0
 _ALL_REMEMBERED = 2.0
 _HARDLY_LIKELY = 1e-4
 _HALVINGS = 30
+_ROUNDING = 1e-20
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +93,21 @@ class _Mixture:
 
 def _fits(times_s: Array, values: Array) -> tuple[Array, Array, Array, float]:
     """Slope, its standard error and weight for each kind of noise, the first of them independent; and m - 2."""
-    m = times_s.size
-    at = times_s - times_s.mean()
-    reach = float(np.abs(at).max())
-    columns = np.stack([np.ones(m), at / reach, values - values[0]], axis=1)
+    m, freedom = times_s.size, float(times_s.size - 2)
+    at, off = times_s - times_s.mean(), values - values[0]
+    reach, height = float(np.abs(at).max()), float(np.abs(off).max())
+    if height == 0.0:
+        return np.zeros(1), np.zeros(1), np.ones(1), freedom
+    columns = np.stack([np.ones(m), at / reach, off / height], axis=1)
     parts = [_weighted(columns if turn is None else turn @ columns, spread) for turn, spread in _noises(m)]
     slope, of_slope, squares, log_volume = np.concatenate(parts, axis=1)
-    freedom, rounding = float(m - 2), 1e-20 * float(columns[:, 2] @ columns[:, 2])
-    if squares[0] <= rounding:
-        return slope[:1] / reach, np.zeros(1), np.ones(1), freedom
-    squares = np.maximum(squares, rounding)
+    scale = height / reach
+    if squares[0] <= _ROUNDING:
+        return slope[:1] * scale, np.zeros(1), np.ones(1), freedom
+    squares = np.maximum(squares, _ROUNDING)
     log_weights = _log_prior() - 0.5 * log_volume - 0.5 * freedom * np.log(squares)
     weights = np.exp(log_weights - log_weights.max())
-    return slope / reach, np.sqrt(squares / freedom * of_slope) / reach, weights / weights.sum(), freedom
+    return slope * scale, np.sqrt(squares / freedom * of_slope) * scale, weights / weights.sum(), freedom
 
 
 def _weighted(columns: Array, spread: Array) -> Array:

@@ -13,6 +13,7 @@ _BEYOND_NOISE, _BEYOND_NOISE_OF_MEANS = 8.0, 5.0
 _NEIGHBOURS = 5
 _STAYS = 0.5
 _MOST = 1000
+_ROUNDING = 1e-14
 
 Places = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -109,7 +110,8 @@ def _jumps(values: Array) -> tuple[Places, Array]:
     changes = np.diff(values)
     median, usual = _usual(changes)
     beyond = changes - median
-    far = np.flatnonzero(np.abs(beyond) > _BEYOND_NOISE * usual)
+    least = max(usual, _ROUNDING * float(np.abs(values).max()))
+    far = np.flatnonzero(np.abs(beyond) > _BEYOND_NOISE * least)
     kept = _one_way(far, beyond[far]).at
     drift = _NEIGHBOURS * median
     stay = [i for i in kept.tolist() if (_level_change(values, i + 1) - drift) / beyond[i] >= _STAYS]

@@ -19,6 +19,7 @@ _ENOUGH_EVENTS = 10
 """Steps and periods from which on how often they come is known."""
 _FEWEST_WORTH = 8.0
 _SPIKE = 8.0
+_ROUNDING = 1e-9
 _METHOD = "generalised least squares over noise of any memory"
 
 
@@ -139,4 +140,6 @@ def _bent(t: Array, v: Array, confidence: float) -> tuple[Line, Line] | None:
     if min(middle, t.size - middle) < 2 * _FEWEST_WORTH or t[middle - 1] <= t[0] or t[-1] <= t[middle]:
         return None
     first, second = line(t[:middle], v[:middle], confidence), line(t[middle:], v[middle:], confidence)
-    return None if first.low <= second.high and second.low <= first.high else (first, second)
+    rounding = _ROUNDING * max(abs(first.slope), abs(second.slope))
+    apart = max(first.low - second.high, second.low - first.high) > rounding
+    return (first, second) if apart else None
