@@ -15,7 +15,7 @@ _MAX_BINS = 120
 
 # What the noise may be, and how likely before any was seen: from independent to a random walk. Chosen on
 # autoregressive noise, random walks, and both with white noise (docs/calibration.md).
-_PRIOR = {0.0: 30.0, 0.3: 4.0, 0.5: 4.0, 0.7: 4.0, 0.8: 4.0, 0.9: 4.0, 0.998: 60.0}
+_PRIOR = {0.0: 40.0, 0.3: 8.0, 0.5: 8.0, 0.7: 8.0, 0.8: 8.0, 0.9: 8.0, 0.998: 60.0}
 _REMEMBERED = np.array([0.01, 0.03, 0.1, 0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.997, 1.0])
 _ALL_REMEMBERED = 2.0
 _HARDLY_LIKELY = 1e-4

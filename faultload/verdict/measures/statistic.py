@@ -115,8 +115,10 @@ def worst_of(found: Sequence[Estimate], *, upper: bool) -> Estimate:
     few = f"{total} samples: {FEWEST_SAMPLES} are needed" if total < FEWEST_SAMPLES else ""
     bad = None if few or len(whole) < len(bounds) else (max if upper else min)(whole)
     silent = [one for one in found if one.value is None]
+    deciding = next((one for one in found if bad is not None and bad == (one.high if upper else one.low)), worst)
     notes = [
-        f"the worst of {len(found)} instances" if len(found) > 1 else worst.why,
+        f"the worst of {len(found)} instances" if len(found) > 1 else "",
+        *dict.fromkeys((worst.why, deciding.why)),
         f"{len(silent)} of them cannot be estimated ({silent[0].why})" if silent else "",
         few,
     ]

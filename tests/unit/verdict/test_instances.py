@@ -14,6 +14,7 @@ from faultload.record.measured import read_measured
 from faultload.spec.measures import measure_of
 from faultload.spec.objective import parse_objective
 from faultload.verdict.evidence import Evidence
+from faultload.verdict.measures.statistic import worst_of
 from faultload.verdict.phases import phases_of
 from faultload_analysis.evidence.verdict import Decision, Estimate, Verdict, decide
 
@@ -59,6 +60,14 @@ def test_a_slope_that_passes_names_the_steps_that_could_have_gone_unseen(tmp_pat
         assert decision.why.endswith(unseen)
     leaking = judged(tmp_path / "leak", SLOPE, {"api-0": (0.0, 67.0, 200.0)})[0]
     assert leaking.verdict is Verdict.FAIL and "unseen" not in leaking.why
+
+
+def test_the_instance_that_leaves_it_open_says_why() -> None:
+    flat = Estimate(2.0, 1.0, 3.0, 60, 60.0, "", "")
+    steps = Estimate(1.0, 0.0, 9.0, 60, 60.0, "", "it grew in 1 step of up to 4: about 600 s would show 10")
+    found = worst_of([flat, steps], upper=True)
+    assert (found.value, found.high) == (2.0, 9.0)
+    assert found.why == f"the worst of 2 instances; {steps.why}"
 
 
 def test_two_that_leak_and_live_20_s_each_keep_a_flat_one_from_passing(tmp_path: Path) -> None:
