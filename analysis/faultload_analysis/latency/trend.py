@@ -76,7 +76,7 @@ def slope_estimate(
     teeth = found.down and len(found) >= _ENOUGH_EVENTS
     t_of_bins, means = binned(*(found.between(t, v) if teeth else (t, _without_spikes(v))))
     m = int(t_of_bins.size)
-    if m < 3:
+    if m < 3 or t_of_bins[-1] <= t_of_bins[0]:
         return no_data(f"too short to say: the points lie at {m} moments", n=n, method=_METHOD)
     whole = line(t_of_bins, means, confidence)
     estimate = Estimate(whole.slope, whole.low, whole.high, n, whole.n_eff, _METHOD)

@@ -21,7 +21,8 @@ def naming_pauses(found: Estimate, quantile: float, evidence: Evidence, objectiv
     lasted_s = evidence.phases.duration_s(objective.phase)
     if objective.operator not in ("<=", "<") or not _passes(found, objective) or not lasted_s > 0:
         return found
-    return _named(found, slo.largest_unseen_outage(found.n, lasted_s, quantile).of_pauses)
+    unseen = slo.largest_unseen_outage(found.n, lasted_s, quantile, confidence=evidence.confidence)
+    return _named(found, unseen.of_pauses)
 
 
 def naming_values(found: Estimate, values: Population, evidence: Evidence, objective: Objective) -> Estimate:
