@@ -1,4 +1,4 @@
-"""What a PASS of a quantile, a mean or a slope may have missed: no run shows what did not happen in it."""
+"""What a PASS of a mean or a slope may have missed: no run shows what did not happen in it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,11 @@ from typing import TYPE_CHECKING
 
 from faultload.spec.term import LATENCIES, Objective
 from faultload.spec.units import parse
-from faultload_analysis import slo
 from faultload_analysis.evidence.verdict import Estimate
 
 if TYPE_CHECKING:
     from faultload.verdict.evidence import Evidence
     from faultload_analysis.latency import Population
-
-
-def naming_pauses(found: Estimate, quantile: float, evidence: Evidence, objective: Objective) -> Estimate:
-    """With the pauses that a quantile of the system which passes an upper limit may have missed."""
-    lasted_s = evidence.phases.duration_s(objective.phase)
-    if objective.operator not in ("<=", "<") or not _passes(found, objective) or not lasted_s > 0:
-        return found
-    unseen = slo.largest_unseen_outage(found.n, lasted_s, quantile, confidence=evidence.confidence)
-    return _named(found, unseen.of_pauses)
 
 
 def naming_values(found: Estimate, values: Population, evidence: Evidence, objective: Objective) -> Estimate:

@@ -12,8 +12,8 @@ from faultload.spec.mistakes import nearest
 from faultload.spec.term import LATENCIES, METRICS, REQUEST_FILTERS, Objective, ObjectiveError, Statement, Term
 from faultload.spec.units import Dimension
 from faultload.verdict.measures._share import above
-from faultload.verdict.measures._unseen import naming_pauses, naming_values
-from faultload_analysis import latency
+from faultload.verdict.measures._unseen import naming_values
+from faultload_analysis import latency, slo
 from faultload_analysis.evidence.verdict import Estimate, exact, no_data
 from faultload_analysis.needed import MEASURABLE, least_requests
 
@@ -193,18 +193,23 @@ class Statistic(OfValues):
         if objective.term.subject in LATENCIES:
             wanted.latencies(objective.term, objective.phase, objective.target.value)
 
+    def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
+        found, term = super().estimate(evidence, objective), objective.term
+        if term.name != "mean" or self._of_metric(evidence, term):
+            return found
+        values = evidence.values_of(term, objective.phase, objective.target.value)
+        return naming_values(found, values, evidence, objective)
+
     def of_values(self, evidence: Evidence, objective: Objective) -> Estimate:
         term, target = objective.term, objective.target.value
         values = evidence.values_of(term, objective.phase, target)
         if term.subject in LATENCIES:
             return _naming_the_unseen(
-                statistic(values, objective, evidence.confidence, target), values, evidence, objective
+                statistic(values, objective, evidence.confidence, target), evidence, objective
             )
         odd = evidence.odd_values(term, objective.phase)
         if values.n:
-            found = statistic(values, objective, evidence.confidence, target)
-            mean = term.name == "mean"
-            return odd.noted(naming_values(found, values, evidence, objective) if mean else found)
+            return odd.noted(statistic(values, objective, evidence.confidence, target))
         return odd.noted(no_data(f"'{term.subject}' was never observed in this phase"))
 
     def of_series(
@@ -218,12 +223,15 @@ class Statistic(OfValues):
         return f"P{term.name[1:]} of {str(term).partition('(')[2][:-1]}"
 
 
-def _naming_the_unseen(found: Estimate, values: Population, evidence: Evidence, objective: Objective) -> Estimate:
-    """With what a quantile or a mean of requests that passes may have missed."""
-    quantile = quantile_of(objective.term)
-    if quantile is not None:
-        return naming_pauses(found, float(quantile), evidence, objective)
-    return naming_values(found, values, evidence, objective) if objective.term.name == "mean" else found
+def _naming_the_unseen(found: Estimate, evidence: Evidence, objective: Objective) -> Estimate:
+    """With the pauses that a quantile of the system which passes an upper limit may have missed."""
+    quantile, target, high = quantile_of(objective.term), objective.target.value, found.high
+    operator, lasted_s = objective.operator, evidence.phases.duration_s(objective.phase)
+    passes = high is not None and ((operator == "<=" and high <= target) or (operator == "<" and high < target))
+    if not passes or objective.of_run or quantile is None or not lasted_s > 0:
+        return found
+    unseen = slo.largest_unseen_outage(found.n, lasted_s, float(quantile), confidence=evidence.confidence)
+    return replace(found, why="; ".join(filter(None, [found.why, unseen.of_pauses])))
 
 
 def _fewest(objective: Objective) -> int | None:
