@@ -97,10 +97,14 @@ def test_the_raytracer_has_no_peak() -> None:
     )  # fmt: skip
     assert peak.users.low is not None
     assert peak.users.low > 64
+    low, high = fit.fits[0].bounds("beta", 0.95)
+    assert low == 0.0
+    assert high is not None
+    assert 0.0 < high < 2.2e-4, "the profile is tighter than the standard error, which does not know the bound"
     beta = fit.estimate("beta")
     assert beta.low == 0.0
     assert beta.high is not None
-    assert 0.0 < beta.high < 2.2e-4, "the profile is tighter than the standard error, which does not know the bound"
+    assert high < beta.high < 1.05 * high, "errors in proportion to the throughput are as likely"
 
 
 def test_cisco_data_of_practical_scalability() -> None:
