@@ -51,9 +51,9 @@ def goodput_limit(load: Sequence[float], goodput: Sequence[Estimate], *, unit: s
     model, as `unit` says ("/s", " users"). `goodput`: per second, what ended well; bounds by `bound_confidence`.
 
     FALLS: a step with more load has an upper bound below the lower bound of one with less, and at most 95 % of its
-    goodput. LIMITED: from some step to the last the load rises to 1.1 times or more, goodput by at most 5 %, and at
-    the bounds by at most a quarter of what the load does: what comes beyond is refused, or waits. A throttle that
-    refuses at once shows in nothing else. GROWS: from one step to the last, 1.1 times its load or more, goodput
+    goodput. LIMITED: from some step to the last the load rises to 1.1 times or more, goodput by at most 5 %, at the
+    bounds by at most a quarter of what the load does, and no step between falls: what comes beyond is refused, or
+    waits. A throttle that refuses at once shows in nothing else. GROWS: from one step to the last, 1.1 times its load or more, goodput
     grows by at least half of what the load does, at the bounds. ValueError where the lengths differ.
     """
     steps = sorted(
@@ -96,9 +96,10 @@ def _flat(steps: Steps, unit: str) -> Limit | None:
     for x, one in steps:
         if at < _WIDER * x:
             return None
-        rises = _high(last) <= _low(one) * (1.0 + _OF_THE_RISE * (at / x - 1.0))
-        if rises and _value(last) <= _FLAT * _value(one):
-            flat = [two for y, two in steps if y >= x]
+        flat = [two for y, two in steps if y >= x]
+        no_rise = _high(last) <= _low(one) * (1.0 + _OF_THE_RISE * (at / x - 1.0))
+        no_dip = all(_high(two) >= _FALL * _low(one) for two in flat)
+        if no_rise and no_dip and _value(last) <= _FLAT * _value(one):
             middle = sum(map(_value, flat)) / len(flat)
             why = f"a limit: goodput stays at about {middle:.4g}/s from {x:g}{unit} to {at:g}{unit}"
             return Limit(Growth.LIMITED, why, middle, *_around(flat), x)

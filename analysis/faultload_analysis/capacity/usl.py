@@ -148,8 +148,8 @@ class UslFit:
         All values that cost no more than S(theta) - S = s^2 t^2_{n - 3} (Bates & Watts 1988, 6.1) under one of the
         `fits`. Measured with 5, 8 and 12 points up to N = 64 and errors of 1, 3 and 10 %, even and in proportion,
         180 times each: the truth is outside in 0 to 12 % on both sides together (with even errors alone in up to
-        31 %); the widest are four times as wide with 5 points, and 1.1 times with 12. A coefficient that may be 0 has the
-        bound 0. Data that lie on the curve exactly bound nothing.
+        31 %). Under even errors that costs a band four times as wide with 5 points, and 1.1 times with 12. A
+        coefficient that may be 0 has the bound 0. Data that lie on the curve exactly bound nothing.
         """
         value = float(getattr(self, name))
         if self._exact:
