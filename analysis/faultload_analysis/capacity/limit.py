@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,8 +54,9 @@ def goodput_limit(load: Sequence[float], goodput: Sequence[Estimate], *, unit: s
     FALLS: a step with more load has an upper bound below the lower bound of one with less, and at most 95 % of its
     goodput. LIMITED: from some step to the last the load rises to 1.1 times or more, goodput by at most 5 %, at the
     bounds by at most a quarter of what the load does, and no step between falls: what comes beyond is refused, or
-    waits. A throttle that refuses at once shows in nothing else. GROWS: from one step to the last, 1.1 times its load or more, goodput
-    grows by at least half of what the load does, at the bounds. ValueError where the lengths differ.
+    waits. A throttle that refuses at once shows in nothing else. GROWS: from one step to the last, 1.1 times its
+    load or more, goodput grows by at least half of what the load does, at the bounds, and no step falls. ValueError
+    where the lengths differ.
     """
     steps = sorted(
         ((at, one) for at, one in zip(load, goodput, strict=True) if one.value is not None), key=lambda s: s[0]
@@ -66,7 +68,8 @@ def goodput_limit(load: Sequence[float], goodput: Sequence[Estimate], *, unit: s
         return found
     at, last = steps[-1]
     before = next(((x, one) for x, one in reversed(steps) if at >= _WIDER * x), None)
-    if before is not None and _low(last) >= _high(before[1]) * (1.0 + 0.5 * (at / before[0] - 1.0)):
+    rises = not _dips([one for _, one in steps])
+    if rises and before is not None and _low(last) >= _high(before[1]) * (1.0 + 0.5 * (at / before[0] - 1.0)):
         return Limit(Growth.GROWS, f"goodput grows with the load up to {at:g}{unit}: no limit was reached")
     return Limit(Growth.UNDECIDED, f"how goodput grows up to {at:g}{unit} cannot be told")
 
@@ -98,12 +101,16 @@ def _flat(steps: Steps, unit: str) -> Limit | None:
             return None
         flat = [two for y, two in steps if y >= x]
         no_rise = _high(last) <= _low(one) * (1.0 + _OF_THE_RISE * (at / x - 1.0))
-        no_dip = all(_high(two) >= _FALL * _low(one) for two in flat)
-        if no_rise and no_dip and _value(last) <= _FLAT * _value(one):
+        if no_rise and not _dips(flat) and _value(last) <= _FLAT * _value(one):
             middle = sum(map(_value, flat)) / len(flat)
             why = f"a limit: goodput stays at about {middle:.4g}/s from {x:g}{unit} to {at:g}{unit}"
             return Limit(Growth.LIMITED, why, middle, *_around(flat), x)
     return None
+
+
+def _dips(goodput: Sequence[Estimate]) -> bool:
+    """Whether one lies beyond doubt below one before it."""
+    return any(_high(later) < _FALL * _low(one) for one, later in itertools.combinations(goodput, 2))
 
 
 def _around(flat: Sequence[Estimate]) -> tuple[float | None, float | None]:

@@ -43,7 +43,7 @@ def test_what_the_generator_did_not_send_fails_nothing() -> None:
 
 
 def test_harm_in_other_seconds_still_fails() -> None:
-    slow = counted({range(0, 600): 80, OUT: 0}, spoiled=OUT)
+    slow = counted({range(600): 80, OUT: 0}, spoiled=OUT)
     assert verdicts(slow, ">=", 90.0) == {Verdict.FAIL}
 
 
