@@ -174,20 +174,22 @@ def _two_sided(a: Array, b: Array) -> float:
 
 def _apart(x: Array, changes: list[int], min_segment: int, significance: float) -> list[str]:
     """What names the runs in a row, too few to show a change, that lie above or below all others of their level."""
-    texts = []
+    texts: list[str] = []
+    shares = dict(enumerate(_NEWEST, start=min_segment))
     for start, stop in itertools.pairwise([0, *changes, x.size]):
         level = x[start:stop]
-        for m, share in reversed(list(enumerate(_NEWEST, start=min_segment))):
-            at = _window(level, m)
-            newest = at is not None and stop == x.size and at + m == level.size
-            places = 1 if newest else level.size - m + 1
-            if at is None or places * least_p(level.size - m, m) > _CHANCE:
-                continue
-            where = f"runs {start + at} to {start + at + m - 1} lie apart from the {level.size - m} others"
-            if newest:
-                return [*texts, f"{where}, but {_too_young(m, significance * share)}"]
-            texts.append(f"{where} of their level, but {m} in a row cannot show one of their own")
-            break
+        found = [(*window, m) for m in shares if (window := _window(level, m)) is not None]
+        if not found:
+            continue
+        _, at, m = max(found)
+        newest = stop == x.size and at + m == level.size
+        places = 1 if newest else level.size - m + 1
+        if places * least_p(level.size - m, m) > _CHANCE:
+            continue
+        where = f"runs {start + at} to {start + at + m - 1} lie apart from the {level.size - m} others"
+        if newest:
+            return [*texts, f"{where}, but {_too_young(m, significance * shares[m])}"]
+        texts.append(f"{where} of their level, but {m} in a row cannot show one of their own")
     if not changes and x.size - min_segment < _before(min_segment, significance * _NEWEST[0]):
         texts.append(_too_young(min_segment, significance * _NEWEST[0]))
     return texts
@@ -197,15 +199,15 @@ def _too_young(runs: int, significance: float) -> str:
     return f"{runs} runs can show a new level only after {_before(runs, significance)} of the old one"
 
 
-def _window(level: Array, runs: int) -> int | None:
-    """Where as many runs in a row lie above or below all others; None where none do, or they are half of all."""
+def _window(level: Array, runs: int) -> tuple[float, int] | None:
+    """By how much so many runs in a row lie above or below all others, and where; None: none do, or they are half."""
     if level.size <= 2 * runs:
         return None
     for values in (level, -level):
         highest = np.sort(np.argsort(values, kind="stable")[-runs:])
-        others = np.delete(values, highest)
-        if highest[-1] - highest[0] == runs - 1 and values[highest].min() > others.max():
-            return int(highest[0])
+        least, others = float(values[highest].min()), float(np.delete(values, highest).max())
+        if highest[-1] - highest[0] == runs - 1 and least > others:
+            return least - others, int(highest[0])
     return None
 
 

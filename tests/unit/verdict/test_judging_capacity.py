@@ -44,6 +44,7 @@ def write_run(
     seed: int = 1,
     stuck_from: float = math.inf,
     admitted: Callable[[float], float] = lambda rate: rate,
+    model: str = "open",
 ) -> RunDirectory:
     """The run of a queue with one server; from `stuck_from` (load time) on, requests take ten times as long.
 
@@ -57,7 +58,7 @@ def write_run(
             "scenario": scaled.to_json(),
             "profile": "full",
             "seed": seed,
-            "load": {"stages": [stage.to_json() for stage in stages], "workers": 1},
+            "load": {"stages": [stage.to_json() for stage in stages], "workers": 1, "model": model},
         }
     )
     rng = np.random.default_rng(seed)
@@ -170,6 +171,19 @@ def test_goodput_that_falls_with_the_load_is_called_retrograde(tmp_path: Path) -
     assert (found["limit"]["state"], found["limit"]["load"]) == ("retrograde", 250)
     assert "retrograde: goodput falls from" in found["why"]
     assert found["bracket"][1] == 300
+
+
+def test_users_beyond_the_peak_take_no_rate_away_from_fewer(tmp_path: Path) -> None:
+    """250 users get 250/s, and 340 no more than 135/s, of which most fails: 200/s is no rate that failed."""
+    declared = scenario(STEPS[:5], capacity("capacity >= 150/s"))
+    falls = write_run(
+        tmp_path / "run", declared, admitted=lambda rate: min(rate, 250 * (250 / rate) ** 2), model="closed"
+    )
+    found = judge(falls).verdict
+    low, high = found["capacity"]["bracket"]
+    assert (low, high) == (pytest.approx(250, rel=0.03), pytest.approx(300, rel=0.03))
+    assert found["objectives"][0]["verdict"] == "PASS"
+    assert "at 340 users" in found["capacity"]["limit"]["why"]
 
 
 def test_the_bracket_holds_the_capacity_of_the_queue(stepped: RunDirectory) -> None:

@@ -56,6 +56,8 @@ def test_a_shift_of_a_tenth_under_3_percent_noise_is_found_within_a_run() -> Non
 def shifted(before: int, runs: int, *, after: int = 0) -> np.ndarray:
     x = 100.0 + np.random.default_rng(9).uniform(-3.0, 3.0, before + runs + after)
     x[before : before + runs] += 20.0
+    x[before - 1] = 100.0  # no luck next to the shift
+    x[before + runs : before + runs + 1] = 100.0
     return x
 
 
