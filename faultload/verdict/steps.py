@@ -11,6 +11,7 @@ from faultload.record.measured import Measured
 from faultload.record.rows import Floats, Iterations
 from faultload.verdict.phases import Span
 from faultload_analysis.capacity.limit import bound_confidence
+from faultload_analysis.evidence.dependence import Mask
 from faultload_analysis.evidence.verdict import Estimate
 from faultload_analysis.latency.throughput import RateCounter
 
@@ -47,16 +48,15 @@ class StepCounts:
         self._batches = np.zeros(_BATCHES)
         self._spent = np.zeros(_BATCHES + 1)
 
-    def add(self, part: Iterations) -> None:
-        """A chunk of iterations."""
+    def add(self, part: Iterations, begun: Floats, ok: Mask) -> None:
+        """A chunk of iterations, when each began, and which ended well."""
         start, end = self.span.start, self.span.end
         self.due += int(np.count_nonzero((part.intended_s >= start) & (part.intended_s < end)))
         here = (part.ended_s >= start) & (part.ended_s < end)
         self.ended += int(np.count_nonzero(here))
-        well = part.ended_s[here & part.outcome.equal("ok")]
+        well = part.ended_s[here & ok]
         self._well.add(well)
         self._batches += np.histogram(well, self._edges)[0]
-        begun = part.intended_s + part.waited_s + part.slip_s
         touching = (begun < end) & (part.ended_s > start)
         self._spent += self._since(begun[touching]) - self._since(part.ended_s[touching])
 
@@ -112,8 +112,9 @@ def counted_steps(measured: Measured, spans: Sequence[Span]) -> list[StepCounts]
     """What happened in each of the steps, from one pass over the iterations and one over the samples."""
     steps = [StepCounts(span) for span in spans]
     for part in measured.record.iterations():
+        begun, ok = part.intended_s + part.waited_s + part.slip_s, part.outcome.equal("ok")
         for step in steps:
-            step.add(part)
+            step.add(part, begun, ok)
     for samples in measured.record.samples():
         dropped = samples.intended_s[samples.outcome.equal("dropped")]
         for step in steps:

@@ -98,18 +98,22 @@ def find_knee(x: npt.ArrayLike, y: npt.ArrayLike, *, alpha: float = 0.05, confid
 
 
 class _Line:
-    """A straight line through points and what a hinge at k adds to it; x scaled to [0, 1]."""
+    """A straight line through points and what a hinge at k adds to it; x scaled to [0, 1].
 
-    def __init__(self, u: Array, y: Array) -> None:
+    `error` of each point, even unless given: the sums of squares, residuals and directions are in units of it.
+    """
+
+    def __init__(self, u: Array, y: Array, error: Array | None = None) -> None:
         self.u, self.y = u, y
-        self.basis = np.linalg.qr(np.column_stack((np.ones_like(u), u)))[0]
-        self.left = y - self.basis @ (self.basis.T @ y)
+        self.error = np.ones_like(u) if error is None else error
+        self.basis = np.linalg.qr(np.column_stack((np.ones_like(u), u)) / self.error[:, None])[0]
+        self.left = y / self.error - self.basis @ (self.basis.T @ (y / self.error))
         self.cost = float(self.left @ self.left)
         self.slope = float(np.polyfit(u, y, 1)[0])
 
     def directions(self, ks: Array) -> Array:
         """For each k the unit vector by which a hinge there leaves the line, shape (m, n)."""
-        hinges = np.maximum(self.u[None, :] - ks[:, None], 0.0)
+        hinges = np.maximum(self.u[None, :] - ks[:, None], 0.0) / self.error
         hinges -= (hinges @ self.basis) @ self.basis.T
         return np.asarray(hinges / np.linalg.norm(hinges, axis=1, keepdims=True))
 
@@ -140,19 +144,21 @@ class _Line:
         return min((float(k) for k in ks), key=lambda k: self.hinge(k)[0])
 
     def p_value(self, inner: Array, seen: float) -> float:
-        """How often noise around the line makes a hinge explain as much; `seen`: (S0 - S1) / S1.
+        """How often noise around the line lets a hinge explain as much; `seen`: (S0 - S1) / S1.
 
-        The larger share of even noise and of noise in proportion to the line.
+        The larger share of even noise, and of noise in proportion to the line with a fit that weighs by it.
         """
-        draws = np.random.default_rng(0).standard_normal((self.u.size, _NULL_DRAWS))
         level = np.abs(self.y - self.left)
-        directions = self.directions(_fine(inner))
-        spreads = (np.ones_like(level), np.maximum(level, _LEAST_NOISE * level.max()))
-        return max(self._as_much(directions, draws * spread[:, None], seen) for spread in spreads)
+        error = np.maximum(level, _LEAST_NOISE * level.max())
+        weighted = _Line(self.u, self.y, error / error.max()) if error.max() > 0.0 else self
+        fine = _fine(inner)
+        gained = weighted.cost - float(weighted.costs(fine).min())
+        return max(self._as_much(fine, seen), weighted._as_much(fine, gained / max(weighted.cost - gained, 1e-300)))
 
-    def _as_much(self, directions: Array, noise: Array, seen: float) -> float:
-        noise = noise - self.basis @ (self.basis.T @ noise)
-        gained = np.max((directions @ noise) ** 2, axis=0)
+    def _as_much(self, ks: Array, seen: float) -> float:
+        noise = np.random.default_rng(0).standard_normal((self.u.size, _NULL_DRAWS))
+        noise -= self.basis @ (self.basis.T @ noise)
+        gained = np.max((self.directions(ks) @ noise) ** 2, axis=0)
         ratio = gained / (np.einsum("ij,ij->j", noise, noise) - gained)
         return float((1 + np.count_nonzero(ratio >= seen)) / (1 + _NULL_DRAWS))
 

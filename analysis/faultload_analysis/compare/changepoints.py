@@ -16,7 +16,7 @@ from faultload_analysis.evidence.inputs import checked_runs
 
 _MOST_RUNS = 1000
 _MOST_ENDS = 32
-_NEWEST_SHARE = 0.2
+_NEWEST_SHARE = 0.1
 _NEWEST = (0.5, 0.25, 0.25)
 """The newest runs' share of the significance, and how the lengths tried divide it, from the shortest level on."""
 _CHANCE = 0.1
@@ -72,9 +72,9 @@ def change_points(
     early once its p is above `significance` for certain (Besag & Clifford 1991).
 
     The newest runs have a test of their own, for a level that is too young for the first: the rank sum of the last
-    `min_segment` to `min_segment` + 2 runs against the rest of the last level. It has a fifth of `significance`,
-    divided 2:1:1 among the lengths, so three runs that lie apart from all others are found after 21 of them (no
-    three of 24 runs can show more than p = 2/2024). After fewer, or in the middle of a level, `why` names them, and
+    `min_segment` to `min_segment` + 2 runs against the rest of the last level. It has a tenth of `significance`,
+    divided 2:1:1 among the lengths, so three runs that lie apart from all others are found after 27 of them (no
+    three of 30 runs can show more than p = 2/4060). After fewer, or in the middle of a level, `why` names them, and
     what is needed.
 
     In a history of independent runs without a change one is found with probability `significance` at most,
@@ -200,7 +200,7 @@ def _too_young(runs: int, significance: float) -> str:
 
 
 def _window(level: Array, runs: int) -> tuple[float, int] | None:
-    """By how much so many runs in a row lie above or below all others, and where; None: none do, or they are half."""
+    """By how much so many runs in a row lie above or below all others, and where; None where none do."""
     if level.size <= 2 * runs:
         return None
     for values in (level, -level):

@@ -61,7 +61,7 @@ def shifted(before: int, runs: int, *, after: int = 0) -> np.ndarray:
     return x
 
 
-@pytest.mark.parametrize(("before", "runs"), [(21, 3), (40, 3), (16, 4), (30, 4), (30, 5)])
+@pytest.mark.parametrize(("before", "runs"), [(27, 3), (40, 3), (19, 4), (30, 4), (30, 5)])
 def test_a_new_level_is_found_from_three_runs_on(before: int, runs: int) -> None:
     found = change_points(shifted(before, runs))
     assert [one.index for one in found.points] == [before]
@@ -69,7 +69,7 @@ def test_a_new_level_is_found_from_three_runs_on(before: int, runs: int) -> None
     assert found.points[0].p <= 0.01 and found.since == before
 
 
-@pytest.mark.parametrize(("before", "runs", "needed"), [(8, 3, 21), (15, 3, 21), (20, 3, 21), (12, 4, 16)])
+@pytest.mark.parametrize(("before", "runs", "needed"), [(8, 3, 27), (15, 3, 27), (26, 3, 27), (12, 4, 19)])
 def test_a_new_level_that_is_too_young_is_named_with_what_it_needs(before: int, runs: int, needed: int) -> None:
     found = change_points(shifted(before, runs))
     assert found.points == ()
@@ -84,7 +84,7 @@ def test_three_runs_of_a_level_that_came_and_went_are_named() -> None:
 
 
 def test_a_short_history_without_a_change_says_what_it_could_not_show() -> None:
-    assert "3 runs can show a new level only after 21 of the old one" in change_points([5.0] * 12).why
+    assert "3 runs can show a new level only after 27 of the old one" in change_points([5.0] * 12).why
 
 
 def test_a_bump_has_two_changes_and_says_how_large_they_are() -> None:
