@@ -82,8 +82,9 @@ def change_points(
     normal, exponential and Cauchy runs. A shift of 10 % under 3 % noise was found, and within one run of its place,
     with 3 runs after 27 in 62 and 57 of 100 histories, with 4 in 85 and 80, with 5 in 92 and 85, with 6 in 95 and
     87. Runs that drift or depend on each other have more changes than meant. `min_segment`: fewest runs of a level.
-    `min_change`: changes smaller than this share of the level before are not reported. At most 1000 runs: O(n^2) time a permutation. ValueError on NaN, -inf, min_segment < 2,
-    significance outside (0, 1) or out of reach of `permutations`.
+    `min_change`: changes smaller than this share of the level before are not reported. At most 1000 runs: O(n^2)
+    time a permutation. ValueError on NaN, -inf, min_segment < 2, significance outside (0, 1) or out of reach of
+    `permutations`.
     """
     x = checked_runs(values, "values")
     _check(x.size, min_segment, significance, permutations, min_change)
