@@ -12,8 +12,8 @@ from faultload.record.rows import Floats, Iterations
 from faultload.verdict.phases import Span
 from faultload_analysis.capacity.limit import bound_confidence
 from faultload_analysis.evidence.dependence import Mask
+from faultload_analysis.evidence.distributions import t_quantile
 from faultload_analysis.evidence.verdict import Estimate
-from faultload_analysis.latency.throughput import RateCounter
 
 SETTLING = 0.1
 """The first tenth of a step is left out: queues are still filling."""
@@ -43,7 +43,6 @@ class StepCounts:
     def __init__(self, span: Span) -> None:
         self.span = span
         self.due = self.ended = 0
-        self._well = RateCounter(span.start, span.end)
         self._edges = np.linspace(span.start, span.end, _BATCHES + 1)
         self._batches = np.zeros(_BATCHES)
         self._spent = np.zeros(_BATCHES + 1)
@@ -55,7 +54,6 @@ class StepCounts:
         here = (part.ended_s >= start) & (part.ended_s < end)
         self.ended += int(np.count_nonzero(here))
         well = part.ended_s[here & ok]
-        self._well.add(well)
         self._batches += np.histogram(well, self._edges)[0]
         touching = (begun < end) & (part.ended_s > start)
         self._spent += self._since(begun[touching]) - self._since(part.ended_s[touching])
@@ -93,8 +91,10 @@ class StepCounts:
         return float(self._spent[-1]) / self.span.duration_s
 
     def goodput(self, steps: int) -> Estimate:
-        """The goodput with bounds that hold together with those of all `steps`."""
-        return self._well.estimate(confidence=bound_confidence(steps))
+        """The goodput with bounds over twentieths that hold together with those of all `steps`."""
+        half = t_quantile(bound_confidence(steps), _BATCHES - 1) * self.error_per_s(0.0)
+        value, n = self.goodput_per_s, int(self._batches.sum())
+        return Estimate(value, max(0.0, value - half), value + half, n, None, "batch means, Student t")
 
     def error_per_s(self, slope: float) -> float:
         """The standard error of goodput less `slope` times users, over twentieths of the step.
