@@ -32,7 +32,8 @@ def test_the_series_of_hunter() -> None:
 def test_the_two_changes_of_otava() -> None:
     """apache/otava, tests/change_point_divisive_test.py: changes at 5 and 8. There the first eight values are told
     apart by their distances; a rank test of eight runs shows the change among them at 10 %, not at 1 %."""
-    assert [one.index for one in change_points(TWO_CHANGES, significance=0.1).points] == [5, 8]
+    found = change_points(TWO_CHANGES, significance=0.1, permutations=4999)
+    assert [one.index for one in found.points] == [5, 8], "p is 8 %, and this test has 9 of the 10"
     assert [one.index for one in change_points(TWO_CHANGES).points] == [8]
 
 

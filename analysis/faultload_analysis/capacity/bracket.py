@@ -25,7 +25,8 @@ class Step:
     back, ok or not, and `due_per_s`: what fell due in that time (None: as offered; random arrivals differ from
     it). `verdict`: of the objectives at this rate. `healthy`: the generator held its schedule. `n`: requests.
     `latency`: the judged quantile, seconds, for figures and interpolation. `pooled`: the same rate went on and this
-    is judged over everything so far: it replaces the steps before at this rate.
+    is judged over everything so far: it replaces the steps before at this rate. `goodput_per_s`: what came back ok
+    (None: all of it). `failures_judged`: the objectives say themselves how much may fail.
     """
 
     offered_per_s: float
@@ -37,19 +38,30 @@ class Step:
     due_per_s: float | None = None
     latency: Estimate | None = None
     pooled: bool = False
+    goodput_per_s: float | None = None
+    failures_judged: bool = False
 
     def __post_init__(self) -> None:
         due = self.offered_per_s if self.due_per_s is None else self.due_per_s
+        good = self.achieved_per_s if self.goodput_per_s is None else self.goodput_per_s
         if not (0 < self.offered_per_s < math.inf and 0 <= self.achieved_per_s < math.inf and 0 < due < math.inf):
             raise ValueError(
                 f"not the rates of a step: offered {self.offered_per_s}, due {due}, achieved {self.achieved_per_s}"
             )
+        if not 0 <= good <= self.achieved_per_s * (1.0 + 1e-12):
+            raise ValueError(f"a goodput of {good} cannot be part of {self.achieved_per_s} achieved")
 
     @property
     def kept_up(self) -> bool:
-        """Whether at least 98 % of what fell due came back: with a growing backlog latency is one of run length."""
+        """Whether at least 98 % of what fell due came back: with a growing backlog latency is one of run length.
+
+        What failed did not come back, or a throttle that refuses at once would have no limit, unless the objectives
+        judge it themselves: `error_rate <= 5%` may lose 5 %.
+        """
         due = self.offered_per_s if self.due_per_s is None else self.due_per_s
-        return self.achieved_per_s >= KEPT_UP * due * (1.0 - 1e-12)
+        all_counts = self.failures_judged or self.goodput_per_s is None
+        came_back = self.achieved_per_s if all_counts else self.goodput_per_s or 0.0
+        return came_back >= KEPT_UP * due * (1.0 - 1e-12)
 
     @property
     def judged(self) -> Verdict:
@@ -109,12 +121,12 @@ def capacity_bracket(steps: Sequence[Step]) -> Bracket:
     """The largest tested rate that passes with no failure at or below it, and the lowest that fails.
 
     Steps in any order, but repeats of one rate in order of time. Passing takes the objectives, a healthy generator
-    and achieved / due >= 0.98. INCONCLUSIVE and INVALID steps never move the bracket. Repeats of one rate count
-    together: PASS when more of them pass than the 5 % that would by chance at the very limit (1 of 1, 2 of
-    2 to 7, 3 of 8 to 16: P(Bin(m, 0.05) >= k) <= 0.05), FAIL likewise; both or neither: it decides nothing, but
-    with a failed step among them no pass above it counts. A failure below a pass ends the bracket at the
-    failure and is named in `why`. Each verdict holds at 95 %; the bracket as a whole is not corrected for how many
-    rates were tried.
+    and goodput / due >= 0.98 (achieved / due where the objectives judge failures). INCONCLUSIVE and INVALID steps
+    never move the bracket. Repeats of one rate count together: PASS when more of them pass than the 5 % that would
+    by chance at the very limit (1 of 1, 2 of 2 to 7, 3 of 8 to 16: P(Bin(m, 0.05) >= k) <= 0.05), FAIL likewise;
+    both or neither: it decides nothing, but with a failed step among them no pass above it counts. A failure below
+    a pass ends the bracket at the failure and is named in `why`. Each verdict holds at 95 %; the bracket as a whole
+    is not corrected for how many rates were tried.
     """
     levels = tuple(_level(rate, group) for rate, group in _by_rate(steps))
     failed = [level.rate_per_s for level in levels if level.verdict is Verdict.FAIL]

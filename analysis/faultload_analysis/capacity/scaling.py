@@ -22,12 +22,12 @@ def scaling_efficiency(
 ) -> Estimate:
     """mean(scale) / (factor mean(start)) with two one-sided bounds; 0.96 is 96 % of linear.
 
-    `start_per_s`, `scale_per_s`: shape (n,), (m,), the rates of independent repeats, or of batches long enough
-    to be (many response times each); never single requests. `factor`: how many times the resources or users of the
-    start are there at scale, X(N) / (N X(1)); 1 for a rate that should just stay as it was. Bounds: all ratios r
-    for which Welch's t of scale - r start is within t_confidence (Fieller 1954), so the spread of both
-    sides counts. Fewer than 2 on a side, or no spread at all: open bounds. Empty: value None. ValueError for
-    rates that are not finite or negative, a start of 0, or factor <= 0.
+    `start_per_s`, `scale_per_s`: shape (n,), (m,), the goodput (what ended well) of independent repeats, or of
+    batches long enough to be (many response times each); never single requests. `factor`: how many times the
+    resources or users of the start are there at scale, X(N) / (N X(1)); 1 for a rate that should just stay as it
+    was. Bounds: all ratios r for which Welch's t of scale - r start is within t_confidence (Fieller 1954), so the
+    spread of both sides counts. Fewer than 2 on a side, or no spread at all: open bounds. Empty: value None.
+    ValueError for rates that are not finite or negative, a start of 0, or factor <= 0.
     """
     start, scale, confidence = _rates(start_per_s), _rates(scale_per_s), checked_confidence(confidence)
     if not (factor > 0 and math.isfinite(factor)):

@@ -33,7 +33,8 @@ class Search:
     ratio, until high / low <= 1 + `tolerance`; what counts is its lower end. This is the search of the MLPerf load
     generator (FindBoundaries and FindPeakPerformanceBinarySearch in loadgen.cc), which stops at two verdicts and a
     start that must pass. Here an INCONCLUSIVE rate is extended up to `max_extensions` times, and then left aside:
-    the search closes in on it from both sides. A rate at which the generator was not healthy is tried twice and
+    the search closes in on it from both sides. What a throttle refuses is no pass (`Step.kept_up` counts goodput),
+    so the search ends at its limit. A rate at which the generator was not healthy is tried twice and
     then not exceeded. At most `max_probes` steps; none above `ceiling_per_s`. ValueError for a start or tolerance
     that is not above 0, a start above the ceiling, or no probes.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -46,18 +47,32 @@ class RateCounter:
         index = np.minimum(((t - self._start_s) / self._width_s).astype(np.int64), self._counts.size - 1)
         self._counts += np.bincount(index, minlength=self._counts.size)
 
-    def estimate(self, *, left_out: Mask | None = None, confidence: float = 0.95, of_run: bool = False) -> Estimate:
+    def estimate(self, *, spoiled: Mask | None = None, confidence: float = 0.95, of_run: bool = False) -> Estimate:
         """Events per second, with bounds by batch means of the slices' counts; `n` counts the slices.
 
         The bounds speak of the long-run rate, so a rate that was *planned* is undercut by half of all runs.
-        `of_run`: they speak of this run, whose slices then count as independent. `left_out`, shape (k,): slices
-        that do not count. No event at all: Poisson, ln(1 / (1 - confidence)) may have been expected. Less than a
-        second, or nothing left: value None.
+        `of_run`: they speak of this run, whose slices then count as independent. No event at all: Poisson,
+        ln(1 / (1 - confidence)) may have been expected. Less than a second, or too few slices: value None.
+
+        `spoiled`, shape (k,): slices in which the generator was the limit. The value is that of the others. The
+        bounds hold with them and without: what was missing in them may be the generator's doing or the system's,
+        so they pass nothing and fail nothing.
         """
         checked_confidence(confidence)
         if self._end_s - self._start_s < 1.0:
             return no_data("shorter than a second")
-        counts = self._counts if left_out is None else self._counts[~left_out]
+        if spoiled is None or not spoiled.any():
+            return self._estimate(self._counts, confidence, of_run)
+        found = self._estimate(self._counts[~spoiled], confidence, of_run)
+        whole = self._estimate(self._counts, confidence, of_run)
+        if found.value is None or whole.low is None or whole.high is None:
+            return found
+        low, high = min(found.low or 0.0, whole.low), max(found.high or 0.0, whole.high)
+        seconds = np.count_nonzero(spoiled) * self._width_s
+        why = f"the {seconds:.3g} s that the generator spoiled count in the bounds alone"
+        return replace(found, low=low, high=high, why=why)
+
+    def _estimate(self, counts: Counts, confidence: float, of_run: bool) -> Estimate:
         if counts.size < 4:
             return no_data("too few seconds of this stretch can be counted")
         if not counts.any():

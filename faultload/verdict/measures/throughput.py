@@ -26,13 +26,14 @@ class Throughput(Measure):
         counter = evidence.completions(objective.term, objective.phase)
         if counter is None:
             return no_data("this phase did not happen")
-        left_out = None if evidence.spoiled is None else evidence.spoiled.at(counter.centres)
-        found = counter.estimate(left_out=left_out, confidence=evidence.confidence, of_run=objective.of_run)
+        spoiled = None if evidence.spoiled is None else evidence.spoiled.at(counter.centres)
+        found = counter.estimate(spoiled=spoiled, confidence=evidence.confidence, of_run=objective.of_run)
         stretches = evidence.phases.stretches(objective.phase)
         if len(stretches) == 1:
             return found
         longest = max(end - start for start, end in stretches)
-        return replace(found, why=f"the longest of {len(stretches)} stretches, {longest:.0f} s")
+        why = f"the longest of {len(stretches)} stretches, {longest:.0f} s"
+        return replace(found, why="; ".join(filter(None, [why, found.why])))
 
 
 MEASURES = (Throughput(),)

@@ -184,6 +184,15 @@ def test_throughput_is_of_what_ended_well_in_the_longest_stretch(measured: Measu
     assert rate(found, 'throughput(request="POST /b") >= 1/s during baseline') == pytest.approx(1000 / 28, abs=0.1)
 
 
+def test_spoiled_seconds_count_in_the_bounds_of_a_throughput_alone(measured: Measured) -> None:
+    """Of the two, that from 31 on had no request that ended well."""
+    one = parse_objective("throughput >= 1/s of run")
+    trusted, clean = (evidence(measured, *spoiled)[0].estimate(one) for spoiled in ((12, 31), ()))
+    assert trusted.value == pytest.approx(5600 / 58, abs=0.1)
+    assert trusted.low == pytest.approx(clean.low)
+    assert trusted.why == "the 2 s that the generator spoiled count in the bounds alone"
+
+
 def test_a_phase_that_did_not_happen_has_no_throughput(measured: Measured) -> None:
     one = parse_objective("throughput >= 1/s during cooldown")
     assert evidence(measured)[0].completions(one.term, one.phase) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,17 @@ def scenario(stages: list[dict[str, str]], *objectives: Any, faults: Any = ()) -
 
 
 def write_run(
-    path: Path, declared: Scenario, *, seed: int = 1, stuck_from: float = math.inf, admitted: float = math.inf
+    path: Path,
+    declared: Scenario,
+    *,
+    seed: int = 1,
+    stuck_from: float = math.inf,
+    admitted: Callable[[float], float] = lambda rate: rate,
+    model: str = "open",
 ) -> RunDirectory:
     """The run of a queue with one server; from `stuck_from` (load time) on, requests take ten times as long.
 
-    Of each step at most `admitted` a second are answered well, the others are refused.
+    Of each step with a rate, `admitted` a second are answered well, the others are refused.
     """
     scaled = scale(declared, "full").scenario
     run = RunDirectory.create(path)
@@ -51,7 +58,7 @@ def write_run(
             "scenario": scaled.to_json(),
             "profile": "full",
             "seed": seed,
-            "load": {"stages": [stage.to_json() for stage in stages], "workers": 1},
+            "load": {"stages": [stage.to_json() for stage in stages], "workers": 1, "model": model},
         }
     )
     rng = np.random.default_rng(seed)
@@ -65,7 +72,7 @@ def write_run(
     latency_us = np.maximum(1, (latency * 1e6).astype(np.int64))
     n = arrivals.size
     chance = [
-        min(1.0, admitted / s.low)
+        min(1.0, admitted(s.low) / s.low)
         for s in stages
         for _ in range(int(np.sum((arrivals >= s.start_s) & (arrivals < s.end_s))))
     ]
@@ -115,9 +122,13 @@ def stepped(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return write_run(tmp_path_factory.mktemp("runs") / "steps", scenario(STEPS, *objectives))
 
 
+def throttle(rate: float) -> float:
+    return min(rate, 200.0)
+
+
 def test_what_a_throttle_refuses_is_no_throughput_of_the_curve(tmp_path: Path) -> None:
     """At most 200 a second are answered well, and everything comes back at once."""
-    found = judge(write_run(tmp_path / "run", scenario(STEPS, capacity("capacity >= 100/s")), admitted=200.0))
+    found = judge(write_run(tmp_path / "run", scenario(STEPS, capacity("capacity >= 100/s")), admitted=throttle))
     steps = found.verdict["capacity"]["steps"]
     assert [step["goodput"] for step in steps] == [pytest.approx(min(rate, 200), rel=0.05) for rate in RATES]
     assert steps[-1]["achieved"] == pytest.approx(390, rel=0.05)
@@ -126,6 +137,53 @@ def test_what_a_throttle_refuses_is_no_throughput_of_the_curve(tmp_path: Path) -
     assert found.capacity.usl.throughput(2 * steps[-1]["users"]) < 1.1 * 200, "a limit, not linear growth"
     assert [users for users, _, _ in usl["band"]] == pytest.approx([step["users"] for step in steps])
     assert all(low <= high for _, low, high in usl["band"])
+    limit = found.verdict["capacity"]["limit"]
+    assert (limit["state"], limit["load"]) == ("limited", 200)
+    assert limit["goodput"][0] == pytest.approx(200, rel=0.03)
+    assert limit["goodput"][1] < 200 < limit["goodput"][2]
+    assert "a limit: goodput stays at about" in found.verdict["capacity"]["why"]
+
+
+def test_the_curve_is_told_with_bounds(stepped: RunDirectory) -> None:
+    """X(N) = 400 N / (1 + N) is the law with alpha 1/2, beta 0 and gamma 200."""
+    found = judge(stepped).verdict["capacity"]
+    usl = found["usl"]
+    for name, truth in (("alpha", 0.5), ("beta", 0.0), ("gamma", SERVED_PER_S / 2)):
+        low, high = usl[f"{name}_bounds"]
+        assert low <= usl[name] <= high
+        assert low <= truth <= high, name
+    assert found["limit"]["state"] in ("grows with the load", "undecided")
+
+
+def test_a_throttle_is_no_capacity_whatever_the_slo_asks(tmp_path: Path) -> None:
+    """What is refused at once leaves the median of the others alone; from 250/s on, too little ends well."""
+    objective = {"objective": "capacity >= 300/s", "slo": ["p50(latency) <= 50ms"]}
+    found = judge(write_run(tmp_path / "run", scenario(STEPS[:5], objective), admitted=throttle)).verdict
+    assert found["capacity"]["bracket"] == [200, 250]
+    assert found["objectives"][0]["verdict"] == "FAIL"
+    assert "that fell due ended well" in found["capacity"]["steps"][2]["why"]
+
+
+def test_goodput_that_falls_with_the_load_is_called_retrograde(tmp_path: Path) -> None:
+    declared = scenario(STEPS, capacity("capacity >= 100/s"))
+    run = write_run(tmp_path / "run", declared, admitted=lambda rate: min(rate, 250 * (250 / rate) ** 2))
+    found = judge(run).verdict["capacity"]
+    assert (found["limit"]["state"], found["limit"]["load"]) == ("retrograde", 250)
+    assert "retrograde: goodput falls from" in found["why"]
+    assert found["bracket"][1] == 300
+
+
+def test_users_beyond_the_peak_take_no_rate_away_from_fewer(tmp_path: Path) -> None:
+    """250 users get 250/s, and 340 no more than 135/s, of which most fails: 200/s is no rate that failed."""
+    declared = scenario(STEPS[:5], capacity("capacity >= 150/s"))
+    falls = write_run(
+        tmp_path / "run", declared, admitted=lambda rate: min(rate, 250 * (250 / rate) ** 2), model="closed"
+    )
+    found = judge(falls).verdict
+    low, high = found["capacity"]["bracket"]
+    assert (low, high) == (pytest.approx(250, rel=0.03), pytest.approx(300, rel=0.03))
+    assert found["objectives"][0]["verdict"] == "PASS"
+    assert "at 340 users" in found["capacity"]["limit"]["why"]
 
 
 def test_the_bracket_holds_the_capacity_of_the_queue(stepped: RunDirectory) -> None:

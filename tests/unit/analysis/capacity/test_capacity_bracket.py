@@ -13,6 +13,7 @@ from faultload_analysis.capacity.bracket import (
     capacity_estimate,
     interpolated_capacity,
 )
+from faultload_analysis.capacity.search import Search
 from faultload_analysis.evidence.verdict import Decision, Estimate, Verdict, decide
 
 PASS, FAIL, UNSURE, INVALID = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.INVALID
@@ -35,6 +36,25 @@ def test_the_bracket_lies_between_the_highest_pass_and_the_lowest_fail() -> None
     bracket = capacity_bracket(sweep(r50=PASS, r100=PASS, r200=FAIL, r400=FAIL))
     assert (bracket.low_per_s, bracket.high_per_s, bracket.state) == (100, 200, BracketState.FOUND)
     assert bracket.why == "100/s passed and 200/s failed"
+
+
+def test_what_is_refused_at_once_did_not_keep_up() -> None:
+    """A throttle at 100/s lets latency of what it admits meet any objective, at any rate."""
+    steps = [step(rate, PASS, goodput_per_s=min(rate, 100.0)) for rate in (50.0, 100.0, 150.0, 200.0)]
+    bracket = capacity_bracket(steps)
+    assert (bracket.low_per_s, bracket.high_per_s) == (100, 150)
+    assert Search(50.0, tolerance=0.5).next_probe(steps) is None
+
+
+def test_where_the_objectives_judge_failures_they_alone_do() -> None:
+    bracket = capacity_bracket([step(100.0, PASS, goodput_per_s=96.0, failures_judged=True)])
+    assert (bracket.low_per_s, bracket.high_per_s) == (100, None)
+
+
+@pytest.mark.parametrize("goodput", [-1.0, 101.0, math.nan])
+def test_goodput_is_a_part_of_what_was_achieved(goodput: float) -> None:
+    with pytest.raises(ValueError, match="cannot be part of 100"):
+        step(100.0, PASS, goodput_per_s=goodput)
 
 
 def test_the_order_of_the_steps_does_not_matter() -> None:

@@ -53,6 +53,40 @@ def test_a_shift_of_a_tenth_under_3_percent_noise_is_found_within_a_run() -> Non
     assert near >= 0.9 * repeats  # measured: 99 %
 
 
+def shifted(before: int, runs: int, *, after: int = 0) -> np.ndarray:
+    x = 100.0 + np.random.default_rng(9).uniform(-3.0, 3.0, before + runs + after)
+    x[before : before + runs] += 20.0
+    x[before - 1] = 100.0  # no luck next to the shift
+    x[before + runs : before + runs + 1] = 100.0
+    return x
+
+
+@pytest.mark.parametrize(("before", "runs"), [(27, 3), (40, 3), (19, 4), (30, 4), (30, 5)])
+def test_a_new_level_is_found_from_three_runs_on(before: int, runs: int) -> None:
+    found = change_points(shifted(before, runs))
+    assert [one.index for one in found.points] == [before]
+    assert found.points[0].change == pytest.approx(0.2, abs=0.05)
+    assert found.points[0].p <= 0.01 and found.since == before
+
+
+@pytest.mark.parametrize(("before", "runs", "needed"), [(8, 3, 27), (15, 3, 27), (26, 3, 27), (12, 4, 19)])
+def test_a_new_level_that_is_too_young_is_named_with_what_it_needs(before: int, runs: int, needed: int) -> None:
+    found = change_points(shifted(before, runs))
+    assert found.points == ()
+    assert f"runs {before} to {before + runs - 1} lie apart from the {before} others" in found.why
+    assert f"{runs} runs can show a new level only after {needed} of the old one" in found.why
+
+
+def test_three_runs_of_a_level_that_came_and_went_are_named() -> None:
+    found = change_points(shifted(20, 3, after=20))
+    assert found.points == ()
+    assert "runs 20 to 22 lie apart from the 40 others of their level" in found.why
+
+
+def test_a_short_history_without_a_change_says_what_it_could_not_show() -> None:
+    assert "3 runs can show a new level only after 27 of the old one" in change_points([5.0] * 12).why
+
+
 def test_a_bump_has_two_changes_and_says_how_large_they_are() -> None:
     x = np.where((np.arange(40) >= 15) & (np.arange(40) < 25), 120.0, 100.0) + np.random.default_rng(4).normal(
         size=40
