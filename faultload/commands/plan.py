@@ -54,6 +54,19 @@ def plan_lines(prepared: Prepared, options: RunOptions) -> Iterator[str]:
         objective = resolved(spec.parsed, scenario.statements)
         speaks = "of this run" if objective.of_run else "of the system"
         yield f"  {spec.objective} ({speaks}){_need(objective, planned_requests(prepared, objective))}"
+    yield from _alerts(scenario)
+
+
+def _alerts(scenario: Scenario) -> Iterator[str]:
+    """The alert rules: what fires them, and what they take for granted of the time before the load."""
+    if scenario.alerts:
+        yield "alerts"
+    for rule in scenario.alerts:
+        yield f"  {rule.name} on {rule.objective}: {rule.text}"
+        yield f"      a total outage of {format_seconds(rule.shortest_outage_s)} fires it"
+        granted = rule.before_the_load(scenario.duration_s)
+        if granted:
+            yield f"      {granted}"
 
 
 def _timeline(prepared: Prepared, injections: Sequence[Injection]) -> Iterator[str]:

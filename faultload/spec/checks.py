@@ -56,6 +56,9 @@ def check_scenario(
             if name not in scenario.profiles and name not in ("standard", "full"):
                 hint = f"there are: {', '.join([*scenario.profiles, 'full'])}"
                 mistakes.append(document.mistake((*path, "profiles"), f"there is no profile '{name}'", hint))
+    for index, rule in enumerate(scenario.alerts):
+        for message, hint in _filter_problems(rule.parsed.term, scenario, journeys, known):
+            mistakes.append(document.mistake(("alerts", index, "objective"), message, hint))
     names = [profile] if profile is not None else [*scenario.profiles, "full"]
     for name in names:
         try:
@@ -177,6 +180,7 @@ def _objective_problems(
         with_failure_rate=[fault.name for fault in scenario.faults if fault.failure_rate is not None],
         observations=None if journeys is None else journeys.observations,
         acknowledges=None if journeys is None else journeys.acknowledges,
+        alerts=[rule.name for rule in scenario.alerts],
     )
     yield from _phase_problems(objective, scenario, faults)
     for term in (objective.term, *objective.term.inner):

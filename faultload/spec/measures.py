@@ -46,13 +46,15 @@ class Allowance:
 class Declared:
     """What a scenario and its journeys declare that a measure may need; None where it cannot be known.
 
-    `faults` and `with_failure_rate`: names of faults. `observations`: the names that journeys observe.
+    `faults` and `with_failure_rate`: names of faults. `observations`: the names that journeys observe. `alerts`:
+    those of its own alert rules.
     """
 
     faults: Sequence[str]
     with_failure_rate: Collection[str]
     observations: Collection[str] | None
     acknowledges: bool | None
+    alerts: Sequence[str] = ()
 
 
 class Measure:

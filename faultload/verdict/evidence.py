@@ -12,6 +12,7 @@ from faultload.record.measured import Measured
 from faultload.record.rows import Floats, Mask, Samples
 from faultload.spec.measures import measure_of
 from faultload.spec.term import LATENCIES, Objective, Term
+from faultload.verdict.alerts import ReplayedRule
 from faultload.verdict.phases import Phases
 from faultload.verdict.recoveries import by_fault
 from faultload.verdict.writes import WriteCounts, write_counts
@@ -131,8 +132,9 @@ class Wanted:
 class Evidence:
     """Everything that an objective may read. What was not gathered ahead is gathered when it is asked for.
 
-    `recoveries` by fault label, `overloads` by surge; `failure_rates`: failures per second in production, by
-    fault, as the scenario declares them; `capacities`: kept by SLO, see `faultload.verdict.capacity`.
+    `recoveries` by fault label, `overloads` by surge, `alerts`: the scenario's own rules by name; `failure_rates`:
+    failures per second in production, by fault, as the scenario declares them; `capacities`: kept by SLO, see
+    `faultload.verdict.capacity`.
     """
 
     measured: Measured
@@ -141,6 +143,7 @@ class Evidence:
     spoiled: Spoiled | None = None
     confidence: float = 0.95
     overloads: Mapping[str, Overload] = field(default_factory=dict)
+    alerts: Mapping[str, ReplayedRule] = field(default_factory=dict)
     failure_rates: Mapping[str, float] = field(default_factory=dict)
     capacities: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
     _populations: dict[Selection, Population] = field(default_factory=dict, repr=False)

@@ -16,6 +16,7 @@ from faultload.spec.baseline import declared_limits
 from faultload.spec.scenario import ObjectiveSpec, Scenario
 from faultload.spec.statements import resolved
 from faultload.spec.term import Objective
+from faultload.verdict.alerts import ReplayedRule, all_fired, detected_by, replayed
 from faultload.verdict.capacity import Capacity, capacity_found, with_slo, with_steps
 from faultload.verdict.evidence import Evidence
 from faultload.verdict.experiments import hypotheses, own_trouble
@@ -66,7 +67,8 @@ def judge(run: RunDirectory) -> Judgement:
     scenario = measured.info.as_run()
     profile = measured.info.profile
     specs = scenario.objectives_in(profile)
-    recoveries = recoveries_of(measured, scenario, profile)
+    alerts = replayed(measured, scenario.alerts)
+    recoveries = recoveries_of(measured, scenario, profile, all_fired(alerts))
     phases = with_steps(measured, phases_of(measured, recoveries))
     glance = OverviewBuilder(measured, phases)
     offered = glance.read_iterations()
@@ -78,6 +80,7 @@ def judge(run: RunDirectory) -> Judgement:
         recoveries,
         spoiled,
         overloads=overloads_of(measured, scenario, profile),
+        alerts=alerts,
         failure_rates={one.name: one.failure_rate for one in scenario.faults if one.failure_rate is not None},
     )
     evidence.gather(wanted, readers=[glance.add])
@@ -111,8 +114,9 @@ def judge(run: RunDirectory) -> Judgement:
         "reasons": [*invalid, *partial],
         "objectives": objectives,
         "faults": [
-            _fault(fault, recoveries.get(fault.label), points.get(fault.label)) for fault in measured.faults
+            _fault(fault, recoveries.get(fault.label), points.get(fault.label), alerts) for fault in measured.faults
         ],
+        **({"alerts": [one.to_json() for one in alerts.values()]} if alerts else {}),
         "overloads": [_overload(name, one) for name, one in evidence.overloads.items()],
         "budgets": _budgets(evidence, specs, wanted),
         "writes": _writes(measured),
@@ -202,7 +206,9 @@ def _exit_code(measured: Measured, verdict: Verdict) -> ExitCode:
     return _EXIT[verdict]
 
 
-def _fault(fault: FaultTimes, recovery: Recovery | None, rpo_s: float | None) -> dict[str, Any]:
+def _fault(
+    fault: FaultTimes, recovery: Recovery | None, rpo_s: float | None, alerts: Mapping[str, ReplayedRule]
+) -> dict[str, Any]:
     return {
         "fault": fault.fault,
         "k": fault.k,
@@ -218,6 +224,7 @@ def _fault(fault: FaultTimes, recovery: Recovery | None, rpo_s: float | None) ->
         "gone": fault.gone_what,
         "impact_s": None if recovery is None else recovery.impact_s,
         "detect_s": None if recovery is None else recovery.detect_s,
+        **({"detected_by": detected_by(alerts, recovery)} if alerts else {}),
         "recover_s": None if recovery is None else recovery.recover_s,
         "recover_between_s": None if recovery is None else [recovery.low_s, recovery.high_s],
         "censored_s": None if recovery is None else recovery.censored_s,
