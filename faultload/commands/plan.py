@@ -22,11 +22,12 @@ from faultload.spec.journeys import read_journeys
 from faultload.spec.measures import measure_of
 from faultload.spec.profile import scale
 from faultload.spec.scenario import Scenario, read_scenario
-from faultload.spec.stages import area_between, cooldown_start, warmup_end
+from faultload.spec.stages import area_between, cooldown_start
 from faultload.spec.statements import resolved
 from faultload.spec.target import TargetFile, read_target
 from faultload.spec.term import Objective
 from faultload.spec.units import format_number, format_seconds
+from faultload.spec.warmup import latest_warmup_end
 from faultload.spec.workspace import packs
 
 _SEEDS = 2**31
@@ -90,6 +91,8 @@ def _timeline(prepared: Prepared, injections: Sequence[Injection]) -> Iterator[s
                 f"{format_seconds(experiment.duration_s)}{starting if experiment.preparation_s else ''}{chance}",
             )
         )
+    if prepared.scenario.warmup is not None:
+        marks.append((latest_warmup_end(prepared.scenario), "the warm-up has ended (auto: at the latest)"))
     marks.append((prepared.scenario.duration_s, "end of the load"))
     yield "timeline"
     for at, what in sorted(marks, key=lambda mark: mark[0]):
@@ -144,7 +147,7 @@ def planned_requests(prepared: Prepared, objective: Objective) -> float | None:
     load = prepared.scenario.load
     if load.model == "closed":
         return None
-    start, end = warmup_end(load.stages), cooldown_start(load.stages)
+    start, end = latest_warmup_end(prepared.scenario), cooldown_start(load.stages)
     share = _requests_an_iteration(prepared, objective)
     phase = objective.phase
     if phase == "all":

@@ -74,6 +74,8 @@ def _run(path: Path, verdict: Mapping[str, Any], level: str) -> str:
         parts.append("\n".join(lines))
     if verdict.get("faults"):
         parts.append(_faults(verdict["faults"]))
+    if verdict.get("warmup"):
+        parts.append(f"Warm-up: {_cell(verdict['warmup']['why'])}.")
     if verdict.get("alerts"):
         parts.append(
             "\n".join(f"- alert {_cell(a['alert'])}: {_cell(wording.alert(a))}" for a in verdict["alerts"])

@@ -21,6 +21,8 @@ def print_verdict(verdict: Mapping[str, Any], run_path: Path, stream: TextIO | N
     for reason in verdict.get("reasons") or []:
         printer.line(f"reason: {reason}")
     _faults(printer, verdict)
+    if verdict.get("warmup"):
+        printer.line(f"warm-up: {verdict['warmup']['why']}")
     for one in verdict.get("alerts") or []:
         printer.line(f"alert {one['alert']}: {wording.alert(one)}")
     for name, text in (("writes", wording.writes(verdict)), ("generator", wording.generator(verdict))):

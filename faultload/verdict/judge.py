@@ -27,6 +27,7 @@ from faultload.verdict.overview import Offered, Overview, OverviewBuilder
 from faultload.verdict.phases import Phases, phases_of
 from faultload.verdict.recoveries import overloads_of, recoveries_of
 from faultload.verdict.spoilage import spoilage
+from faultload.verdict.warmup import warmed
 from faultload.verdict.writes import recovery_points, write_counts
 from faultload_analysis.evidence.verdict import Verdict, worst
 from faultload_analysis.latency.generator import Spoiled, offered_achieved
@@ -65,10 +66,12 @@ def judge(run: RunDirectory) -> Judgement:
     """Judge a run from its raw files; the same files give the same verdict."""
     measured = read_measured(run)
     scenario = measured.info.as_run()
+    warm = warmed(measured, scenario)
+    measured = warm.apply(measured)
     profile = measured.info.profile
     specs = scenario.objectives_in(profile)
     alerts = replayed(measured, scenario.alerts)
-    recoveries = recoveries_of(measured, scenario, profile, all_fired(alerts))
+    recoveries = warm.recoveries(recoveries_of(measured, scenario, profile, all_fired(alerts)))
     phases = with_steps(measured, phases_of(measured, recoveries))
     glance = OverviewBuilder(measured, phases)
     offered = glance.read_iterations()
@@ -79,7 +82,7 @@ def judge(run: RunDirectory) -> Judgement:
         phases,
         recoveries,
         spoiled,
-        overloads=overloads_of(measured, scenario, profile),
+        overloads=warm.overloads(overloads_of(measured, scenario, profile)),
         alerts=alerts,
         failure_rates={one.name: one.failure_rate for one in scenario.faults if one.failure_rate is not None},
     )
@@ -88,7 +91,8 @@ def judge(run: RunDirectory) -> Judgement:
     ran = offered.begun > 0 or bool(measured.health)
     missing = missing_parts(run, measured)
     objectives = [
-        judged(evidence, spec, one, ran=ran, missing=missing) for spec, one in zip(specs, wanted, strict=True)
+        judged(evidence, spec, one, ran=ran, missing=missing, unsteady=warm.unsteady)
+        for spec, one in zip(specs, wanted, strict=True)
     ]
     objectives += hypotheses(measured)
     capacity = capacity_found(evidence, wanted)
@@ -111,6 +115,7 @@ def judge(run: RunDirectory) -> Judgement:
         "profile": profile,
         "scaled": dict(measured.info.scaled),
         **({} if scenario.statements is None else {"statements": scenario.statements}),
+        **warm.to_json(measured),
         "reasons": [*invalid, *partial],
         "objectives": objectives,
         "faults": [
