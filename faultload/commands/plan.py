@@ -210,6 +210,11 @@ def _need(objective: Objective, planned: float | None) -> str:
     if needed is None:
         return ""
     requests = f"{needed} requests" if objective.of_run else f"{needed} independent requests"
+    load_s = measure.load_needed_s(objective)
+    if load_s is not None:
+        requests += (
+            f" in at least {format_seconds(load_s)}, as each declared event may hit all that come in its time"
+        )
     if planned is None:
         return f"\n      needs at least {requests}"
     enough = "" if planned >= needed else ": TOO FEW, it cannot PASS"

@@ -118,5 +118,7 @@ class AlertRule(BaseModel):
             )
         if objective.phase is not None or objective.statement is not None:
             raise MistakeAt(("objective",), "an alert watches the whole load: leave out `during` and `of`")
+        if objective.term.selection != objective.term.filters:
+            raise MistakeAt(("objective",), "an alert counts requests, and takes no stall: leave it out")
         if not 0 < self.allowed < 1:
             raise MistakeAt(("objective",), f"'{objective}' leaves no budget: wanted a limit such as 99.9%")

@@ -127,6 +127,10 @@ class Measure:
         """The minimum number of independent requests for a PASS; None if unknown."""
         return None
 
+    def load_needed_s(self, objective: Objective) -> float | None:
+        """The least time for a PASS, in seconds; None where only the number of requests counts."""
+        return None
+
     def samples_needed(self, objective: Objective) -> int | None:
         """The minimum number of samples of instances for a PASS, taken once a second; None where it reads none."""
         return None

@@ -1,4 +1,4 @@
-"""The longest event that is declared (`stall=`): how many requests it hits, and whether a run shows a longer one."""
+"""The longest event that is declared (`stall=`): the requests that it hits, and whether a run shows a longer one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LongestEvent:
 
     @property
     def was_longer(self) -> bool:
-        """Whether that stretch is a longer event: one that slow requests do not form by chance after a declared one."""
+        """Whether that stretch is a longer event: slow requests do not form it by chance after a declared one."""
         more = self.longest - math.ceil(self.inflation)
         if self.longest_s <= self.stall_s or more <= 0:
             return False

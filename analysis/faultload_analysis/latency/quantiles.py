@@ -107,8 +107,8 @@ def quantile_estimate(
     The lower bound is an order statistic by the exact binomial on n / inflation (`inflation_of`), the largest
     variance inflation of exceeding the quantiles 0.9, 0.8 and p, and T, and of failing. Below 60 samples dependence
     cannot be told: no upper bound, and a lower one that holds for any. `declared`: the longest event that a team
-    declares, which then tells the dependence of the upper bound, below 60 samples too. How often the bounds are wrong:
-    docs/calibration.md. No samples: value None. O(n log n) time, O(n) memory. ValueError on NaN or -inf.
+    declares, which then tells the dependence of the upper bound, below 60 samples too. How often the bounds are
+    wrong: docs/calibration.md. No samples: value None. O(n log n) time, O(n) memory. ValueError on NaN or -inf.
     """
     population, exact_p = Population.of(values), exact_probability(p)
     checked_confidence(confidence)

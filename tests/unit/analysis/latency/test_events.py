@@ -119,7 +119,11 @@ def test_a_true_declaration_holds_where_a_run_shows_no_event_at_all() -> None:
 
 @pytest.mark.parametrize(
     ("made", "n", "p", "stall_s", "gained"),
-    [(independent, 400, 0.99, 0.2, 0.2), (independent, 40, 0.5, 1.0, 0.5), (pausing(60.0, 1.0), 58, 0.75, 1.0, 0.3)],
+    [
+        (independent, 400, 0.99, 0.2, 0.2),
+        (independent, 40, 0.5, 1.0, 0.5),
+        (pausing(60.0, 1.0), 58, 0.75, 1.0, 0.3),
+    ],
     ids=["400 for P99", "40 for P50", "58 for P75"],
 )
 def test_where_events_hit_few_requests_it_decides_more_often(
@@ -131,7 +135,7 @@ def test_where_events_hit_few_requests_it_decides_more_often(
 
 
 def test_an_observed_longer_event_makes_the_bound_fall_back_by_name() -> None:
-    """Pauses of 5 s at 20/s, of which 1 s is declared: whatever run shows one says so, and none passes at the truth."""
+    """Pauses of 5 s at 20/s, 1 s declared: a run that shows one says so, and does not pass at the truth."""
     made = pausing(100.0, 5.0, rate=20.0)
     target, rng, seen = truth(made, 0.95), np.random.default_rng(14), 0
     for _ in range(60):
@@ -152,5 +156,7 @@ def test_few_requests_with_a_longer_event_have_no_upper_bound() -> None:
     values = np.where((times >= 20) & (times < 30), 9.0, 0.01)
     found = judged(times, values, Fraction("0.5"), 1.0, 2.0)
     assert found.high is None
-    assert found.why.startswith("the run shows a longer event than stall= declares: 10 requests in a row over 9 s; ")
+    assert found.why.startswith(
+        "the run shows a longer event than stall= declares: 10 requests in a row over 9 s; "
+    )
     assert "at least 60 are needed" in found.why
