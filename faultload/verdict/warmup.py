@@ -75,10 +75,11 @@ class Warmed:
         """The same of the return after a surge."""
         if not self.unsteady:
             return overloads
-        nothing = {"recover_s": None, "low_s": None, "high_s": None, "why": self.unsteady}
-        return {
-            name: replace(one, state=OverloadState.NOT_MEASURABLE, **nothing) for name, one in overloads.items()
-        }
+        return {name: self._unknown(one) for name, one in overloads.items()}
+
+    def _unknown(self, one: Overload) -> Overload:
+        state = OverloadState.NOT_MEASURABLE
+        return replace(one, state=state, recover_s=None, low_s=None, high_s=None, why=self.unsteady)
 
     def to_json(self, measured: Measured) -> dict[str, Any]:
         """The part of verdict.json; empty where there is nothing to say."""

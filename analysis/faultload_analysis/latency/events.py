@@ -1,4 +1,4 @@
-"""The longest event that is declared (`stall=`): the requests that it hits, and whether a run shows a longer one."""
+"""The longest event that is declared (`stall=`): the requests that it hits, and whether a longer one was seen."""
 
 from __future__ import annotations
 
