@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from faultload.spec.measures import Allowance, Declared, Measure
 from faultload.spec.mistakes import nearest
@@ -37,7 +37,7 @@ _WATCHED_SLOW = 0.9
 class OfValues(Measure):
     """What is computed from one series of values: of requests, of an observation, or of a metric."""
 
-    filters = (*REQUEST_FILTERS, *_INSTANCE)
+    filters: ClassVar[tuple[str, ...]] = (*REQUEST_FILTERS, *_INSTANCE)
 
     def check(self, term: Term) -> None:
         if len(term.args) != 1 or not term.subject:
@@ -136,7 +136,7 @@ class Statistic(OfValues):
         ("mean(cache_hit) >= 0.9", "`mean`, `median`, `min`, `max` or a quantile, also of an observation"),
         ("max(cpu, service=db) <= 80%", "a metric: `rss`, `cpu`, `fds`; 100 % is one processor"),
     )
-    filters = (*OfValues.filters, "stall")
+    filters: ClassVar[tuple[str, ...]] = (*OfValues.filters, "stall")
     watched = ("p50(latency)", "p99(latency)")
 
     def filters_of(self, term: Term) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -69,8 +70,9 @@ def pausing(every_s: float, lasts_s: float, rate: float = 1.0) -> Callable[..., 
     return made
 
 
+@cache
 def truth(made: Callable[..., tuple[Floats, Floats]], p: float) -> float:
-    return float(np.quantile(made(np.random.default_rng(1), 2_000_000)[1], p))
+    return float(np.quantile(made(np.random.default_rng(1), 1_000_000)[1], p))
 
 
 def judged(times: Floats, values: Floats, p: Fraction, target: float, stall_s: float | None) -> Estimate:
