@@ -55,23 +55,18 @@ class EventCounter(WindowCounter):
         times, slow = np.asarray(times_s, dtype=np.float64), self.misses(values)
         self._n += slow.size
         self._slow += int(np.count_nonzero(slow))
-        edges = np.flatnonzero(np.diff(np.concatenate(([False], slow, [False])).astype(np.int8)))
-        begins, ends = edges[::2], edges[1::2]
-        before = self._open
-        self._open = None
-        if before is not None and slow.size and not slow[0]:
-            before = None
-        for first, after in zip(begins.tolist(), ends.tolist(), strict=True):
-            count, since = after - first, float(times[first])
-            if first == 0 and before is not None:
-                count, since = count + before[0], before[1]
-            lasted = float(times[after - 1]) - since
-            if lasted > self._longest_s:
-                self._longest, self._longest_s = count, lasted
-            if after == slow.size:
-                self._open = count, since
         if not slow.size:
-            self._open = before
+            return
+        edges = np.flatnonzero(np.diff(np.concatenate(([False], slow, [False])).astype(np.int8)))
+        counts, since, until = edges[1::2] - edges[::2], times[edges[::2]], times[edges[1::2] - 1]
+        if self._open is not None and slow[0]:
+            counts[0] += self._open[0]
+            since[0] = self._open[1]
+        self._open = (int(counts[-1]), float(since[-1])) if slow[-1] else None
+        if counts.size:
+            worst = int(np.argmax(until - since))
+            if until[worst] - since[worst] > self._longest_s:
+                self._longest, self._longest_s = int(counts[worst]), float(until[worst] - since[worst])
 
     def found(self) -> LongestEvent:
         """What the declared event means for the values so far; one window at least as long as all hits them all."""

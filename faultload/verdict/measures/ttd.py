@@ -41,6 +41,8 @@ class Ttd(OfFaults):
         if not found:
             return no_data(evidence.why_not_injected(fault))
         rules = [rule for name, rule in evidence.alerts.items() if alert in (None, name)]
+        if alert is not None and not rules:
+            return no_data(f"the scenario declares no alert '{alert}'")
         if alert is not None:
             found = [(label, rules[0].told_of(one)) for label, one in found]
         unknown = "; ".join(f"{label}: {one.why}" for label, one in found if not one.measurable)

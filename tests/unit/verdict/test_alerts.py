@@ -116,7 +116,9 @@ def test_a_rule_watches_the_requests_and_the_limit_that_it_names(tmp_path: Path)
 
 
 def test_without_rules_nothing_of_them_is_said(tmp_path: Path) -> None:
-    verdict = judged(tmp_path, "ttd <= 60s", rules=[])
+    verdict = judged(tmp_path, "ttd <= 60s", "ttd(alert=Fast) <= 60s", rules=[])
+    assert verdict["objectives"][1]["verdict"] == "INCONCLUSIVE"
+    assert verdict["objectives"][1]["why"] == "the scenario declares no alert 'Fast'"
     assert "alerts" not in verdict
     assert "detected_by" not in verdict["faults"][0]
 
