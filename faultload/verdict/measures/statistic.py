@@ -276,6 +276,8 @@ def _naming_the_unseen(
     quantile, target, high = quantile_of(objective.term), objective.target.value, found.high
     operator, lasted_s = objective.operator, evidence.phases.duration_s(objective.phase)
     passes = high is not None and ((operator == "<=" and high <= target) or (operator == "<" and high < target))
+    if objective.of_run and "stall" in objective.term.filters:
+        return replace(found, why="; ".join(filter(None, [found.why, "of the run stall= plays no part"])))
     if not passes or objective.of_run or quantile is None or not lasted_s > 0:
         return found
     if declared is not None and not found.why:

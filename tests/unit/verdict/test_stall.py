@@ -43,6 +43,12 @@ def test_a_run_that_shows_a_longer_event_says_so(tmp_path: Path) -> None:
     assert "as stall= declares" not in found["why"]
 
 
+def test_where_a_profile_makes_it_a_statement_of_the_run_it_says_that_it_plays_no_part(tmp_path: Path) -> None:
+    (found,) = one(tmp_path, "p95(latency, stall=2s) <= 50ms", scenario={"statements": "run"})
+    assert (found["verdict"], found["statement"]) == ("PASS", "run")
+    assert found["why"].endswith("of the run stall= plays no part")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
