@@ -22,11 +22,12 @@ from faultload.spec.journeys import read_journeys
 from faultload.spec.measures import measure_of
 from faultload.spec.profile import scale
 from faultload.spec.scenario import Scenario, read_scenario
-from faultload.spec.stages import area_between, cooldown_start, warmup_end
+from faultload.spec.stages import area_between, cooldown_start
 from faultload.spec.statements import resolved
 from faultload.spec.target import TargetFile, read_target
 from faultload.spec.term import Objective
 from faultload.spec.units import format_number, format_seconds
+from faultload.spec.warmup import latest_warmup_end
 from faultload.spec.workspace import packs
 
 _SEEDS = 2**31
@@ -54,6 +55,19 @@ def plan_lines(prepared: Prepared, options: RunOptions) -> Iterator[str]:
         objective = resolved(spec.parsed, scenario.statements)
         speaks = "of this run" if objective.of_run else "of the system"
         yield f"  {spec.objective} ({speaks}){_need(objective, planned_requests(prepared, objective))}"
+    yield from _alerts(scenario)
+
+
+def _alerts(scenario: Scenario) -> Iterator[str]:
+    """The alert rules: what fires them, and what they take for granted of the time before the load."""
+    if scenario.alerts:
+        yield "alerts"
+    for rule in scenario.alerts:
+        yield f"  {rule.name} on {rule.objective}: {rule.text}"
+        yield f"      a total outage of {format_seconds(rule.shortest_outage_s)} fires it"
+        granted = rule.before_the_load(scenario.duration_s)
+        if granted:
+            yield f"      {granted}"
 
 
 def _timeline(prepared: Prepared, injections: Sequence[Injection]) -> Iterator[str]:
@@ -77,6 +91,8 @@ def _timeline(prepared: Prepared, injections: Sequence[Injection]) -> Iterator[s
                 f"{format_seconds(experiment.duration_s)}{starting if experiment.preparation_s else ''}{chance}",
             )
         )
+    if prepared.scenario.warmup is not None:
+        marks.append((latest_warmup_end(prepared.scenario), "the warm-up has ended (auto: at the latest)"))
     marks.append((prepared.scenario.duration_s, "end of the load"))
     yield "timeline"
     for at, what in sorted(marks, key=lambda mark: mark[0]):
@@ -131,7 +147,7 @@ def planned_requests(prepared: Prepared, objective: Objective) -> float | None:
     load = prepared.scenario.load
     if load.model == "closed":
         return None
-    start, end = warmup_end(load.stages), cooldown_start(load.stages)
+    start, end = latest_warmup_end(prepared.scenario), cooldown_start(load.stages)
     share = _requests_an_iteration(prepared, objective)
     phase = objective.phase
     if phase == "all":
@@ -194,6 +210,11 @@ def _need(objective: Objective, planned: float | None) -> str:
     if needed is None:
         return ""
     requests = f"{needed} requests" if objective.of_run else f"{needed} independent requests"
+    load_s = measure.load_needed_s(objective)
+    if load_s is not None:
+        requests += (
+            f" in at least {format_seconds(load_s)}, as each declared event may hit all that come in its time"
+        )
     if planned is None:
         return f"\n      needs at least {requests}"
     enough = "" if planned >= needed else ": TOO FEW, it cannot PASS"

@@ -71,7 +71,7 @@ class FaultTimes:
 
 @dataclass(frozen=True)
 class Measured:
-    """A run directory as it is judged."""
+    """A run directory as it is judged. `steady_from_s`: where its warm-up ends, if not with the ramps."""
 
     info: RunInfo
     events: Sequence[Event]
@@ -79,6 +79,7 @@ class Measured:
     metrics: Series
     faults: Sequence[FaultTimes]
     write_checks: WriteChecks | None
+    steady_from_s: float | None = None
 
     @property
     def promises(self) -> int:
@@ -110,7 +111,8 @@ class Measured:
 
     @property
     def warmup_end_s(self) -> float:
-        return min(self.load_start_s + warmup_end(self.stages), self.load_end_s)
+        ramps_end = self.load_start_s + warmup_end(self.stages)
+        return min(ramps_end if self.steady_from_s is None else self.steady_from_s, self.load_end_s)
 
     @property
     def cooldown_start_s(self) -> float:

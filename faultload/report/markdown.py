@@ -74,6 +74,12 @@ def _run(path: Path, verdict: Mapping[str, Any], level: str) -> str:
         parts.append("\n".join(lines))
     if verdict.get("faults"):
         parts.append(_faults(verdict["faults"]))
+    if verdict.get("warmup"):
+        parts.append(f"Warm-up: {_cell(verdict['warmup']['why'])}.")
+    if verdict.get("alerts"):
+        parts.append(
+            "\n".join(f"- alert {_cell(a['alert'])}: {_cell(wording.alert(a))}" for a in verdict["alerts"])
+        )
     for label, text in (("Writes", wording.writes(verdict)), ("Load generator", wording.generator(verdict))):
         if text:
             parts.append(f"{label}: {_cell(text)}.")
@@ -101,7 +107,7 @@ def _faults(faults: Sequence[Mapping[str, Any]]) -> str:
             _cell(wording.fault_name(fault)),
             values.moment(fault.get("injected_at")),
             values.seconds(fault.get("impact_s")),
-            values.seconds(fault.get("detect_s")),
+            _cell(wording.detected(fault)),
             _cell(wording.recover(fault)),
             wording.witnessed(fault),
             _cell(wording.fault_outcome(fault)),

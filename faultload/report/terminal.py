@@ -21,6 +21,10 @@ def print_verdict(verdict: Mapping[str, Any], run_path: Path, stream: TextIO | N
     for reason in verdict.get("reasons") or []:
         printer.line(f"reason: {reason}")
     _faults(printer, verdict)
+    if verdict.get("warmup"):
+        printer.line(f"warm-up: {verdict['warmup']['why']}")
+    for one in verdict.get("alerts") or []:
+        printer.line(f"alert {one['alert']}: {wording.alert(one)}")
     for name, text in (("writes", wording.writes(verdict)), ("generator", wording.generator(verdict))):
         if text:
             printer.line(f"{name}: {text}")
@@ -65,7 +69,7 @@ def _faults(printer: Printer, verdict: Mapping[str, Any]) -> None:
             wording.fault_name(fault),
             values.moment(fault.get("injected_at")),
             values.seconds(fault.get("impact_s")),
-            values.seconds(fault.get("detect_s")),
+            wording.detected(fault),
             wording.recover(fault),
             wording.witnessed(fault),
             wording.fault_outcome(fault),

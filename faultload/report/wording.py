@@ -122,6 +122,23 @@ def _incident(incident: Mapping[str, Any]) -> str:
     return f"another incident at {values.moment(incident.get('at'))}, {over}"
 
 
+def alert(found: Mapping[str, Any]) -> str:
+    """When an alert of the scenario's own would have fired, and what that takes for granted."""
+    spans = []
+    for one in found.get("fired") or []:
+        until = "the end" if one["until"] is None else values.moment(one["until"])
+        spans.append(f"at {values.moment(one['at'])}, to {until}")
+    return "; ".join(
+        filter(None, [f"fired {', '.join(spans)}" if spans else "did not fire", str(found.get("why"))])
+    )
+
+
+def detected(fault: Mapping[str, Any]) -> str:
+    """How long after its impact a fault was detected, and by which alert of the scenario's own."""
+    text = values.seconds(fault.get("detect_s"))
+    return f"{text} ({fault['detected_by']})" if fault.get("detected_by") else text
+
+
 def recover(fault: Mapping[str, Any]) -> str:
     """Time from impact to recovery, with the moments that bracket it."""
     text = values.seconds(fault.get("recover_s"))

@@ -27,7 +27,7 @@ def declared_limits(scenario: Scenario, profile: str) -> tuple[float | None, flo
 
 def _baseline_objectives(scenario: Scenario, profile: str) -> list[Objective]:
     found = [spec.parsed for spec in scenario.objectives_in(profile)]
-    return [one for one in found if one.phase in ("baseline", None, "all") and not one.term.filters]
+    return [one for one in found if one.phase in ("baseline", None, "all") and not one.term.selection]
 
 
 def declared_slo(scenario: Scenario, profile: str) -> float:

@@ -10,9 +10,7 @@ from pathlib import PurePath
 from faultload.spec.scenario import ChanceFault, ChaosMonkey, FaultSpec, Scenario
 from faultload.spec.stages import cooldown_start, warmup_end
 from faultload.spec.units import format_number, format_seconds
-
-MIN_BASELINE_S = 5.0
-"""So much of the load comes between the warm-up and the first fault."""
+from faultload.spec.warmup import least_before_faults_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def specs(scenario: Scenario) -> list[FaultSpec]:
 def window(scenario: Scenario, monkey: ChaosMonkey) -> tuple[float, float]:
     """From when and until when faults may come: as declared, and never in warm-up or cool-down."""
     stages = scenario.load.stages
-    earliest, latest = warmup_end(stages) + MIN_BASELINE_S, cooldown_start(stages)
+    earliest, latest = warmup_end(stages) + least_before_faults_s(scenario), cooldown_start(stages)
     start = earliest if monkey.from_ is None else max(monkey.from_, earliest)
     return start, latest if monkey.until is None else min(monkey.until, latest)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from faultload.errors import InvalidInput, Mistake
 from faultload.spec import chance as monkey
-from faultload.spec.chance import MIN_BASELINE_S
 from faultload.spec.experiment import Experiment, Place, read_experiment
 from faultload.spec.journeys import JourneyFile, read_journeys
 from faultload.spec.measures import Declared, measure_of
@@ -21,6 +20,7 @@ from faultload.spec.target import TargetFile
 from faultload.spec.term import Objective, Term
 from faultload.spec.units import format_seconds
 from faultload.spec.vocabulary import Catalogue, FaultWord, collide
+from faultload.spec.warmup import least_before_faults_s
 from faultload.spec.workspace import find
 
 
@@ -56,6 +56,9 @@ def check_scenario(
             if name not in scenario.profiles and name not in ("standard", "full"):
                 hint = f"there are: {', '.join([*scenario.profiles, 'full'])}"
                 mistakes.append(document.mistake((*path, "profiles"), f"there is no profile '{name}'", hint))
+    for index, rule in enumerate(scenario.alerts):
+        for message, hint in _filter_problems(rule.parsed.term, scenario, journeys, known):
+            mistakes.append(document.mistake(("alerts", index, "objective"), message, hint))
     names = [profile] if profile is not None else [*scenario.profiles, "full"]
     for name in names:
         try:
@@ -177,6 +180,7 @@ def _objective_problems(
         with_failure_rate=[fault.name for fault in scenario.faults if fault.failure_rate is not None],
         observations=None if journeys is None else journeys.observations,
         acknowledges=None if journeys is None else journeys.acknowledges,
+        alerts=[rule.name for rule in scenario.alerts],
     )
     yield from _phase_problems(objective, scenario, faults)
     for term in (objective.term, *objective.term.inner):
@@ -221,6 +225,10 @@ def _schedule_problems(
     end = cooldown_start(stages)
     begin = warmup_end(stages)
     hold = scenario.recovery.hold
+    least = least_before_faults_s(scenario)
+    what = "baseline after the warm-up, which ends"
+    if scenario.warmup is not None:
+        what = "load after the ramps, half of which `warmup: auto` may leave out: they end"
     planned = []
     for index, spec in enumerate(scenario.faults):
         room = room_of(scenario, profile, spec, experiments)
@@ -231,12 +239,12 @@ def _schedule_problems(
             message = f"'{spec.name}' starts at {format_seconds(at)}, the load ends at {format_seconds(end)}"
             yield index, message, None
             continue
-        if at < begin + MIN_BASELINE_S:
+        if at < begin + least:
             yield (
                 index,
-                f"'{spec.name}' starts at {format_seconds(at)}: it needs {MIN_BASELINE_S:g} s of baseline "
-                f"after the warm-up, which ends at {format_seconds(begin)}",
-                f"at: {begin + MIN_BASELINE_S:g}s or later",
+                f"'{spec.name}' starts at {format_seconds(at)}: it needs {least:g} s of {what} "
+                f"at {format_seconds(begin)}",
+                f"at: {begin + least:g}s or later",
             )
         following = next((one for one in planned[place + 1 :] if not one[3].overlap), None)
         limit = min(end, following[0]) if following is not None else end

@@ -46,13 +46,15 @@ class Allowance:
 class Declared:
     """What a scenario and its journeys declare that a measure may need; None where it cannot be known.
 
-    `faults` and `with_failure_rate`: names of faults. `observations`: the names that journeys observe.
+    `faults` and `with_failure_rate`: names of faults. `observations`: the names that journeys observe. `alerts`:
+    those of its own alert rules.
     """
 
     faults: Sequence[str]
     with_failure_rate: Collection[str]
     observations: Collection[str] | None
     acknowledges: bool | None
+    alerts: Sequence[str] = ()
 
 
 class Measure:
@@ -123,6 +125,10 @@ class Measure:
 
     def requests_needed(self, objective: Objective) -> int | None:
         """The minimum number of independent requests for a PASS; None if unknown."""
+        return None
+
+    def load_needed_s(self, objective: Objective) -> float | None:
+        """The least time for a PASS, in seconds; None where only the number of requests counts."""
         return None
 
     def samples_needed(self, objective: Objective) -> int | None:

@@ -167,6 +167,9 @@ def parse_abort(text: str) -> Objective:
 
 def _check(objective: Objective) -> None:
     check_term(objective.term)
+    for inner in objective.term.inner:
+        if "stall" in inner.filters:
+            raise ObjectiveError(f"{objective.term.name} takes no stall: only a quantile of latency by itself does")
     measure = measure_of(objective.term)
     if measure.whole_run and objective.phase is not None:
         raise ObjectiveError(f"{objective.term.name} is about the whole run: leave out `during {objective.phase}`")

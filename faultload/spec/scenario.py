@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from faultload.errors import InvalidInput, Mistake
 from faultload.spec import units
+from faultload.spec.alerts import AlertRule
 from faultload.spec.measures import measure_of
 from faultload.spec.mistakes import MistakeAt, mistakes_of
 from faultload.spec.objective import parse_abort, parse_objective
@@ -280,7 +281,11 @@ def _target(value: object) -> object:
 
 
 class Scenario(Model):
-    """One scenario as written. `statements: run`: objectives speak of the run unless they say otherwise."""
+    """One scenario as written.
+
+    `statements: run`: objectives speak of the run unless they say otherwise. `warmup: auto`: the warm-up ends where
+    MSER-5 says. `alerts`: the rules that `ttd` replays, in place of its own.
+    """
 
     name: Name
     system: str | None = None
@@ -291,6 +296,8 @@ class Scenario(Model):
     chaos_monkey: ChaosMonkey | None = None
     objectives: Annotated[list[Annotated[ObjectiveSpec, BeforeValidator(_objective)]], Field(min_length=1)]
     statements: Literal["run"] | None = None
+    warmup: Literal["auto"] | None = None
+    alerts: list[AlertRule] = []
     abort: list[str] = []
     recovery: Recovery = Recovery()
     profiles: dict[str, Profile] = {}
@@ -298,10 +305,11 @@ class Scenario(Model):
 
     @model_validator(mode="after")
     def _whole(self) -> Scenario:
-        names = [fault.name for fault in self.faults]
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                raise MistakeAt(("faults", index, "name"), f"two faults have the name '{name}'")
+        for key, parts in (("faults", self.faults), ("alerts", self.alerts)):
+            names = [part.name for part in parts]
+            for index, name in enumerate(names):
+                if name in names[:index]:
+                    raise MistakeAt((key, index, "name"), f"two {key} have the name '{name}'")
         for index, text in enumerate(self.abort):
             try:
                 parse_abort(text)

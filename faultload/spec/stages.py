@@ -91,6 +91,15 @@ def warmup_end(stages: Sequence[Stage]) -> float:
     return end_of(stages)
 
 
+def steady_until(stages: Sequence[Stage]) -> float:
+    """Where the level after the warm-up changes for the first time, by a surge too; the end of the load without."""
+    after = [stage for stage in stages if stage.start_s >= warmup_end(stages)]
+    for stage in after:
+        if stage.kind == "surge" or stage.low != stage.high or stage.low != after[0].low:
+            return stage.start_s
+    return end_of(stages)
+
+
 def cooldown_start(stages: Sequence[Stage]) -> float:
     """Where the level goes down for the last time: the cool-down (the drain after the end belongs to it)."""
     start = end_of(stages)

@@ -13,6 +13,8 @@ LATENCIES = ("latency", "service_time")
 METRICS = {"rss": "rss_bytes", "cpu": "cpu_percent", "fds": "fds"}
 """The metrics of an instance that have a short name, and what the record calls them."""
 REQUEST_FILTERS = ("request", "journey", "variant")
+OPTIONS = ("events", "stall", "alert")
+"""Named arguments of a term that select nothing."""
 Statement = Literal["run", "system"]
 """What an objective speaks of: what the users of this run got, or the system, beyond the run."""
 _QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)\Z")
@@ -56,6 +58,11 @@ class Term:
     def subject(self) -> str:
         """The first argument when it is a name (`latency`, `cache_hit`, a fault), else ''."""
         return self.args[0] if self.args and isinstance(self.args[0], str) else ""
+
+    @property
+    def selection(self) -> Mapping[str, str]:
+        """The filters that select what it reads, without its options."""
+        return {name: value for name, value in self.filters.items() if name not in OPTIONS}
 
     @property
     def parts(self) -> tuple[Term, ...]:

@@ -12,10 +12,12 @@ from faultload.record.measured import Measured
 from faultload.record.rows import Floats, Mask, Samples
 from faultload.spec.measures import measure_of
 from faultload.spec.term import LATENCIES, Objective, Term
+from faultload.verdict.alerts import ReplayedRule
 from faultload.verdict.phases import Phases
 from faultload.verdict.recoveries import by_fault
 from faultload.verdict.writes import WriteCounts, write_counts
 from faultload_analysis.evidence.verdict import Estimate
+from faultload_analysis.latency.events import EventCounter, LongestEvent
 from faultload_analysis.latency.generator import Spoiled
 from faultload_analysis.latency.population import KEEP, Population
 from faultload_analysis.latency.throughput import RateCounter
@@ -61,15 +63,24 @@ class Completions:
 
 @dataclass(frozen=True, slots=True)
 class Windowed:
-    """Requests of a selection in windows of time, and how many of each took longer than `over` (None: failed)."""
+    """Requests of a selection in windows of time, and how many of each took longer than `over` (None: failed).
+
+    `events`: the longest stretch of them too.
+    """
 
     selection: Selection
     width_s: float
     over: float | None
+    events: bool = False
+
+    def counter(self, phases: Phases) -> WindowCounter:
+        """What counts them."""
+        kind = EventCounter if self.events else WindowCounter
+        return kind(phases.stretches(self.selection.phase), self.width_s, self.over)
 
 
 def _request_filters(term: Term) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((key, value) for key, value in term.filters.items() if key != "events"))
+    return tuple(sorted(term.selection.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +132,10 @@ class Wanted:
         """The requests that a term reads, in windows of a phase."""
         self.windowed.add(Windowed(Selection.of(term, phase), width_s, over))
 
+    def events(self, term: Term, phase: str | None, longest_s: float, over: float) -> None:
+        """The requests that a term reads, for the longest event among them."""
+        self.windowed.add(Windowed(Selection.of(term, phase), longest_s, over, events=True))
+
     def in_steps(self, objectives: Sequence[Objective]) -> Iterator[Objective]:
         """Each objective during each step of the load."""
         for span in self._phases.steps:
@@ -131,8 +146,9 @@ class Wanted:
 class Evidence:
     """Everything that an objective may read. What was not gathered ahead is gathered when it is asked for.
 
-    `recoveries` by fault label, `overloads` by surge; `failure_rates`: failures per second in production, by
-    fault, as the scenario declares them; `capacities`: kept by SLO, see `faultload.verdict.capacity`.
+    `recoveries` by fault label, `overloads` by surge, `alerts`: the scenario's own rules by name; `failure_rates`:
+    failures per second in production, by fault, as the scenario declares them; `capacities`: kept by SLO, see
+    `faultload.verdict.capacity`.
     """
 
     measured: Measured
@@ -141,6 +157,7 @@ class Evidence:
     spoiled: Spoiled | None = None
     confidence: float = 0.95
     overloads: Mapping[str, Overload] = field(default_factory=dict)
+    alerts: Mapping[str, ReplayedRule] = field(default_factory=dict)
     failure_rates: Mapping[str, float] = field(default_factory=dict)
     capacities: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
     _populations: dict[Selection, Population] = field(default_factory=dict, repr=False)
@@ -194,6 +211,15 @@ class Evidence:
         if wanted not in self._windows:
             self._pass({}, (), (), {wanted})
         return self._windows[wanted]
+
+    def events(self, term: Term, phase: str | None, longest_s: float, over: float) -> LongestEvent:
+        """What it means for the requests that a term reads that no event makes them slow for longer than so."""
+        wanted = Windowed(Selection.of(term, phase), longest_s, over, events=True)
+        if wanted not in self._windows:
+            self._pass({}, (), (), {wanted})
+        counter = self._windows[wanted]
+        assert isinstance(counter, EventCounter)
+        return counter.found()
 
     def values_of(self, term: Term, phase: str | None, target: float | None = None) -> Population:
         """The latencies or the observation that a term reads, in order of time; see `Selection`."""
@@ -286,11 +312,7 @@ class Evidence:
             if one not in self._populations
         }
         counters = {one: RateCounter(one.start_s, one.end_s) for one in rates if one not in self._rates}
-        windows = {
-            one: WindowCounter(self.phases.stretches(one.selection.phase), one.width_s, one.over)
-            for one in windowed
-            if one not in self._windows
-        }
+        windows = {one: one.counter(self.phases) for one in windowed if one not in self._windows}
         for part in self.measured.record.samples():
             view = _View(part, self)
             for selection, population in populations.items():

@@ -16,6 +16,7 @@ from faultload.spec.baseline import declared_limits
 from faultload.spec.scenario import ObjectiveSpec, Scenario
 from faultload.spec.statements import resolved
 from faultload.spec.term import Objective
+from faultload.verdict.alerts import ReplayedRule, all_fired, detected_by, replayed
 from faultload.verdict.capacity import Capacity, capacity_found, with_slo, with_steps
 from faultload.verdict.evidence import Evidence
 from faultload.verdict.experiments import hypotheses, own_trouble
@@ -26,6 +27,7 @@ from faultload.verdict.overview import Offered, Overview, OverviewBuilder
 from faultload.verdict.phases import Phases, phases_of
 from faultload.verdict.recoveries import overloads_of, recoveries_of
 from faultload.verdict.spoilage import spoilage
+from faultload.verdict.warmup import warmed
 from faultload.verdict.writes import recovery_points, write_counts
 from faultload_analysis.evidence.verdict import Verdict, worst
 from faultload_analysis.latency.generator import Spoiled, offered_achieved
@@ -64,9 +66,12 @@ def judge(run: RunDirectory) -> Judgement:
     """Judge a run from its raw files; the same files give the same verdict."""
     measured = read_measured(run)
     scenario = measured.info.as_run()
+    warm = warmed(measured, scenario)
+    measured = warm.apply(measured)
     profile = measured.info.profile
     specs = scenario.objectives_in(profile)
-    recoveries = recoveries_of(measured, scenario, profile)
+    alerts = replayed(measured, scenario.alerts)
+    recoveries = warm.recoveries(recoveries_of(measured, scenario, profile, all_fired(alerts)))
     phases = with_steps(measured, phases_of(measured, recoveries))
     glance = OverviewBuilder(measured, phases)
     offered = glance.read_iterations()
@@ -77,7 +82,8 @@ def judge(run: RunDirectory) -> Judgement:
         phases,
         recoveries,
         spoiled,
-        overloads=overloads_of(measured, scenario, profile),
+        overloads=warm.overloads(overloads_of(measured, scenario, profile)),
+        alerts=alerts,
         failure_rates={one.name: one.failure_rate for one in scenario.faults if one.failure_rate is not None},
     )
     evidence.gather(wanted, readers=[glance.add])
@@ -85,7 +91,8 @@ def judge(run: RunDirectory) -> Judgement:
     ran = offered.begun > 0 or bool(measured.health)
     missing = missing_parts(run, measured)
     objectives = [
-        judged(evidence, spec, one, ran=ran, missing=missing) for spec, one in zip(specs, wanted, strict=True)
+        judged(evidence, spec, one, ran=ran, missing=missing, unsteady=warm.unsteady)
+        for spec, one in zip(specs, wanted, strict=True)
     ]
     objectives += hypotheses(measured)
     capacity = capacity_found(evidence, wanted)
@@ -108,11 +115,13 @@ def judge(run: RunDirectory) -> Judgement:
         "profile": profile,
         "scaled": dict(measured.info.scaled),
         **({} if scenario.statements is None else {"statements": scenario.statements}),
+        **warm.to_json(measured),
         "reasons": [*invalid, *partial],
         "objectives": objectives,
         "faults": [
-            _fault(fault, recoveries.get(fault.label), points.get(fault.label)) for fault in measured.faults
+            _fault(fault, recoveries.get(fault.label), points.get(fault.label), alerts) for fault in measured.faults
         ],
+        **({"alerts": [one.to_json() for one in alerts.values()]} if alerts else {}),
         "overloads": [_overload(name, one) for name, one in evidence.overloads.items()],
         "budgets": _budgets(evidence, specs, wanted),
         "writes": _writes(measured),
@@ -202,7 +211,9 @@ def _exit_code(measured: Measured, verdict: Verdict) -> ExitCode:
     return _EXIT[verdict]
 
 
-def _fault(fault: FaultTimes, recovery: Recovery | None, rpo_s: float | None) -> dict[str, Any]:
+def _fault(
+    fault: FaultTimes, recovery: Recovery | None, rpo_s: float | None, alerts: Mapping[str, ReplayedRule]
+) -> dict[str, Any]:
     return {
         "fault": fault.fault,
         "k": fault.k,
@@ -218,6 +229,7 @@ def _fault(fault: FaultTimes, recovery: Recovery | None, rpo_s: float | None) ->
         "gone": fault.gone_what,
         "impact_s": None if recovery is None else recovery.impact_s,
         "detect_s": None if recovery is None else recovery.detect_s,
+        **({"detected_by": detected_by(alerts, recovery)} if alerts else {}),
         "recover_s": None if recovery is None else recovery.recover_s,
         "recover_between_s": None if recovery is None else [recovery.low_s, recovery.high_s],
         "censored_s": None if recovery is None else recovery.censored_s,

@@ -19,17 +19,26 @@ from faultload_analysis.evidence.verdict import Decision, Estimate, Verdict, dec
 
 
 def judged(
-    evidence: Evidence, spec: ObjectiveSpec, objective: Objective, *, ran: bool, missing: Sequence[Missing] = ()
+    evidence: Evidence,
+    spec: ObjectiveSpec,
+    objective: Objective,
+    *,
+    ran: bool,
+    missing: Sequence[Missing] = (),
+    unsteady: str = "",
 ) -> dict[str, Any]:
     """What verdict.json says of an objective, its kind of statement resolved.
 
-    `ran`: whether there was load. `missing`: what the record lacks, which nothing may be said about.
+    `ran`: whether there was load. `missing`: what the record lacks, which nothing may be said about. `unsteady`:
+    why no steady state was seen, where the scenario asks for one.
     """
     measure, unit = measure_of(objective.term), objective.target
     found = evidence.estimate(objective)
     unfit = measure.unfit(evidence, objective) if ran else "the load did not run"
     reasons = [*lacking_for(evidence, objective, missing), unfit if measure.of_load else ""]
     decision = decision_on(evidence, objective, found, untrusted="; ".join(filter(None, reasons)))
+    if unsteady and _reads_the_baseline(objective) and _rests_on_it(objective, decision):
+        decision = Decision(Verdict.INCONCLUSIVE, f"{unsteady}; {decision.why}")
     return {
         "objective": spec.objective,
         "verdict": str(decision.verdict),
@@ -51,6 +60,17 @@ def judged(
         "weight": spec.weight,
         "dimension": spec.dimension,
     }
+
+
+def _reads_the_baseline(objective: Objective) -> bool:
+    """Whether it reads what the end of the warm-up decides."""
+    return objective.phase in (None, "baseline") and not measure_of(objective.term).whole_run
+
+
+def _rests_on_it(objective: Objective, decision: Decision) -> bool:
+    """Whether a decision needs a steady state: a FAIL of the run does not, as what it showed is what it showed."""
+    harm = decision.verdict is Verdict.FAIL and objective.of_run
+    return not harm and decision.verdict is not Verdict.INVALID
 
 
 def decision_on(evidence: Evidence, objective: Objective, found: Estimate, *, untrusted: str = "") -> Decision:

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from faultload.record.measured import FaultTimes, Measured
-from faultload.record.rows import Floats, Times, joined_times
+from faultload.record.rows import Floats, Mask, Times, joined_times
 from faultload.spec.baseline import declared_limits, declared_slo
 from faultload.spec.scenario import Scenario
 from faultload.spec.stages import area_between
@@ -20,7 +20,7 @@ from faultload_analysis.recovery.absorbed import Caught
 from faultload_analysis.recovery.faults import Recovery, SliceRule, Slices
 from faultload_analysis.recovery.gaps import Gaps, gaps_in
 from faultload_analysis.recovery.overload import Overload, overload_recovery
-from faultload_analysis.slo.alerts import Alert, AlertReplay
+from faultload_analysis.slo.alerts import DEFAULT_WINDOWS, Alert, AlertReplay, BurnWindow
 
 BASELINE_ROWS, BASELINE_S = 1_000_000, 900.0
 """The last quarter of an hour before the first disturbance, or million requests, says what is normal."""
@@ -126,15 +126,21 @@ def cut_slices(
     return builder.finish(fetch)
 
 
-def recoveries_of(measured: Measured, scenario: Scenario, profile: str) -> dict[str, Recovery]:
-    """Recovery by fault label, for every fault that was injected."""
+def recoveries_of(
+    measured: Measured, scenario: Scenario, profile: str, alerts: Sequence[Alert] | None = None
+) -> dict[str, Recovery]:
+    """Recovery by fault label, for every fault that was injected.
+
+    `alerts`: when alerts fired; None: the multi-window burn-rate alerts of the SRE Workbook are replayed.
+    """
     injected = [fault for fault in measured.faults if fault.injected_at is not None]
     if not injected:
         return {}
     rule = slice_rule(measured, scenario, profile)
     outcomes = Outcomes(measured)
     cut = None if rule is None else cut_slices(measured, scenario, rule, outcomes.add)
-    alerts = outcomes.alerts(declared_slo(scenario, profile))
+    if alerts is None:
+        alerts = outcomes.alerts(declared_slo(scenario, profile))
     gaps = None if cut is None else gaps_of(measured, cut)
     unmeasured = "no load was measured around this fault"
     if rule is None and len(baseline(measured)):
@@ -218,14 +224,18 @@ class Outcomes:
         self._total, self._failed = np.zeros(seconds, dtype=np.int64), np.zeros(seconds, dtype=np.int64)
 
     def add(self, part: Times) -> None:
-        second = np.floor(part.ended_s).astype(np.int64) - self._start
+        self.count(part.ended_s, ~part.ok)
+
+    def count(self, ended_s: Floats, bad: Mask) -> None:
+        """When requests ended, and which of them were bad; shape (n,) each."""
+        second = np.floor(ended_s).astype(np.int64) - self._start
         inside = (second >= 0) & (second < self._total.size)
         self._total += np.bincount(second[inside], minlength=self._total.size)
-        self._failed += np.bincount(second[inside & ~part.ok], minlength=self._total.size)
+        self._failed += np.bincount(second[inside & bad], minlength=self._total.size)
 
-    def alerts(self, slo: float) -> list[Alert]:
+    def alerts(self, slo: float, windows: tuple[BurnWindow, ...] = DEFAULT_WINDOWS) -> list[Alert]:
         """The burn-rate alerts that would have fired, replayed over the outcomes as they became known."""
-        replay = AlertReplay(slo, start_s=float(self._start))
+        replay = AlertReplay(slo, windows, start_s=float(self._start))
         replay.add(self._total, self._failed)
         return replay.finish()
 

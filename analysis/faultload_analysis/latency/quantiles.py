@@ -28,11 +28,12 @@ from faultload_analysis.evidence.dependence import (
 from faultload_analysis.evidence.distributions import t_quantile
 from faultload_analysis.evidence.inputs import checked_confidence
 from faultload_analysis.evidence.verdict import Estimate, no_data
+from faultload_analysis.latency.events import LongestEvent
 from faultload_analysis.latency.exceedances import LARGEST, Exceedances
 from faultload_analysis.latency.histogram import Histogram
 from faultload_analysis.latency.population import Population
 from faultload_analysis.latency.rank import Probability, exact_probability, rank
-from faultload_analysis.latency.upper_bound import upper_bound
+from faultload_analysis.latency.upper_bound import LONGER, said_of, upper_bound, upper_bound_of_few
 
 __all__ = [
     "LatencySummary",
@@ -91,7 +92,12 @@ def lower_rank(n: int, p: Probability, *, inflation: float = 1.0, confidence: fl
 
 
 def quantile_estimate(
-    values: Values, p: Probability, *, target: float | None = None, confidence: float = 0.95
+    values: Values,
+    p: Probability,
+    *,
+    target: float | None = None,
+    confidence: float = 0.95,
+    declared: LongestEvent | None = None,
 ) -> Estimate:
     """The p-quantile with one-sided bounds that hold for dependent requests.
 
@@ -100,8 +106,9 @@ def quantile_estimate(
     would decide. The upper bound is by counts of clusters of slow requests (`upper_bound`), which no tail can fool.
     The lower bound is an order statistic by the exact binomial on n / inflation (`inflation_of`), the largest
     variance inflation of exceeding the quantiles 0.9, 0.8 and p, and T, and of failing. Below 60 samples dependence
-    cannot be told: no upper bound, and a lower one that holds for any. How often the bounds are wrong:
-    docs/calibration.md. No samples: value None. O(n log n) time, O(n) memory. ValueError on NaN or -inf.
+    cannot be told: no upper bound, and a lower one that holds for any. `declared`: the longest event that a team
+    declares, which then tells the dependence of the upper bound, below 60 samples too. How often the bounds are
+    wrong: docs/calibration.md. No samples: value None. O(n log n) time, O(n) memory. ValueError on NaN or -inf.
     """
     population, exact_p = Population.of(values), exact_probability(p)
     checked_confidence(confidence)
@@ -109,13 +116,15 @@ def quantile_estimate(
     if n == 0:
         return no_data("no requests to judge")
     if n < MIN_TO_BATCH:
-        return _quantile_of_few(population, exact_p, target, confidence)
+        return _quantile_of_few(population, exact_p, target, confidence, declared)
     at, exceedances = rank(n, exact_p), Exceedances(population)
     inflation = _inflation(exceedances, exact_p, target)
     lower = lower_rank(n, exact_p, inflation=inflation.failing, confidence=confidence)
     # Where a run is worth less than a few samples the rank may cross the value's own.
     low = None if lower is None else population.order_statistic(min(lower, at))
-    upper = upper_bound(exceedances, exact_p, target=target, confidence=confidence) if exact_p < 1 else None
+    upper = None
+    if exact_p < 1:
+        upper = upper_bound(exceedances, exact_p, target=target, confidence=confidence, declared=declared)
     high, why = (None if upper is None else upper.high), ""
     if target is not None and _open(low, high, target):
         above, allowed = population.count_above(target), 1 - exact_p
@@ -123,6 +132,8 @@ def quantile_estimate(
             why = load_to_decide(above, n, float(allowed), inflation)
         else:
             why = more_load(upper.more_to_pass(above, n, exact_p, confidence))
+    if upper is not None and upper.method.startswith(LONGER):
+        why = "; ".join(filter(None, [upper.method, why]))
     method = f"order statistic; lower bound by {inflation.method}" + (f"; {upper.method}" if upper else "")
     return Estimate(population.order_statistic(at), low, high, n, n / inflation.seen, method, why)
 
@@ -141,20 +152,31 @@ def _inflation(exceedances: Exceedances, p: Fraction, target: float | None) -> I
     return inflation_of(exceedances.population.n, float(1 - p), kinds)
 
 
-def _quantile_of_few(population: Population, p: Fraction, target: float | None, confidence: float) -> Estimate:
-    """Below 60 samples: no upper bound, and a lower one that holds however they depend on each other.
+def _quantile_of_few(
+    population: Population, p: Fraction, target: float | None, confidence: float, declared: LongestEvent | None
+) -> Estimate:
+    """Below 60 samples: no upper bound but by a declared longest event, and a lower one that holds for any.
 
-    k or more of n exceed the p-quantile with probability at most n (1 - p) / k (Markov's inequality), so that
-    x_(n - k + 1) with k = n (1 - p) / (1 - confidence) bounds it from below.
+    k or more of n exceed the p-quantile with probability at most n (1 - p) / k (Markov's inequality), however they
+    depend on each other, so that x_(n - k + 1) with k = n (1 - p) / (1 - confidence) bounds it from below.
     """
     n, at = population.n, rank(population.n, p)
     k = max(1, math.ceil(n * float(1 - p) / (1.0 - confidence)))
     low = population.order_statistic(min(n - k + 1, at)) if k <= n else None
+    upper = None if declared is None or p == 1 else upper_bound_of_few(population, p, confidence, declared)
+    high, method = (None if upper is None else upper.high), "order statistic, Markov's inequality"
     why = ""
-    if target is not None and _open(low, None, target):
-        needed = MIN_TO_BATCH if p == 1 else max(MIN_TO_BATCH, samples_needed_quantile(p, confidence))
-        why = _too_few(needed)
-    return Estimate(population.order_statistic(at), low, None, n, None, "order statistic, Markov's inequality", why)
+    if target is not None and _open(low, high, target):
+        if upper is None:
+            needed = MIN_TO_BATCH if p == 1 else max(MIN_TO_BATCH, samples_needed_quantile(p, confidence))
+            why = _too_few(needed)
+        elif population.count_above(target) <= n * (1 - p):
+            why = more_load(upper.more_to_pass(population.count_above(target), n, p, confidence))
+    if declared is not None:
+        said = said_of(declared, larger=False, size=declared.size)
+        method = f"{method}; {said}"
+        why = "; ".join(filter(None, [said if declared.was_longer else "", why]))
+    return Estimate(population.order_statistic(at), low, high, n, None, method, why)
 
 
 def _too_few(needed: int) -> str:

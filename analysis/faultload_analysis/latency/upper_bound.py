@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from faultload_analysis.evidence.clusters import Clusters, more_until_few, most_that_are_few
 from faultload_analysis.evidence.distributions import chi2_quantile
+from faultload_analysis.latency.events import LongestEvent
 from faultload_analysis.latency.exceedances import LARGEST, Exceedances
 from faultload_analysis.latency.population import Population
 from faultload_analysis.latency.rank import rank
@@ -16,6 +17,9 @@ _HALF, _OFTENER, _OFTEN = Fraction(5, 10), Fraction(8, 10), Fraction(9, 10)
 _LADDER = tuple(Fraction(level) for level in ("0.8", "0.9", "0.95", "0.98", "0.99", "0.995", "0.999"))
 _TAILS = _OFTEN, _OFTENER, _HALF
 _SHAPE = 0.5
+_DOUBT = 2.0
+"""Standard errors of its logarithm by which a cluster size is beyond doubt."""
+LONGER = "the run shows a longer event than stall= declares"
 
 # Chosen on simulated traffic (docs/calibration.md).
 _MARGIN, _MARGIN_SHARED, _DISCOUNT, _GROWTH = 0.25, 2.0, 0.5, 0.2
@@ -47,13 +51,21 @@ class UpperBound:
         return more_until_few(above, n, float(1 - p), size=size, inflation=inflation, confidence=confidence)
 
 
-def upper_bound(exceedances: Exceedances, p: Fraction, *, target: float | None, confidence: float) -> UpperBound:
+def upper_bound(
+    exceedances: Exceedances,
+    p: Fraction,
+    *,
+    target: float | None,
+    confidence: float,
+    declared: LongestEvent | None = None,
+) -> UpperBound:
     """An upper bound on the p-quantile of dependent requests, p < 1, with no model of the tail.
 
     The bound is x_(n - k) with the largest k for which P(K <= k) <= 1 - confidence, K being the number of requests
     above the true quantile (`evidence.clusters.at_most`). So only how often a level is exceeded is read, and when.
     K comes in clusters as large as `_expected`. What their margin for error takes away a smooth tail may give back
-    (`_tail`), down to the bound by the clusters as they were measured and no further.
+    (`_tail`), down to the bound by the clusters as they were measured and no further. A `declared` longest event
+    replaces the margin: see `_of_declared`.
     """
     population = exceedances.population
     levels = {u: exceedances.clusters(exceedances.level(u)) for u in sorted({p, *_LADDER}) if u <= p}
@@ -63,12 +75,29 @@ def upper_bound(exceedances: Exceedances, p: Fraction, *, target: float | None, 
 
     expected = _expected(exceedances, p, by_level, beside)
     seen = _measured([*by_level.values(), *beside])
+    if declared is not None:
+        clustering, method = _of_declared(declared, expected, seen, [*by_level.values(), *beside])
+        return UpperBound(_by_counts(population, p, clustering, confidence), method, clustering)
     by_counts, by_seen = (_by_counts(population, p, one, confidence) for one in (expected, seen))
     tail = _tail(exceedances, p, expected, confidence) if by_seen is not None and _has_a_tail(exceedances) else None
     high, method = by_counts, f"upper bound by counts of clusters of {expected.size:.1f}"
     if by_seen is not None and tail is not None and (by_counts is None or max(by_seen, tail.high) < by_counts):
         high, method = max(by_seen, tail.high), f"{method}, its margin by the {tail.name}"
     return UpperBound(high, method, expected)
+
+
+def upper_bound_of_few(
+    population: Population, p: Fraction, confidence: float, declared: LongestEvent
+) -> UpperBound | None:
+    """The same of samples too few to measure any dependence: by the declared event alone.
+
+    None where they show a longer one.
+    """
+    if declared.was_longer:
+        return None
+    clustering = Clustering(declared.size, declared.inflation)
+    high = _by_counts(population, p, clustering, confidence)
+    return UpperBound(high, said_of(declared, larger=False, size=declared.size), clustering)
 
 
 def _expected(
@@ -100,6 +129,37 @@ def _expected(
     inflations += [clusters.inflation * math.exp(_DISCOUNT * clusters.dependence.error) for clusters in rest]
     size = max(sizes)
     return Clustering(size, max(size, *inflations))
+
+
+def _of_declared(
+    declared: LongestEvent, expected: Clustering, seen: Clustering, clusters: list[Clusters]
+) -> tuple[Clustering, str]:
+    """How the requests above a quantile cluster where the longest event is declared, and how that is called.
+
+    As the requests that such an event hits, seen or not, and at least as they were measured: then the clusters need
+    no margin for what the run may not have shown. Where the run shows a longer event the declaration is of no use:
+    at least as large as that one, as the declared ones, and as without them. It does if an unbroken stretch of slow
+    requests lasted longer, or if a level is exceeded in clusters that are larger beyond doubt: size exp(-2 e) above
+    the declared inflation, or inflation exp(-2 e) above twice that, which overlapping events come to.
+    """
+    larger = any(
+        one.size * math.exp(-_DOUBT * one.error) > declared.inflation
+        or one.inflation * math.exp(-_DOUBT * one.dependence.error) > 2.0 * declared.inflation
+        for one in clusters
+    )
+    parts = [expected, seen] if declared.was_longer or larger else [seen]
+    size = max([declared.size, *(one.size for one in parts), *([declared.longest] if declared.was_longer else [])])
+    inflation = max([size, declared.inflation, *(one.inflation for one in parts)])
+    return Clustering(size, inflation), said_of(declared, larger=larger, size=size)
+
+
+def said_of(declared: LongestEvent, *, larger: bool, size: float) -> str:
+    """How the upper bound was found where the longest event is declared."""
+    if declared.was_longer:
+        return f"{LONGER}: {declared.longest:,} requests in a row over {declared.longest_s:.3g} s"
+    if larger:
+        return f"{LONGER}: slow requests come in larger clusters"
+    return f"upper bound by counts of clusters of {size:.1f}, as stall={declared.stall_s:g}s declares"
 
 
 def _growth(exceedances: Exceedances, level: Fraction, base: Clusters) -> float:

@@ -40,9 +40,14 @@ class WindowCounter:
             return
         index = np.searchsorted(self.starts, times, side="right") - 1
         inside = (index >= 0) & (times < self.starts[index] + self.width_s)
-        missed = inside & (np.isposinf(held) if self._over is None else held > self._over)
+        missed = inside & self.misses(held)
         self.total += np.bincount(index[inside], minlength=self.starts.size)
         self.missed += np.bincount(index[missed], minlength=self.starts.size)
+
+    def misses(self, values: npt.ArrayLike) -> Mask:
+        """Which values miss; shape (n,)."""
+        held = np.asarray(values, dtype=np.float64)
+        return np.asarray(np.isposinf(held) if self._over is None else held > self._over, dtype=np.bool_)
 
     def bad(self, allowed: Fraction) -> tuple[Mask, Mask]:
         """Which windows are bad, and which of them hold no request; shape (k,) each.

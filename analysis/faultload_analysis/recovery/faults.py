@@ -123,6 +123,7 @@ def recover(
         incidents=1,
         worst_bad_share=float(shares[peak]),
         alerted=any(begin <= impact_at < end for begin, end in firing_s),
+        until_s=until_s,
     )
     if good is None:
         return censored

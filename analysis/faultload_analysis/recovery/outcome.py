@@ -17,6 +17,7 @@ class Recovery:
     measurable, and everything else is empty. `incidents` counts separate ones until the end, `later`: when those
     after this one began and ended (None: not before the end of the watch). `hold_end_s`: when the hold after
     recovery was over. `worst_bad_share`: of the worst slice. `alerted`: an alert was firing already at the impact.
+    `until_s`: when the watch of it ended.
     """
 
     impact_s: float | None
@@ -38,6 +39,7 @@ class Recovery:
     worst_bad_share: float | None = None
     later: tuple[tuple[float, float | None], ...] = ()
     alerted: bool = False
+    until_s: float | None = None
 
     @property
     def measurable(self) -> bool:

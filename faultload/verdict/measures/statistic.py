@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from faultload.spec.measures import Allowance, Declared, Measure
 from faultload.spec.mistakes import nearest
+from faultload.spec.statements import resolved
 from faultload.spec.term import LATENCIES, METRICS, REQUEST_FILTERS, Objective, ObjectiveError, Statement, Term
-from faultload.spec.units import Dimension
+from faultload.spec.units import Dimension, UnitError, duration, format_seconds
 from faultload.verdict.measures._share import above
 from faultload.verdict.measures._unseen import naming_values
 from faultload_analysis import latency, slo
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from faultload.verdict.evidence import Evidence, Wanted
     from faultload_analysis.latency import Population
+    from faultload_analysis.latency.events import LongestEvent
 
 _DIMENSIONS: Mapping[str, Dimension] = {"rss": "bytes", "cpu": "share", "fds": "number"}
 _INSTANCE = ("service", "instance")
@@ -35,7 +38,7 @@ _WATCHED_SLOW = 0.9
 class OfValues(Measure):
     """What is computed from one series of values: of requests, of an observation, or of a metric."""
 
-    filters = (*REQUEST_FILTERS, *_INSTANCE)
+    filters: ClassVar[tuple[str, ...]] = (*REQUEST_FILTERS, *_INSTANCE)
 
     def check(self, term: Term) -> None:
         if len(term.args) != 1 or not term.subject:
@@ -136,7 +139,12 @@ class Statistic(OfValues):
         ("mean(cache_hit) >= 0.9", "`mean`, `median`, `min`, `max` or a quantile, also of an observation"),
         ("max(cpu, service=db) <= 80%", "a metric: `rss`, `cpu`, `fds`; 100 % is one processor"),
     )
+    filters: ClassVar[tuple[str, ...]] = (*OfValues.filters, "stall")
     watched = ("p50(latency)", "p99(latency)")
+
+    def filters_of(self, term: Term) -> tuple[str, ...]:
+        declares = term.subject in LATENCIES and quantile_of(term) is not None
+        return (*super().filters_of(term), *(["stall"] if declares else []))
 
     def matches(self, name: str) -> bool:
         return name in self.names or Term(name).quantile is not None
@@ -147,6 +155,19 @@ class Statistic(OfValues):
             raise ObjectiveError(f"{term.name} is not a quantile: a percentage above 0, such as p50")
         if term.quantile is not None and 1 - Fraction(term.quantile) < _SMALLEST_REST:
             raise ObjectiveError(f"{term.name} is too close to 100 %: it would need more than a billion requests")
+        _stall_s(term)
+
+    def check_target(self, objective: Objective) -> None:
+        super().check_target(objective)
+        if _stall_s(objective.term) is None:
+            return
+        if objective.operator not in ("<=", "<"):
+            raise ObjectiveError("stall= helps an upper limit only: leave it out")
+        if resolved(objective).of_run:
+            raise ObjectiveError(
+                "stall= is about the system, and this objective speaks of the run: leave it out, or end it with "
+                "`of system`"
+            )
 
     def statements_of(self, term: Term) -> tuple[Statement, ...]:
         return ("run",) if term.name in ("min", "max") else self.statements
@@ -163,6 +184,12 @@ class Statistic(OfValues):
         if objective.term.name == "mean" and not self.of_requests(objective.term):
             return None  # zeros and ones are a share
         return _fewest(objective)
+
+    def load_needed_s(self, objective: Objective) -> float | None:
+        stall_s, quantile = _stall_s(objective.term), quantile_of(objective.term)
+        if stall_s is None or quantile is None or objective.of_run:
+            return None
+        return least_requests(quantile) * stall_s
 
     def samples_needed(self, objective: Objective) -> int | None:
         if objective.term.subject not in METRICS:
@@ -192,6 +219,9 @@ class Statistic(OfValues):
     def gather(self, objective: Objective, wanted: Wanted) -> None:
         if objective.term.subject in LATENCIES:
             wanted.latencies(objective.term, objective.phase, objective.target.value)
+        stall_s = _stall_s(objective.term)
+        if stall_s is not None and not objective.of_run:
+            wanted.events(objective.term, objective.phase, stall_s, above(objective.operator, objective.target))
 
     def estimate(self, evidence: Evidence, objective: Objective) -> Estimate:
         found, term = super().estimate(evidence, objective), objective.term
@@ -204,9 +234,9 @@ class Statistic(OfValues):
         term, target = objective.term, objective.target.value
         values = evidence.values_of(term, objective.phase, target)
         if term.subject in LATENCIES:
-            return _naming_the_unseen(
-                statistic(values, objective, evidence.confidence, target), evidence, objective
-            )
+            declared = _declared(evidence, objective)
+            found = statistic(values, objective, evidence.confidence, target, declared)
+            return _naming_the_unseen(found, evidence, objective, declared)
         odd = evidence.odd_values(term, objective.phase)
         if values.n:
             return odd.noted(statistic(values, objective, evidence.confidence, target))
@@ -223,13 +253,46 @@ class Statistic(OfValues):
         return f"P{term.name[1:]} of {str(term).partition('(')[2][:-1]}"
 
 
-def _naming_the_unseen(found: Estimate, evidence: Evidence, objective: Objective) -> Estimate:
-    """With the pauses that a quantile of the system which passes an upper limit may have missed."""
+def _stall_s(term: Term) -> float | None:
+    """The longest event that a term declares, in seconds; None where it declares none. Raises ObjectiveError."""
+    text = term.filters.get("stall")
+    if text is None:
+        return None
+    try:
+        stall_s = duration(text)
+    except UnitError as error:
+        raise ObjectiveError(f"stall: {error}") from None
+    if not 0 < stall_s < math.inf:
+        raise ObjectiveError(f"stall={text} is no time that an event could last, such as 2s")
+    return stall_s
+
+
+def _declared(evidence: Evidence, objective: Objective) -> LongestEvent | None:
+    """The longest event that an objective on the system declares, as the run knows it."""
+    stall_s = _stall_s(objective.term)
+    if stall_s is None or objective.of_run:
+        return None
+    over = above(objective.operator, objective.target)
+    return evidence.events(objective.term, objective.phase, stall_s, over)
+
+
+def _naming_the_unseen(
+    found: Estimate, evidence: Evidence, objective: Objective, declared: LongestEvent | None
+) -> Estimate:
+    """With the pauses that a quantile of the system which passes an upper limit may have missed.
+
+    Where the longest event is declared, those that are no longer are in the bound, seen or not.
+    """
     quantile, target, high = quantile_of(objective.term), objective.target.value, found.high
     operator, lasted_s = objective.operator, evidence.phases.duration_s(objective.phase)
     passes = high is not None and ((operator == "<=" and high <= target) or (operator == "<" and high < target))
+    if objective.of_run and "stall" in objective.term.filters:
+        return replace(found, why="; ".join(filter(None, [found.why, "of the run stall= plays no part"])))
     if not passes or objective.of_run or quantile is None or not lasted_s > 0:
         return found
+    if declared is not None and not found.why:
+        longest = format_seconds(declared.stall_s)
+        return replace(found, why=f"this holds if no event lasts longer than {longest}, as stall= declares")
     unseen = slo.largest_unseen_outage(found.n, lasted_s, float(quantile), confidence=evidence.confidence)
     return replace(found, why="; ".join(filter(None, [found.why, unseen.of_pauses])))
 
@@ -241,7 +304,7 @@ def _fewest(objective: Objective) -> int | None:
         return None if quantile is None else least_requests(quantile)
     if quantile is None:
         return MEASURABLE if objective.term.name == "mean" else None
-    return max(MEASURABLE, least_requests(quantile))
+    return max(1 if "stall" in objective.term.filters else MEASURABLE, least_requests(quantile))
 
 
 def quantile_of(term: Term) -> Fraction | None:
@@ -259,11 +322,16 @@ def allowance_of_quantile(objective: Objective) -> Allowance | None:
 
 
 def statistic(
-    values: npt.ArrayLike | Population, objective: Objective, confidence: float, target: float | None = None
+    values: npt.ArrayLike | Population,
+    objective: Objective,
+    confidence: float,
+    target: float | None = None,
+    declared: LongestEvent | None = None,
 ) -> Estimate:
     """The quantile, mean, median, least or greatest that an objective asks for, of values in time order.
 
-    `target`: where what exceeds it tells how the values depend on each other, as it does of requests.
+    `target`: where what exceeds it tells how the values depend on each other, as it does of requests. `declared`:
+    the longest event of a quantile of the system.
     """
     term, population = objective.term, latency.Population.of(values)
     if population.n == 0:
@@ -273,7 +341,9 @@ def statistic(
         if objective.of_run:
             found = latency.quantile_of_run(population, quantile, confidence=confidence)
         else:
-            found = latency.quantile_estimate(population, quantile, target=target, confidence=confidence)
+            found = latency.quantile_estimate(
+                population, quantile, target=target, confidence=confidence, declared=declared
+            )
         return replace(found, missed=population.count_above(objective.target.value))
     if term.name == "mean":
         mean = latency.mean_of_run if objective.of_run else latency.mean_estimate

@@ -176,3 +176,24 @@ def test_what_a_load_cannot_answer_is_said_before_the_run(
     load = "{hold: 60s}\n    - {surge: 3x, for: 10s}\n    - {step: 30/s, for: 9s}"
     workspace.replace(workspace.scenario, "{hold: 60s}", load)
     assert not any(why in text for text in undecidable(prepare(workspace.scenario, RunOptions())))
+
+
+def test_a_plan_says_what_fires_an_alert_and_what_its_windows_take_for_granted(workspace: SmallWorkspace) -> None:
+    rules = (
+        "alerts:\n  - {name: Hot, objective: error_rate <= 1%, long: 1h, short: 5s, burn_rate: 1, for: 10s}\nabort:"
+    )
+    workspace.replace(workspace.scenario, "abort:", rules)
+    text = "\n".join(plan_lines(prepare(workspace.scenario, RunOptions()), RunOptions(seed=1)))
+    assert "  Hot on error_rate <= 1%: over 1 % bad in 60 min and in 5 s, for 10 s\n" in text
+    assert "      a total outage of 46 s fires it\n" in text
+    assert "its window of 60 min is longer than the load (70 s): what came before counts as free of bad" in text
+
+
+def test_a_plan_takes_an_automatic_warm_up_for_as_long_as_it_can_be(workspace: SmallWorkspace) -> None:
+    """Half of the ten seconds between the ramp and the first fault."""
+    workspace.replace(workspace.scenario, "abort:", "warmup: auto\nabort:")
+    found = prepare(workspace.scenario, RunOptions())
+    assert planned_requests(found, parse_objective("p99(latency) <= 1s")) == pytest.approx(20 * 55)
+    assert "      15.0 s  the warm-up has ended (auto: at the latest)" in list(
+        plan_lines(found, RunOptions(seed=1))
+    )

@@ -19,7 +19,7 @@ from faultload.commands.validate import validate_files
 from faultload.errors import ExitCode, InvalidInput
 from faultload.faults import PLATFORMS, cannot, faults_of, words
 from faultload.reference import REFERENCES
-from faultload.spec import scenario, target
+from faultload.spec import alerts, scenario, target
 from faultload.spec.experiment import read_experiment
 from faultload.spec.journeys import read_journeys
 from faultload.spec.objective import parse_objective
@@ -168,6 +168,7 @@ def test_every_key_of_the_models_is_in_the_reference() -> None:
     text = (ROOT / "docs" / "writing-scenarios.md").read_text()
     models: list[Any] = [
         scenario.Scenario,
+        alerts.AlertRule,
         scenario.TargetChoice,
         scenario.Load,
         scenario.StageSpec,

@@ -321,6 +321,63 @@ BAD = {
 }
 
 
+def alert(key: str, says: str, **changed: str) -> Bad:
+    """A mistake in an alert rule."""
+    rule = {"name": "Hot", "objective": "availability >= 99.9%", "long": "1m", "short": "5s", "burn_rate": "14.4"}
+    rule |= {name.strip("_"): text for name, text in changed.items()}
+    text = ", ".join(f"{name}: {value}" for name, value in rule.items() if value)
+    return Bad("abort:", f"alerts:\n  - {{{text}}}\nabort:", "Hot", f"alerts[0]{key}", says)
+
+
+BAD |= {
+    "alert without a window": alert(".long", "this key is missing", long=""),
+    "alert with a typo in a key": alert(".sort", "did you mean 'short'?", sort="5s"),
+    "alert with two thresholds": alert("", "give `burn_rate`, such as 14.4, or `threshold`", threshold="5%"),
+    "alert without a threshold": alert("", "give `burn_rate`, such as 14.4, or `threshold`", burn_rate=""),
+    "alert that can never fire": alert(".burn_rate", "wanted a burn rate above 0 and below 1000", burn_rate="1000"),
+    "alert that would always fire": alert(
+        ".threshold", "wanted a threshold above 0 and below 100%", burn_rate="", threshold="0%"
+    ),
+    "alert with windows in the wrong order": alert(
+        ".short", "the short window must not be longer than the long one (60s)", short="2m"
+    ),
+    "alert with a window of no second": alert(".short", "must be at least 1s long", short="10ms"),
+    "alert on no objective": alert(".objective", "did you mean 'availability'?", objective="avalability >= 9%"),
+    "alert on what is no share of requests": alert(".objective", "an alert watches", objective="mttr <= 9s"),
+    "alert on a phase": alert(
+        ".objective", "leave out `during` and `of`", objective="availability >= 99.9% during baseline"
+    ),
+    "alert without a budget": alert(".objective", "leaves no budget", objective="availability >= 100%"),
+    "alert on an unknown journey": alert(
+        ".objective", "no journey 'Bay' (did you mean 'Buy'?)", objective='"availability(journey=Bay) >= 99.9%"'
+    ),
+    "two alerts of one name": Bad(
+        "abort:",
+        "alerts:\n"
+        "  - {name: Hot, objective: availability >= 99%, long: 1m, burn_rate: 9}\n"
+        "  - {name: Hot, objective: availability >= 99.9%, long: 1m, burn_rate: 9}\nabort:",
+        "99.9%",
+        "alerts[1].name",
+        "two alerts have the name 'Hot'",
+    ),
+    "ttd of an unknown alert": Bad(
+        "mean(cache_hit) >= 0.9",
+        "ttd(freeze, alert=Hot) <= 9s",
+        "alert=Hot",
+        "objectives[1]",
+        "there is no alert 'Hot' (declare it in `alerts:`)",
+    ),
+    "ttr of an alert": Bad(
+        "ttr(freeze) <= 10s",
+        "ttr(freeze, alert=Hot) <= 10s",
+        "alert=Hot",
+        "objectives[2]",
+        "takes no filter 'alert'",
+    ),
+    "a warm-up that is not automatic": Bad("abort:", "warmup: 30s\nabort:", "warmup", "warmup", "should be 'auto'"),
+}
+
+
 def spoil(workspace: SmallWorkspace, bad: Bad) -> str:
     """Make the mistake; returns where the message must place it: FILE:LINE: KEY."""
     workspace.replace(getattr(workspace, bad.file), bad.old, bad.new)

@@ -16,7 +16,7 @@ from faultload.record.directory import RunDirectory
 from faultload.record.measured import fault_times, read_measured
 from faultload.run.injections import injections_of, strikes_of
 from faultload.run.prepare import Prepared, RunOptions, prepare
-from faultload.spec.chance import name_of
+from faultload.spec.chance import name_of, window
 from faultload.spec.checks import ttr_bound
 from faultload.spec.profile import scale
 from faultload.spec.scenario import Scenario
@@ -55,6 +55,15 @@ def mistakes(workspace: SmallWorkspace) -> str:
     with pytest.raises(InvalidInput) as found:
         prepared(workspace)
     return str(found.value)
+
+
+def test_the_earliest_leaves_an_automatic_warm_up_room(soak: SmallWorkspace) -> None:
+    """Ten seconds of ramp, then 5 s of baseline, or twice as much."""
+    for added, earliest in (("", 15), ("warmup: auto\n", 20)):
+        soak.replace(soak.scenario, "abort:", f"{added}abort:")
+        scenario = prepared(soak).scenario
+        assert scenario.chaos_monkey is not None
+        assert window(scenario, scenario.chaos_monkey)[0] == earliest
 
 
 def test_the_same_seed_gives_the_same_schedule(soak: SmallWorkspace) -> None:

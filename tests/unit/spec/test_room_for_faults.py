@@ -145,3 +145,17 @@ def test_a_shipped_scenario_has_room_for_helpers_on_every_platform(file: Path, p
         except InvalidInput as error:
             cannot = [one.message for one in error.mistakes if "cannot do" in one.message]
             assert len(cannot) == len(error.mistakes), str(error)
+
+
+def test_with_an_automatic_warm_up_the_load_before_the_first_fault_is_twice_the_baseline(
+    workspace: SmallWorkspace,
+) -> None:
+    workspace.replace(workspace.scenario, "abort:", "warmup: auto\nabort:")
+    assert mistakes(workspace, "20s", "45s") == []
+    workspace.replace(workspace.scenario, "at: 20s", "at: 19s")
+    with pytest.raises(InvalidInput) as caught:
+        prepare(workspace.scenario, RunOptions())
+    assert (
+        "'freeze' starts at 19 s: it needs 10 s of load after the ramps, half of which `warmup: auto` may leave "
+        "out: they end at 10 s in profile full (at: 20s or later)"
+    ) in str(caught.value)

@@ -10,6 +10,7 @@ from faultload.spec.stages import (
     cooldown_start,
     end_of,
     level_at,
+    steady_until,
     warmup_end,
 )
 
@@ -81,6 +82,17 @@ def test_warm_up_is_the_ramps_before_the_first_hold() -> None:
     assert warmup_end((FLAT,)) == FLAT.start_s
     assert warmup_end((UP,)) == 10
     assert warmup_end(()) == 0
+
+
+def test_a_load_is_steady_until_its_level_changes_after_the_warm_up() -> None:
+    assert steady_until(SHAPE) == 30
+    hold = Stage("hold", 30, 40, 20, 20)
+    assert steady_until((UP, FLAT, hold)) == 40
+    assert steady_until((UP, FLAT, Stage("step", 30, 40, 21, 21))) == 30
+    assert steady_until((FLAT, Stage("surge", 30, 40, 20, 20))) == 30, "by one, and it is still a surge"
+    assert steady_until((FLAT, Stage("ramp", 30, 40, 20, 0))) == 30
+    assert steady_until((UP,)) == 10
+    assert steady_until(()) == 0
 
 
 def test_cool_down_is_where_the_level_goes_down_for_the_last_time() -> None:
