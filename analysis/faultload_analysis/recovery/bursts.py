@@ -7,11 +7,12 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from faultload_analysis.evidence.dependence import Array, Mask
+from faultload_analysis.evidence.dependence import Array, Counts, Mask
 
 FALSE_IMPACTS = 0.04
 OUTLYING = 1e-3
 _FEW_PEAKS = 3
+_TIMES_THE_LARGEST = 3.0
 
 
 def onset_levels(parts: list[Array], counts: list[int], alone: list[int]) -> Array:
@@ -62,6 +63,35 @@ def burst_level(levels: npt.ArrayLike, watched: float, *, probability: float = F
     expected = watched * c / z.size
     factor = math.pow(expected / probability, 1.0 / c) - 1.0
     return threshold + c * mean * max(factor, 0.0)
+
+
+def bursts_of(bad: Mask, held: Mask) -> list[Counts]:
+    """The bad slices of each burst, as indices: bad ones with at most one other between that holds requests.
+
+    `bad`, `held` (whether it holds requests): shape (k,), in time order.
+    """
+    at = np.flatnonzero(bad)
+    if not at.size:
+        return []
+    place = np.cumsum(held)[at]
+    return np.split(at, np.flatnonzero(np.diff(place) > 2) + 1)
+
+
+def burst_size(beyond: npt.ArrayLike, watched: float, *, probability: float = FALSE_IMPACTS) -> float:
+    """How many bad requests beyond noise a natural burst holds at most, in all but `probability` of watches.
+
+    `beyond`: shape (k,), those of each baseline slice that holds requests, in time order; `watched`: how many more
+    slices. The sizes of its c bursts are taken as exponential, of mean m: m c ((e / probability)^(1/c) - 1), as in
+    `burst_level`, e being the bursts to expect. Of fewer than 3 nobody can tell how much they vary: three times the
+    larger one. 0 without bursts.
+    """
+    sizes = np.asarray(beyond, dtype=np.float64)
+    found = np.array([sizes[one].sum() for one in bursts_of(sizes > 0, np.ones(sizes.size, dtype=np.bool_))])
+    c = found.size
+    if c < _FEW_PEAKS:
+        return _TIMES_THE_LARGEST * float(found.max(initial=0.0))
+    expected = watched * c / sizes.size
+    return c * float(found.mean()) * max(math.pow(expected / probability, 1.0 / c) - 1.0, 0.0)
 
 
 def outages(levels: npt.ArrayLike) -> Mask:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -15,7 +15,7 @@ from faultload_analysis.evidence.distributions import binomial_isf
 from faultload_analysis.latency.histogram import checked
 from faultload_analysis.latency.quantiles import quantile, quantile_estimate
 from faultload_analysis.latency.slices import Slices
-from faultload_analysis.recovery.bursts import burst_level, levels_with, onset_levels, outages
+from faultload_analysis.recovery.bursts import burst_level, burst_size, bursts_of, levels_with, onset_levels, outages
 from faultload_analysis.recovery.excess import Events, dispersion
 
 NOISE = 1e-3
@@ -37,6 +37,8 @@ class SliceRule:
     reach (see `baseline_rule`). `baseline_ok` False: the baseline this rule came from was itself bad; `why`
     says how. `failed`, `over`: how many of the baseline's requests failed, and how many were bad, without outages
     that stand apart; None where the rule came from no baseline. `outages`: how many of its slices those were.
+    `burst_over`, `burst_failed`: how many bad requests, and failed ones, beyond noise the natural bursts of the
+    baseline hold: the bad slices of a burst that holds no more of either are good.
     """
 
     max_bad_share: float
@@ -49,6 +51,8 @@ class SliceRule:
     failed: Events | None = None
     over: Events | None = None
     outages: int = 0
+    burst_over: float = 0.0
+    burst_failed: float = 0.0
 
     def __post_init__(self) -> None:
         sane = 0.0 <= self.max_bad_share < 1.0 and 0.5 < self.quantile < 1.0 and self.latency_limit_s > 0
@@ -62,17 +66,40 @@ class SliceRule:
         slices are neither.
         """
         over = cut.over(self.latency_limit_s)
-        failed_share = max(self.max_bad_share, _MIN_SHARE)
-        slow_share = max(1.0 - self.quantile, failed_share)
+        beyond = self.beyond_noise(cut.total, over, cut.failed)
+        bad = self._unnatural(cut.total, *beyond)
         half = 2 * over >= np.maximum(cut.total, 1)
-        certain = half & (slow_share <= _MAX_SHARE)
-        bad = (
-            certain
-            | (over > self._limits(cut.total, slow_share))
-            | (cut.failed > self._limits(cut.total, failed_share))
-        )
-        alone = half & (over > self._limits(cut.total, slow_share, NOISE_ALONE))
+        alone = bad & half & (over > self._limits(cut.total, self._slow_share, NOISE_ALONE))
         return bad, alone, over
+
+    def beyond_noise(self, total: Counts, over: Counts, failed: Counts) -> tuple[Counts, Counts]:
+        """How many requests of each slice, shape (k,), were bad, and how many failed, beyond what noise explains.
+
+        A slice is bad where either is above 0. `over`: those that were bad.
+        """
+        allowed = self._limits(total, self._slow_share)
+        if self._slow_share <= _MAX_SHARE:
+            allowed = np.minimum(allowed, (total + 1) // 2 - 1)
+        slow = np.where(total > 0, over - allowed, 0)
+        return np.maximum(slow, 0), np.maximum(failed - self._limits(total, self._failed_share), 0)
+
+    def _unnatural(self, total: Counts, over: Counts, failed: Counts) -> Mask:
+        """The slices with bad requests beyond noise, without bursts as the baseline has them."""
+        bad = (over > 0) | (failed > 0)
+        if not (self.burst_over or self.burst_failed):
+            return bad
+        for burst in bursts_of(bad, total > 0):
+            if over[burst].sum() <= self.burst_over and failed[burst].sum() <= self.burst_failed:
+                bad[burst] = False
+        return bad
+
+    @property
+    def _failed_share(self) -> float:
+        return max(self.max_bad_share, _MIN_SHARE)
+
+    @property
+    def _slow_share(self) -> float:
+        return max(1.0 - self.quantile, self._failed_share)
 
     def _limits(self, total: Counts, share: float, probability: float = NOISE) -> Counts:
         """`noise` of each slice, shape (k,)."""
@@ -179,7 +206,7 @@ def baseline_rule(
         for count in (np.size, _failures, lambda part: np.count_nonzero(part > limit))
     )
     usual, calm = _without_outages(total, lost), _without_outages(total, over)
-    return SliceRule(
+    rule = SliceRule(
         allowed,
         limit,
         baseline_ok=not problems,
@@ -189,6 +216,14 @@ def baseline_rule(
         failed=Events.of(total[usual], lost[usual]),
         over=Events.of(total[calm], over[calm]),
         outages=int(total.size - np.count_nonzero(usual)),
+    )
+    if cut is None:
+        return rule
+    slow, failing = rule.beyond_noise(total, over, lost)
+    return replace(
+        rule,
+        burst_over=burst_size(slow, watch_s / width_s),
+        burst_failed=burst_size(failing, watch_s / width_s),
     )
 
 
