@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from faultload_analysis.evidence.dependence import Array, Counts, Mask
+from faultload_analysis.latency.quantiles import quantile
+from faultload_analysis.latency.slices import Slices
+from faultload_analysis.recovery.noise import noise_of
 
 FALSE_IMPACTS = 0.04
 OUTLYING = 1e-3
 _FEW_PEAKS = 3
 _TIMES_THE_LARGEST = 3.0
+TYPICAL = 0.95
+_RISING = 0.01
 
 
 def onset_levels(parts: list[Array], counts: list[int], alone: list[int]) -> Array:
@@ -77,21 +83,78 @@ def bursts_of(bad: Mask, held: Mask) -> list[Counts]:
     return np.split(at, np.flatnonzero(np.diff(place) > 2) + 1)
 
 
-def burst_size(beyond: npt.ArrayLike, watched: float, *, probability: float = FALSE_IMPACTS) -> float:
-    """How many bad requests beyond noise a natural burst holds at most, in all but `probability` of watches.
+@dataclass(frozen=True, slots=True)
+class Bursts:
+    """What a baseline's natural bursts reach in all but 4 % of watches.
 
-    `beyond`: shape (k,), those of each baseline slice that holds requests, in time order; `watched`: how many more
-    slices. The sizes of its c bursts are taken as exponential, of mean m: m c ((e / probability)^(1/c) - 1), as in
-    `burst_level`, e being the bursts to expect. Of fewer than 3 nobody can tell how much they vary: three times the
-    larger one. 0 without bursts.
+    `rises_s`: their latency (`burst_level`). `over`: how many requests beyond noise failed or took longer than
+    `typical_s`, the baseline's P95, in one burst; `failed`: how many failed.
     """
-    sizes = np.asarray(beyond, dtype=np.float64)
-    found = np.array([sizes[one].sum() for one in bursts_of(sizes > 0, np.ones(sizes.size, dtype=np.bool_))])
-    c = found.size
-    if c < _FEW_PEAKS:
-        return _TIMES_THE_LARGEST * float(found.max(initial=0.0))
-    expected = watched * c / sizes.size
-    return c * float(found.mean()) * max(math.pow(expected / probability, 1.0 / c) - 1.0, 0.0)
+
+    typical_s: float
+    rises_s: float
+    over: float
+    failed: float
+
+    @classmethod
+    def of(
+        cls, parts: list[Array], beyond: Counts, failing: Counts, apart: Mask, *, rises_s: float, watched: float
+    ) -> Bursts | None:
+        """From the latencies of the slices of a baseline and their bad and failed requests beyond noise, shape (k,).
+
+        `apart`, `watched`: as in `burst_size`. None where there are no bursts.
+        """
+        every = np.concatenate(parts)
+        ok = every[np.isfinite(every)]
+        typical_s = quantile(ok, TYPICAL) if ok.size else math.inf
+        total = np.array([part.size for part in parts], dtype=np.int64)
+        over = np.array([np.count_nonzero(part > typical_s) for part in parts], dtype=np.int64)
+        sizes = np.maximum(beyond, over - noise_of(total, 1.0 - TYPICAL))
+        if not (sizes > 0).any():
+            return None
+        return cls(
+            typical_s, rises_s, burst_size(sizes, apart, watched), burst_size(failing, apart, watched)
+        )
+
+    def explain(self, cut: Slices, beyond: Counts, failing: Counts) -> Mask:
+        """Shape (k,): the slices of bursts as the baseline has them.
+
+        `beyond`, `failing`: their bad and failed requests beyond noise, shape (k,).
+        """
+        typical = cut.over(self.typical_s) - noise_of(cut.total, 1.0 - TYPICAL)
+        rising = cut.over(self.rises_s) > noise_of(cut.total, _RISING)
+        sizes = np.maximum(beyond, typical).clip(0)
+        found = np.zeros(sizes.size, dtype=np.bool_)
+        for burst in bursts_of(sizes > 0, cut.total > 0):
+            found[burst] = (
+                sizes[burst].sum() <= self.over
+                and failing[burst].sum() <= self.failed
+                and not rising[burst].any()
+            )
+        return found
+
+
+def burst_size(
+    sizes: npt.ArrayLike, apart: Mask, watched: float, *, probability: float = FALSE_IMPACTS
+) -> float:
+    """The size that natural bursts pass in at most `probability` of watches of `watched` more slices.
+
+    `sizes`: shape (k,), what each baseline slice that holds requests adds to a burst, in time order. `apart`: shape
+    (k,), those of outages that stand apart. The c other bursts are taken as exponential, of mean m, which gives
+    m c ((e / probability)^(1/c) - 1) as in `burst_level`, e being the bursts to expect; twice that, since the busy
+    periods of queues are long more often. Of an outage that stands apart nobody can tell how much it
+    varies: three times its size. 0 without bursts.
+    """
+    s = np.asarray(sizes, dtype=np.float64).clip(0)
+    found = bursts_of(s > 0, np.ones(s.size, dtype=np.bool_))
+    usual = np.array([s[one].sum() for one in found if not apart[one].any()])
+    largest = max((float(s[one].sum()) for one in found), default=0.0)
+    c = usual.size
+    if not c:
+        return _TIMES_THE_LARGEST * largest
+    mean, expected = float(usual.mean()), watched * c / s.size
+    extreme = 2.0 * c * mean * max(math.pow(expected / probability, 1.0 / c) - 1.0, 0.0)
+    return max(extreme, largest if c == len(found) else _TIMES_THE_LARGEST * largest)
 
 
 def outages(levels: npt.ArrayLike) -> Mask:

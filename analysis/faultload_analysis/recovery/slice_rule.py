@@ -5,21 +5,18 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from faultload_analysis.evidence.dependence import Array, Counts, Mask, share_bounds, uncertainty
-from faultload_analysis.evidence.distributions import binomial_isf
 from faultload_analysis.latency.histogram import checked
 from faultload_analysis.latency.quantiles import quantile, quantile_estimate
 from faultload_analysis.latency.slices import Slices
-from faultload_analysis.recovery.bursts import burst_level, burst_size, bursts_of, levels_with, onset_levels, outages
+from faultload_analysis.recovery.bursts import Bursts, burst_level, levels_with, onset_levels, outages
 from faultload_analysis.recovery.excess import Events, dispersion
+from faultload_analysis.recovery.noise import NOISE, NOISE_ALONE, noise
 
-NOISE = 1e-3
-NOISE_ALONE = 1e-4
 _MIN_SHARE = 1e-3
 _MAX_SHARE = 0.2
 
@@ -51,8 +48,7 @@ class SliceRule:
     failed: Events | None = None
     over: Events | None = None
     outages: int = 0
-    burst_over: float = 0.0
-    burst_failed: float = 0.0
+    bursts: Bursts | None = None
 
     def __post_init__(self) -> None:
         sane = 0.0 <= self.max_bad_share < 1.0 and 0.5 < self.quantile < 1.0 and self.latency_limit_s > 0
@@ -66,8 +62,10 @@ class SliceRule:
         slices are neither.
         """
         over = cut.over(self.latency_limit_s)
-        beyond = self.beyond_noise(cut.total, over, cut.failed)
-        bad = self._unnatural(cut.total, *beyond)
+        beyond, failing = self.beyond_noise(cut.total, over, cut.failed)
+        bad = (beyond > 0) | (failing > 0)
+        if self.bursts is not None:
+            bad &= ~self.bursts.explain(cut, np.maximum(beyond, failing), failing)
         half = 2 * over >= np.maximum(cut.total, 1)
         alone = bad & half & (over > self._limits(cut.total, self._slow_share, NOISE_ALONE))
         return bad, alone, over
@@ -82,16 +80,6 @@ class SliceRule:
             allowed = np.minimum(allowed, (total + 1) // 2 - 1)
         slow = np.where(total > 0, over - allowed, 0)
         return np.maximum(slow, 0), np.maximum(failed - self._limits(total, self._failed_share), 0)
-
-    def _unnatural(self, total: Counts, over: Counts, failed: Counts) -> Mask:
-        """The slices with bad requests beyond noise, without bursts as the baseline has them."""
-        bad = (over > 0) | (failed > 0)
-        if not (self.burst_over or self.burst_failed):
-            return bad
-        for burst in bursts_of(bad, total > 0):
-            if over[burst].sum() <= self.burst_over and failed[burst].sum() <= self.burst_failed:
-                bad[burst] = False
-        return bad
 
     @property
     def _failed_share(self) -> float:
@@ -112,12 +100,6 @@ class SliceRule:
         if self.inflation == 1.0:
             return noise(n, share, probability)
         return math.floor(self.inflation * noise(max(1, round(n / self.inflation)), share, probability))
-
-
-@lru_cache(maxsize=65536)
-def noise(n: int, share: float, probability: float = NOISE) -> int:
-    """The largest count that normal noise explains: the least c with P(Bin(n, share) > c) <= probability."""
-    return binomial_isf(probability * (1 + 1e-9), n, share)
 
 
 def baseline_rule(
@@ -173,14 +155,14 @@ def baseline_rule(
     cut = None
     if times_s is not None and values.size:
         cut, values = _in_slices(np.asarray(times_s, dtype=np.float64), values, width_s)
-    ok, bursts = values[np.isfinite(values)], 0.0
+    ok, rises = values[np.isfinite(values)], 0.0
     if cut is not None and any(np.isfinite(part).any() for part in cut):
-        ok, bursts = _usual(cut, 1.0 - limit_quantile, watch_s / width_s)
+        ok, rises = _usual(cut, 1.0 - limit_quantile, watch_s / width_s)
     if ok.size == 0 and latency_limit_s is None:
         raise ValueError("a rule needs a baseline with ok requests or a declared latency limit")
     declared_share = 0.0 if max_bad_share is None else max_bad_share
     normal = quantile(ok, 0.99) * (1.0 + tolerance) if ok.size else 0.0
-    limit = max(latency_limit_s or 0.0, normal, bursts, 1e-6)
+    limit = max(latency_limit_s or 0.0, normal, 1e-6)
     if values.size == 0:
         return SliceRule(
             min(declared_share, _MAX_SHARE), limit, baseline_ok=False, why="the baseline holds no requests"
@@ -212,19 +194,15 @@ def baseline_rule(
         baseline_ok=not problems,
         why="; ".join(problems),
         inflation=_dispersed(total[usual], lost[usual]),
-        burst_s=bursts,
         failed=Events.of(total[usual], lost[usual]),
         over=Events.of(total[calm], over[calm]),
         outages=int(total.size - np.count_nonzero(usual)),
     )
     if cut is None:
         return rule
-    slow, failing = rule.beyond_noise(total, over, lost)
-    return replace(
-        rule,
-        burst_over=burst_size(slow, watch_s / width_s),
-        burst_failed=burst_size(failing, watch_s / width_s),
-    )
+    beyond, failing = rule.beyond_noise(total, over, lost)
+    beyond = np.maximum(beyond, failing)
+    return replace(rule, bursts=Bursts.of(cut, beyond, failing, ~(usual & calm), rises_s=rises, watched=watch_s / width_s))
 
 
 def _failures(part: Array) -> int:
@@ -268,7 +246,7 @@ def _usual(cut: list[Array], share: float, watched: float) -> tuple[Array, float
     levels = onset_levels(parts, bad, alone)
     usual = ~outages(levels_with(parts, [(p.size + 1) // 2 for p in parts]))
     kept = [part for part, keep in zip(parts, usual, strict=True) if keep]
-    return np.concatenate(kept), burst_level(levels[usual], watched)
+    return np.concatenate(kept), 5.0 * float(levels_with(parts, bad).max())
 
 
 def _without_outages(total: Counts, bad: Counts) -> Mask:
