@@ -1,8 +1,9 @@
 """How often a fault that does nothing is said to have an impact, and how often a brown-out is found.
 
-`python benchmarks/impacts.py` plays each kind of traffic at several rates: a baseline, then a fault of 20 s in a watch of
-90 s. Impacts where there is nothing are false; they may be 5 % of runs. `--kinds collections --rates 100 --runs 200
---baselines 60` plays a part of it.
+`python benchmarks/impacts.py` plays each kind of traffic at several rates: a baseline, then a fault of 20 s in a
+watch of 90 s. A cell is the share of runs with an impact / without one, but not absorbed / not measurable. Impacts
+where there is nothing are false; they may be 5 % of runs. `--kinds collections --rates 100 --baselines 60` plays a
+part of it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from faultload_analysis.recovery.faults import Recovery, baseline_rule, recover,
 
 WATCH_S, OPEN_S = 90.0, 20.0
 Draw = Callable[[np.random.Generator, float, float], tuple[Array, Array]]
-"""Intended starts and latencies, seconds, in time order, +inf for failed, of so many requests a second for so long."""
+"""Times and latencies of so many requests a second for so long, seconds, in time order, +inf for failed."""
 
 
 def _arrivals(rng: np.random.Generator, rate: float, end: float) -> Array:
@@ -178,7 +179,7 @@ FAULTS: dict[str, Hit] = {
 
 @dataclass(frozen=True)
 class Said:
-    """Shares of runs: an impact (of a fault: dated to within 2 s of it), not absorbed all the same, not measurable."""
+    """Shares of runs: an impact, none but not absorbed, not measurable."""
 
     impact: float
     excess: float

@@ -13,7 +13,7 @@ from faultload_analysis.evidence.dependence import Array, Counts, Mask, share_bo
 from faultload_analysis.latency.histogram import checked
 from faultload_analysis.latency.quantiles import quantile, quantile_estimate
 from faultload_analysis.latency.slices import Slices
-from faultload_analysis.recovery.bursts import Bursts, burst_level, levels_with, onset_levels, outages
+from faultload_analysis.recovery.bursts import Bursts, levels_with, outages
 from faultload_analysis.recovery.excess import Events, dispersion
 from faultload_analysis.recovery.noise import NOISE, NOISE_ALONE, noise
 
@@ -30,12 +30,10 @@ class SliceRule:
     around 1 - `quantile` explains (each at probability 0.001), and always when at least half of them are
     bad: so one slow request among many never makes a bad slice, and a slice of one or two failing
     requests is never waved through. `inflation`: how much more failures vary from slice to slice than
-    binomially; every `inflation` requests then count as one. `burst_s`: what natural bursts of slow answers
-    reach (see `baseline_rule`). `baseline_ok` False: the baseline this rule came from was itself bad; `why`
+    binomially; every `inflation` requests then count as one. `bursts`: what natural bursts of the baseline reach;
+    the slices of such a burst are good. `baseline_ok` False: the baseline this rule came from was itself bad; `why`
     says how. `failed`, `over`: how many of the baseline's requests failed, and how many were bad, without outages
     that stand apart; None where the rule came from no baseline. `outages`: how many of its slices those were.
-    `burst_over`, `burst_failed`: how many bad requests, and failed ones, beyond noise the natural bursts of the
-    baseline hold: the bad slices of a burst that holds no more of either are good.
     """
 
     max_bad_share: float
@@ -44,7 +42,6 @@ class SliceRule:
     baseline_ok: bool = True
     why: str = ""
     inflation: float = 1.0
-    burst_s: float = 0.0
     failed: Events | None = None
     over: Events | None = None
     outages: int = 0
@@ -63,23 +60,29 @@ class SliceRule:
         """
         over = cut.over(self.latency_limit_s)
         beyond, failing = self.beyond_noise(cut.total, over, cut.failed)
-        bad = (beyond > 0) | (failing > 0)
+        bad = beyond > 0
         if self.bursts is not None:
-            bad &= ~self.bursts.explain(cut, np.maximum(beyond, failing), failing)
+            bad &= ~self.bursts.explain(cut, beyond, failing)
         half = 2 * over >= np.maximum(cut.total, 1)
         alone = bad & half & (over > self._limits(cut.total, self._slow_share, NOISE_ALONE))
         return bad, alone, over
 
+    @property
+    def limits_s(self) -> set[float]:
+        """The latencies that `judge` asks slices for."""
+        of_bursts = () if self.bursts is None else (self.bursts.typical_s, self.bursts.rises_s)
+        return {self.latency_limit_s, *of_bursts}
+
     def beyond_noise(self, total: Counts, over: Counts, failed: Counts) -> tuple[Counts, Counts]:
         """How many requests of each slice, shape (k,), were bad, and how many failed, beyond what noise explains.
 
-        A slice is bad where either is above 0. `over`: those that were bad.
+        `over`: those that were bad. A slice is bad where either kind goes beyond noise, and the first counts both.
         """
         allowed = self._limits(total, self._slow_share)
         if self._slow_share <= _MAX_SHARE:
-            allowed = np.minimum(allowed, (total + 1) // 2 - 1)
-        slow = np.where(total > 0, over - allowed, 0)
-        return np.maximum(slow, 0), np.maximum(failed - self._limits(total, self._failed_share), 0)
+            allowed = np.minimum(allowed, np.maximum((total + 1) // 2 - 1, 0))
+        failing = np.maximum(failed - self._limits(total, self._failed_share), 0)
+        return np.maximum(over - allowed, failing), failing
 
     @property
     def _failed_share(self) -> float:
@@ -155,9 +158,9 @@ def baseline_rule(
     cut = None
     if times_s is not None and values.size:
         cut, values = _in_slices(np.asarray(times_s, dtype=np.float64), values, width_s)
-    ok, rises = values[np.isfinite(values)], 0.0
+    ok = values[np.isfinite(values)]
     if cut is not None and any(np.isfinite(part).any() for part in cut):
-        ok, rises = _usual(cut, 1.0 - limit_quantile, watch_s / width_s)
+        ok = _usual(cut)
     if ok.size == 0 and latency_limit_s is None:
         raise ValueError("a rule needs a baseline with ok requests or a declared latency limit")
     declared_share = 0.0 if max_bad_share is None else max_bad_share
@@ -198,11 +201,10 @@ def baseline_rule(
         over=Events.of(total[calm], over[calm]),
         outages=int(total.size - np.count_nonzero(usual)),
     )
-    if cut is None:
+    if not cut:
         return rule
     beyond, failing = rule.beyond_noise(total, over, lost)
-    beyond = np.maximum(beyond, failing)
-    return replace(rule, bursts=Bursts.of(cut, beyond, failing, ~(usual & calm), rises_s=rises, watched=watch_s / width_s))
+    return replace(rule, bursts=Bursts.of(cut, beyond, failing, ~(usual & calm), watched=watch_s / width_s))
 
 
 def _failures(part: Array) -> int:
@@ -238,15 +240,11 @@ def _in_slices(times: Array, values: Array, width_s: float) -> tuple[list[Array]
     return [part for part in parts if part.size], values
 
 
-def _usual(cut: list[Array], share: float, watched: float) -> tuple[Array, float]:
-    """The ok requests of the baseline, without outages that stand apart, and what their natural bursts reach."""
+def _usual(cut: list[Array]) -> Array:
+    """The ok requests of the baseline, without outages that stand apart."""
     parts = [ok for part in cut if (ok := part[np.isfinite(part)]).size]
-    bad = [min(noise(p.size, share) + 1, -(-p.size // 2)) for p in parts]
-    alone = [max(noise(p.size, share, NOISE_ALONE) + 1, -(-p.size // 2)) for p in parts]
-    levels = onset_levels(parts, bad, alone)
     usual = ~outages(levels_with(parts, [(p.size + 1) // 2 for p in parts]))
-    kept = [part for part, keep in zip(parts, usual, strict=True) if keep]
-    return np.concatenate(kept), 5.0 * float(levels_with(parts, bad).max())
+    return np.concatenate([part for part, keep in zip(parts, usual, strict=True) if keep])
 
 
 def _without_outages(total: Counts, bad: Counts) -> Mask:
