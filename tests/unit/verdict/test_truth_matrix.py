@@ -84,10 +84,29 @@ def of_users(count: int) -> dict[str, Any]:
     return {"scenario": {"load": {"journeys": "j.py", "users": users}}, "load": {"model": "closed"}}
 
 
+def pauses(every_s: float, lasted_s: float, waits_s: Sequence[float], seed: int) -> list[Stretch]:
+    """At random over the run: each wait for an equal part of so long, a single one for so long on average."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for at in START + np.cumsum(rng.exponential(every_s, int(2 * (END - START) / every_s))):
+        lasts = lasted_s if len(waits_s) > 1 else float(rng.exponential(lasted_s))
+        edges = np.linspace(at, at + lasts, len(waits_s) + 1).tolist()
+        found += [Stretch(a, b, wait) for a, b, wait in zip(edges, edges[1:], waits_s, strict=False)]
+    return found
+
+
 RATES = (2.0, 20.0, 100.0, 2000.0)
 BUSY = (20.0, 100.0, 2000.0)
 CASES = [
     *(Case(f"nothing at {rate:g}/s", rate=rate, words=["absorbed", "no impact"]) for rate in RATES),
+    *(
+        Case(f"nothing, with collections, at {rate:g}/s", pauses(3.0, 0.06, (0.06, 0.04, 0.02), 5), rate=rate)
+        for rate in BUSY
+    ),
+    *(
+        Case(f"nothing, with jams as in the baseline, at {rate:g}/s", pauses(4.0, 0.2, (0.08,), 6), rate=rate)
+        for rate in BUSY
+    ),
     *(Case(f"an outage at {rate:g}/s", [failing(1, 9)], (1, 9), rate) for rate in RATES),
     *(Case(f"an outage from the injection on at {rate:g}/s", [failing(0, 6)], (0, 6), rate) for rate in RATES),
     *(Case(f"an outage beyond the undo at {rate:g}/s", [failing(3, 25)], (3, 25), rate) for rate in RATES),
