@@ -125,7 +125,7 @@ class SliceBuilder:
         ValueError when there is no finite time between start and end, or a limit is NaN.
         """
         if any(map(math.isnan, limits_s)):
-            raise ValueError("the latency limit is not a number")
+            raise ValueError("a latency limit is not a number")
         self._span = (start_s, end_s, width_s)
         self._quantiles = quantiles
         self._starts = _starts(start_s, end_s, width_s)

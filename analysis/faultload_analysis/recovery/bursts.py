@@ -42,7 +42,7 @@ class Bursts:
         """From the latencies of the slices of a baseline, each of one request at least; None where none is a burst.
 
         `beyond`, `failing`: their bad and their failed requests beyond noise; `apart`: those of outages that stand
-        apart; shape (k,) each. `watched`: for how many more slices.
+        apart, as fewer than 3 bursts of failures do; shape (k,) each. `watched`: for how many more slices.
         """
         total = np.array([part.size for part in parts], dtype=np.int64)
         ok = np.concatenate([part[np.isfinite(part)] for part in parts])
@@ -52,11 +52,10 @@ class Bursts:
         if not sizes.any():
             return None
         rare = levels_with([part[np.isfinite(part)] for part in parts], noise_of(total, 1.0 - _RARE) + 1)
+        rises_s = _TIMES_THE_LEVEL * max(typical_s, float(rare.max()))
+        rarely = np.full(total.size, len(_runs(failing > 0)) < _FEW_PEAKS)
         return cls(
-            typical_s,
-            _TIMES_THE_LEVEL * max(typical_s, float(rare.max())),
-            burst_size(sizes, apart, watched),
-            burst_size(failing, apart, watched),
+            typical_s, rises_s, burst_size(sizes, apart, watched), burst_size(failing, apart | rarely, watched)
         )
 
     def explain(self, cut: Slices, beyond: Counts, failing: Counts) -> Mask:
