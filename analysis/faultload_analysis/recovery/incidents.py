@@ -203,9 +203,10 @@ def recovery_bounds(cut: Slices, limit_s: float, start: int, good: int, gaps: Ga
     """
     over = cut.over(limit_s)
     failing, empty = np.flatnonzero(over[start:good]), np.flatnonzero(gaps.bad[start:good])
+    last_bad = start + int(failing[-1]) if failing.size else -1
     last_gap = start + int(empty[-1]) if empty.size else -1
-    waiting = last_gap >= 0 and cut.total[last_gap] > 0
-    if empty.size and (not failing.size or empty[-1] > failing[-1] - waiting):
+    waiting = last_gap >= 0 and bool(cut.total[last_gap])
+    if last_gap > last_bad or (waiting and last_gap == last_bad):
         ended = float(gaps.ends_s[last_gap]) if waiting else float(cut.starts[good])
         times, bad = _requests(cut, limit_s, ended, cut.end_of(good))
         back = float(times[np.flatnonzero(~bad)[0]]) if not bad.all() else cut.end_of(good)
@@ -214,7 +215,7 @@ def recovery_bounds(cut: Slices, limit_s: float, start: int, good: int, gaps: Ga
         rate = float(gaps.expected[last_gap]) / cut.width_s
         return max(float(cut.starts[start]), back - 3.0 / rate), back, back
     fine = cut.total - over
-    left = start + int(failing[-1])
+    left = last_bad
 
     def read(slice_index: int) -> tuple[Array, Mask]:
         return _requests(cut, limit_s, float(cut.starts[left]), cut.end_of(slice_index))
