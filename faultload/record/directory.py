@@ -160,8 +160,9 @@ class RunDirectory:
 
     def events_of(self, kind: type[E]) -> list[E]:
         """The events of one class; others are not looked at. Raises InvalidInput for one that cannot be read."""
-        lines = numbered_lines(self.events_path)
-        found = (event_of(value, self.events_path, number) for number, value in lines if kind.is_kind_of(value))
+        path = self.events_path
+        lines = numbered_lines(path)
+        found = (event_of(value, path, number) for number, value in lines if kind.is_kind_of(value))
         return [one for one in found if isinstance(one, kind)]
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from faultload.record.entry import Entry, Moment
 
@@ -176,13 +176,13 @@ class Count(Event):
     worker: int | None = None
     n: int
     """The number of the count, from 0 on for each writer."""
-    rows: Mapping[str, tuple[tuple[int, int, int], ...]] = {}
+    rows: Mapping[str, tuple[tuple[int, int, int], ...]] = Field(default_factory=dict)
     """By table: second of the run's clock, rows whose time lies in it, and their digest (`record/counts.py`)."""
     health: int = 0
     """How many `health` events the load process had written before."""
     last: bool = False
     """Whether it has nothing more to say."""
-    made: Mapping[str, int] = {}
+    made: Mapping[str, int] = Field(default_factory=dict)
     """Of the last one: rows by table as they were counted one by one, when they were made."""
 
 

@@ -99,7 +99,7 @@ class OddValues:
         return replace(found, low=None, why=why) if self.below else replace(found, why=why)
 
 
-Reader = Callable[[Samples], None]
+Reader = Callable[[Samples, Floats], None]
 
 
 class Wanted:
@@ -324,7 +324,7 @@ class Evidence:
             for completions, counter in counters.items():
                 counter.add(part.ended_s[part.ok & view.matching(completions.filters)])
             for reader in readers:
-                reader(part)
+                reader(part, view.moments())
         self._populations.update(populations)
         self._rates.update(counters)
         self._windows.update(windows)

@@ -103,8 +103,8 @@ class OverviewBuilder:
             waited = max(waited, float(part.waited_s.max(initial=0.0)))
         return Offered(slips.finish(), begun, late, waited)
 
-    def add(self, part: Samples) -> None:
-        """The next requests."""
+    def add(self, part: Samples, moments: Floats) -> None:
+        """The next requests, and when each of them counts for a phase (`Phases.moments`)."""
         self._count += len(part)
         if not len(part):
             return
@@ -118,7 +118,7 @@ class OverviewBuilder:
             made = ~dropped
         self._made.add("latency", part.latency_s[made])
         self._made.add("service time", part.service_s[made])
-        inside = self._phases.mask(self._phases.moments(part.intended_s, part.ended_s), None)
+        inside = self._phases.mask(moments, None)
         latency, request = (
             (part.latency_s, part.request)
             if inside.all()

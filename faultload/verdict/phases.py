@@ -41,21 +41,19 @@ class Phases:
     open_faults: Sequence[tuple[float, float]] = ()
 
     def moments(self, intended_s: Floats, ended_s: Floats) -> Floats:
-        """Shape (n,): the moment that says to which phase each request belongs.
+        """Shape (n,): the moment that says to which phase each request belongs, in order of intended start.
 
         That of its intended start; but what was in flight when a fault was injected and ended before it was undone
         belongs to the fault, whatever its outcome, from the injection on.
         """
         found = intended_s
-        if not self.open_faults or not intended_s.size:
-            return found
-        first, last = float(intended_s.min()), float(ended_s.max())
         for injected, over in reversed(self.open_faults):
-            if first >= injected or last < injected:
-                continue
-            caught = (intended_s < injected) & (ended_s >= injected) & (ended_s < over)
-            if caught.any():
-                found = np.where(caught, injected, found)
+            ended = ended_s[: np.searchsorted(intended_s, injected)]
+            caught = np.flatnonzero(ended >= injected)
+            caught = caught[ended[caught] < over]
+            if caught.size:
+                found = intended_s.copy() if found is intended_s else found
+                found[caught] = injected
         return found
 
     def spans_of(self, phase: str | None) -> list[Span]:

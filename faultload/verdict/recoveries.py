@@ -19,6 +19,7 @@ from faultload_analysis.recovery import faults as analysis
 from faultload_analysis.recovery.absorbed import Caught
 from faultload_analysis.recovery.faults import Recovery, SliceRule, Slices
 from faultload_analysis.recovery.gaps import Gaps, gaps_in
+from faultload_analysis.recovery.hanging import Waits, with_waits
 from faultload_analysis.recovery.overload import Overload, overload_recovery
 from faultload_analysis.slo.alerts import DEFAULT_WINDOWS, Alert, AlertReplay, BurnWindow
 
@@ -62,11 +63,11 @@ def surges(measured: Measured) -> dict[str, tuple[float, float]]:
     }
 
 
-def gaps_of(measured: Measured, cut: Slices) -> Gaps:
+def gaps_of(measured: Measured, cut: Slices, waits: Waits | None = None) -> Gaps:
     """The gaps among slices, where users should have made requests: as many as the schedule says.
 
     For each iteration of the schedule (in the closed model: for each second of a user) as many requests as the
-    baseline had.
+    baseline had. `waits`: of the users of the closed model, who send nothing while they wait.
     """
     before = slice(0, max(0, math.floor((_first_disturbance(measured) - cut.start_s) / cut.width_s + 1e-9)))
     edges = np.append(cut.starts, cut.end_s) - measured.load_start_s
@@ -74,7 +75,9 @@ def gaps_of(measured: Measured, cut: Slices) -> Gaps:
     scheduled = float(levels[before].sum())
     if not scheduled:
         return gaps_in(cut, None, before)
-    return gaps_in(cut, levels * float(cut.total[before].sum()) / scheduled, before)
+    each = float(cut.total[before].sum()) / scheduled
+    gaps = gaps_in(cut, levels * each, before)
+    return gaps if waits is None else with_waits(gaps, cut, waits, each, before)
 
 
 def slice_rule(measured: Measured, scenario: Scenario, profile: str) -> SliceRule | None:
@@ -112,7 +115,7 @@ def cut_slices(
     if end - start < scenario.recovery.slice:
         return None
     builder = SliceBuilder(
-        start, end, scenario.recovery.slice, limit_s=rule.latency_limit_s, quantiles=bool(surges(measured))
+        start, end, scenario.recovery.slice, limits_s=rule.limits_s, quantiles=bool(surges(measured))
     )
     for part in measured.record.times():
         builder.add(part.intended_s, part.latency_s)
@@ -138,10 +141,17 @@ def recoveries_of(
         return {}
     rule = slice_rule(measured, scenario, profile)
     outcomes = Outcomes(measured)
-    cut = None if rule is None else cut_slices(measured, scenario, rule, outcomes.add)
+    waits = _waits(measured, scenario, rule)
+
+    def see(part: Times) -> None:
+        outcomes.add(part)
+        if waits is not None:
+            waits.add(part.intended_s, part.ended_s)
+
+    cut = None if rule is None else cut_slices(measured, scenario, rule, see)
     if alerts is None:
         alerts = outcomes.alerts(declared_slo(scenario, profile))
-    gaps = None if cut is None else gaps_of(measured, cut)
+    gaps = None if cut is None else gaps_of(measured, cut, waits)
     unmeasured = "no load was measured around this fault"
     if rule is None and len(baseline(measured)):
         unmeasured = "no request was ok before the first fault, so nothing says what recovered means"
@@ -169,6 +179,14 @@ def recoveries_of(
             caught=_in_flight(measured, fault, rule, cut),
         )
     return found
+
+
+def _waits(measured: Measured, scenario: Scenario, rule: SliceRule | None) -> Waits | None:
+    """Where the waits of the closed model's users go; None in the open one, whose schedule waits for nobody."""
+    if rule is None or not measured.info.load.closed:
+        return None
+    limit_s = rule.latency_limit_s
+    return Waits(measured.warmup_end_s, measured.load_end_s, scenario.recovery.slice, limit_s)
 
 
 def _in_flight(measured: Measured, fault: FaultTimes, rule: SliceRule, cut: Slices) -> Caught:

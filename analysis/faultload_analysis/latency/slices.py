@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -107,27 +107,34 @@ def slices(
 class SliceBuilder:
     """Cuts a run that comes in chunks; keeps the requests of one slice at a time.
 
-    `limit_s`: the latency limit for which `over` counts; None: `over` of the built slices is a ValueError.
+    `limits_s`: the latency limits for which `over` counts; for others `over` of the built slices is a ValueError.
     Costs about 0.04 µs per request where slices hold 100 to 1,000,000 requests, 0.15 µs where they hold 5.
     """
 
     def __init__(
-        self, start_s: float, end_s: float, width_s: float, *, limit_s: float | None = None, quantiles: bool = True
+        self,
+        start_s: float,
+        end_s: float,
+        width_s: float,
+        *,
+        limits_s: Collection[float] = (),
+        quantiles: bool = True,
     ) -> None:
         """`quantiles` False: counts alone, `p50` and `p99` stay NaN; that takes half the time.
 
-        ValueError when there is no finite time between start and end, or the limit is NaN.
+        ValueError when there is no finite time between start and end, or a limit is NaN.
         """
-        if limit_s is not None and math.isnan(limit_s):
-            raise ValueError("the latency limit is not a number")
+        if any(map(math.isnan, limits_s)):
+            raise ValueError("a latency limit is not a number")
         self._span = (start_s, end_s, width_s)
-        self._limit_s, self._quantiles = limit_s, quantiles
+        self._quantiles = quantiles
         self._starts = _starts(start_s, end_s, width_s)
         self._last_s = -math.inf
         self._open = 0
         self._pieces: list[Array] = []
         size = self._starts.size
-        self._total, self._failed, self._over = (np.zeros(size, dtype=np.int64) for _ in range(3))
+        self._total, self._failed = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
+        self._over = {limit_s: np.zeros(size, dtype=np.int64) for limit_s in limits_s}
         self._p50, self._p99 = np.full(size, np.nan), np.full(size, np.nan)
 
     def add(self, intended_s: npt.ArrayLike, latency_s: npt.ArrayLike) -> None:
@@ -164,8 +171,8 @@ class SliceBuilder:
         into = slice(first, last + 1)
         self._total[into] += np.diff(offsets)
         self._failed[into] += _per_slice(np.isinf(latency), offsets)
-        if self._limit_s is not None:
-            self._over[into] += _per_slice(latency > self._limit_s, offsets)
+        for limit_s, over in self._over.items():
+            over[into] += _per_slice(latency > limit_s, offsets)
         if not self._quantiles:
             return
         if first != self._open:
@@ -197,13 +204,13 @@ class SliceBuilder:
         around the ends of an incident.
         """
         self._close()
-        limit_s, over = self._limit_s, self._over.copy()
+        counted = {limit_s: over.copy() for limit_s, over in self._over.items()}
 
         def count_over(asked_s: float) -> Counts:
-            if limit_s is None or asked_s != limit_s:
-                built = "no limit" if limit_s is None else f"a limit of {limit_s!r} s"
+            if asked_s not in counted:
+                built = f"limits of {', '.join(map(repr, counted))} s" if counted else "no limit"
                 raise ValueError(f"these slices were built for {built}, not for {asked_s!r} s: build them again")
-            return over
+            return counted[asked_s]
 
         total, failed = self._total.copy(), self._failed.copy()
         return Slices(

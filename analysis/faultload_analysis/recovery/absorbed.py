@@ -78,7 +78,10 @@ class Watch:
                 f"no impact seen, but {missed:.0%} of the {total} requests could have been bad unseen",
                 baseline_ok=True,
             )
-        what = f"{failed} of {total} requests failed, too few at a time for an impact" if failed else ""
+        bursts = self.rule.bursts
+        usual = bursts is not None and bursts.failed > 0
+        few = "no more at a time than in bursts of the baseline" if usual else "too few at a time for an impact"
+        what = f"{failed} of {total} requests failed, {few}" if failed else ""
         why = f"absorbed: {what or 'users saw no impact'} (at most {100 * missed:.2g} % of requests)"
         return Recovery(None, None, None, 0.0, True, True, None, 0.0, True, why, low_s=0.0, high_s=0.0)
 

@@ -95,7 +95,7 @@ def recover(
     if start is None:
         watch = Watch(cut, rule, over, injected_s, until_s, hold_s, undone_s, sparse, caught or Caught())
         return watch.unimpaired()
-    shares = np.where(gaps.bad, 1.0, over / np.maximum(cut.total, 1))
+    shares = np.maximum(gaps.share, over / np.maximum(cut.total, 1))
     impact_low, impact_at = impact_bounds(cut, rule.latency_limit_s, start, injected_s)
     latest = until_s if max_duration_s is None else min(until_s, injected_s + max_duration_s)
     good, dips = incidents.last_return(start, math.inf if undone_s is None else undone_s + hold_s)

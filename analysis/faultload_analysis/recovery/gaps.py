@@ -18,12 +18,15 @@ UNLIKELY, UNLIKELY_ALONE = 1e-3, 1e-4
 class Gaps:
     """Shape (k,) each: the slices of gaps that are less likely than 0.001, and those of gaps under 0.0001.
 
-    `expected`: how many independent requests each slice should have held, shape (k,).
+    `expected`: how many independent requests each slice should have held. `share`: the share of them that was
+    missing; `ends_s`: until when.
     """
 
     bad: Mask
     alone: Mask
     expected: Array
+    share: Array
+    ends_s: Array
 
 
 def gaps_in(cut: Slices, expected: npt.ArrayLike | None, baseline: slice) -> Gaps:
@@ -36,7 +39,7 @@ def gaps_in(cut: Slices, expected: npt.ArrayLike | None, baseline: slice) -> Gap
     size = cut.total.size
     nothing = np.zeros(size, dtype=np.bool_)
     if expected is None:
-        return Gaps(nothing, nothing, np.zeros(size))
+        return Gaps(nothing, nothing, np.zeros(size), np.zeros(size), np.zeros(size))
     due = np.asarray(expected, dtype=np.float64)
     if due.shape != (size,) or not (np.isfinite(due) & (due >= 0)).all():
         raise ValueError(f"expected requests must be of shape ({size},), finite and not negative")
@@ -47,7 +50,7 @@ def gaps_in(cut: Slices, expected: npt.ArrayLike | None, baseline: slice) -> Gap
         missing = float(due[first:after].sum())
         bad[first:after] = missing > -math.log(UNLIKELY)
         alone[first:after] = missing > -math.log(UNLIKELY_ALONE)
-    return Gaps(bad, alone, due)
+    return Gaps(bad, alone, due, bad.astype(np.float64), np.append(cut.starts[1:], cut.end_s))
 
 
 def _clumping(total: Array, expected: Array) -> float:

@@ -138,11 +138,17 @@ def _requests(cut: Slices, limit_s: float, a_s: float, b_s: float) -> tuple[Arra
     return times, latency > limit_s
 
 
+def _first_bad(cut: Slices, limit_s: float, slice_index: int, since_s: float) -> float | None:
+    """The first bad request of a slice from a moment on; None without any."""
+    times, bad = _requests(cut, limit_s, max(since_s, float(cut.starts[slice_index])), cut.end_of(slice_index))
+    return float(times[np.argmax(bad)]) if bad.any() else None
+
+
 def impact_bounds(cut: Slices, limit_s: float, start: int, injected_s: float) -> tuple[float, float]:
     """The earliest and the seen moment of impact: the first bad request after injection.
 
     Reads the slice `start`, and as many before it as it takes to find good requests. Where that slice is a gap:
-    the last request before it.
+    the last request before it; where only users who wait make it bad: the first one of the last bad slice before.
     """
     good = cut.total - cut.over(limit_s)
     first = min(max(int(np.searchsorted(cut.starts, injected_s, side="right")) - 1, 0), start)
@@ -162,7 +168,10 @@ def impact_bounds(cut: Slices, limit_s: float, start: int, injected_s: float) ->
     times, bad = read(left)
     hits = np.flatnonzero(bad)
     if hits.size == 0:
-        return injected_s, injected_s
+        slow = np.flatnonzero(cut.over(limit_s)[first:start]) + first
+        if not slow.size or (at_s := _first_bad(cut, limit_s, int(slow[-1]), injected_s)) is None:
+            return injected_s, injected_s
+        return at_s, at_s
     at = int(hits[0])
     if at == 0 and left > first:
         with_good = np.flatnonzero(good[first:left]) + first
@@ -193,16 +202,20 @@ def recovery_bounds(cut: Slices, limit_s: float, start: int, good: int, gaps: Ga
     three of the requests that were due were missing, which has a probability of 5 % where users are served.
     """
     over = cut.over(limit_s)
-    fine = cut.total - over
     failing, empty = np.flatnonzero(over[start:good]), np.flatnonzero(gaps.bad[start:good])
-    if empty.size and (not failing.size or empty[-1] > failing[-1]):
-        times, bad = _requests(cut, limit_s, float(cut.starts[good]), cut.end_of(good))
+    last_bad = start + int(failing[-1]) if failing.size else -1
+    last_gap = start + int(empty[-1]) if empty.size else -1
+    waiting = last_gap >= 0 and bool(cut.total[last_gap])
+    if last_gap > last_bad or (waiting and last_gap == last_bad):
+        ended = float(gaps.ends_s[last_gap]) if waiting else float(cut.starts[good])
+        times, bad = _requests(cut, limit_s, ended, cut.end_of(good))
         back = float(times[np.flatnonzero(~bad)[0]]) if not bad.all() else cut.end_of(good)
-        rate = float(gaps.expected[start + int(empty[-1])]) / cut.width_s
+        if waiting:
+            return ended, back, back
+        rate = float(gaps.expected[last_gap]) / cut.width_s
         return max(float(cut.starts[start]), back - 3.0 / rate), back, back
-    over = cut.over(limit_s)
     fine = cut.total - over
-    left = start + int(failing[-1])
+    left = last_bad
 
     def read(slice_index: int) -> tuple[Array, Mask]:
         return _requests(cut, limit_s, float(cut.starts[left]), cut.end_of(slice_index))
@@ -232,7 +245,7 @@ def last_bad_s(cut: Slices, limit_s: float, start: int, last: int, gaps: Gaps) -
     failing = np.flatnonzero(cut.over(limit_s)[start : last + 1])
     empty = np.flatnonzero(gaps.bad[start : last + 1])
     if empty.size and (not failing.size or empty[-1] > failing[-1]):
-        return cut.end_of(start + int(empty[-1]))
+        return float(gaps.ends_s[start + int(empty[-1])])
     at = start + int(failing[-1])
     times, bad = _requests(cut, limit_s, float(cut.starts[at]), cut.end_of(at))
     return float(times[np.flatnonzero(bad)[-1]])

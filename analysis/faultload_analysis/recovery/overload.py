@@ -15,7 +15,7 @@ import numpy.typing as npt
 from faultload_analysis.evidence.dependence import Array, Counts, Mask
 from faultload_analysis.evidence.inputs import checked_counts
 from faultload_analysis.evidence.verdict import Estimate, Verdict, no_data
-from faultload_analysis.recovery.slice_rule import noise
+from faultload_analysis.recovery.noise import noise
 
 TIMES_TRIGGER = 5.0
 MINIMUM_S = 300.0

@@ -21,10 +21,6 @@ from faultload.verdict.judge import judge
 START, INJECTED, UNDONE, END = 2.0, 32.0, 52.0, 92.0
 SLO, WINDOW_S = 0.999, 30 * 86400.0
 HOLD = 5.0
-CLOSED: dict[str, Any] = {
-    "scenario": {"load": {"journeys": "j.py", "users": [{"step": 10, "for": "90s"}]}},
-    "load": {"model": "closed"},
-}
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,8 @@ class Case:
     """A run and what is true of it.
 
     `bad`: from the first bad moment to the last, seconds after the injection; None: absorbed, "" where nothing can
-    be dated. `later`: further incidents. `at_least`: of one that never recovered, its last bad moment.
+    be dated. `silent`: from when to when no request is made, and `fewer`: which share of them is not. `later`:
+    further incidents. `at_least`: of one that never recovered, its last bad moment.
     """
 
     name: str
@@ -40,6 +37,7 @@ class Case:
     bad: tuple[float, float] | str | None = None
     rate: float = 100.0
     silent: Sequence[tuple[float, float]] = ()
+    fewer: Sequence[tuple[float, float, float]] = ()
     later: Sequence[tuple[float, float]] = ()
     at_least: float | None = None
     within: float | None = None
@@ -60,6 +58,9 @@ class Case:
         silent = np.zeros(every.size, dtype=np.bool_)
         for since, until in self.silent:
             silent |= (every >= since) & (every < until)
+        for since, until, share in self.fewer:
+            turn = np.floor((np.arange(every.size) + 1) * share) > np.floor(np.arange(every.size) * share)
+            silent |= (every >= since) & (every < until) & turn
         return every[~silent]
 
 
@@ -77,10 +78,35 @@ def lag(start: float, end: float, lag_ms: float = 60.0) -> dict[float, dict[str,
     return {INJECTED + at + 1: {"loop_lag_p99_ms": lag_ms} for at in np.arange(start, end).tolist()}
 
 
+def of_users(count: int) -> dict[str, Any]:
+    """The closed model."""
+    users = [{"step": count, "for": "90s"}]
+    return {"scenario": {"load": {"journeys": "j.py", "users": users}}, "load": {"model": "closed"}}
+
+
+def pauses(every_s: float, lasted_s: float, waits_s: Sequence[float], seed: int) -> list[Stretch]:
+    """At random over the run: each wait for an equal part of so long, a single one for so long on average."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for at in START + np.cumsum(rng.exponential(every_s, int(2 * (END - START) / every_s))):
+        lasts = lasted_s if len(waits_s) > 1 else float(rng.exponential(lasted_s))
+        edges = np.linspace(at, at + lasts, len(waits_s) + 1).tolist()
+        found += [Stretch(a, b, wait) for a, b, wait in zip(edges, edges[1:], waits_s, strict=False)]
+    return found
+
+
 RATES = (2.0, 20.0, 100.0, 2000.0)
 BUSY = (20.0, 100.0, 2000.0)
 CASES = [
     *(Case(f"nothing at {rate:g}/s", rate=rate, words=["absorbed", "no impact"]) for rate in RATES),
+    *(
+        Case(f"nothing, with collections, at {rate:g}/s", pauses(3.0, 0.06, (0.06, 0.04, 0.02), 5), rate=rate)
+        for rate in BUSY
+    ),
+    *(
+        Case(f"nothing, with jams as in the baseline, at {rate:g}/s", pauses(4.0, 0.2, (0.08,), 6), rate=rate)
+        for rate in BUSY
+    ),
     *(Case(f"an outage at {rate:g}/s", [failing(1, 9)], (1, 9), rate) for rate in RATES),
     *(Case(f"an outage from the injection on at {rate:g}/s", [failing(0, 6)], (0, 6), rate) for rate in RATES),
     *(Case(f"an outage beyond the undo at {rate:g}/s", [failing(3, 25)], (3, 25), rate) for rate in RATES),
@@ -105,9 +131,30 @@ CASES = [
             rate,
             silent=[(INJECTED + 4, INJECTED + 22)],
             within=0.6,
-            drawn=CLOSED,
+            drawn=of_users(10),
         )
         for rate in (20.0, 100.0)
+    ),
+    *(
+        Case(
+            f"ten of 32 users hang at {rate:g}/s",
+            [slow(4 - 10 / rate, 4, 18.0)],
+            (4 - 10 / rate, 22),
+            rate,
+            fewer=[(INJECTED + 4, INJECTED + 22, 10 / 32)],
+            within=0.6,
+            drawn=of_users(32),
+        )
+        for rate in (20.0, 100.0)
+    ),
+    Case(
+        "ten of 32 users hang to the end",
+        [slow(4.4, 4.5, 90.0)],
+        "",
+        fewer=[(INJECTED + 4.5, END, 10 / 32)],
+        at_least=END - INJECTED - 4.4,
+        drawn=of_users(32),
+        words=["not recovered"],
     ),
     Case("one second", [failing(5, 6)], (5, 6)),
     Case("dropped slots", [failing(2, 9, outcome="dropped")], (2, 9)),

@@ -22,7 +22,7 @@ def built(
     times: np.ndarray, latency: np.ndarray, edges: Sequence[int], limit_s: float, **span: float
 ) -> tuple[Slices, list[tuple[float, float]]]:
     """Slices from the chunks between `edges`, and the stretches that were fetched later."""
-    builder = SliceBuilder(span["start_s"], span["end_s"], span["width_s"], limit_s=limit_s)
+    builder = SliceBuilder(span["start_s"], span["end_s"], span["width_s"], limits_s=[limit_s])
     for a, b in zip([0, *edges], [*edges, times.size], strict=True):
         builder.add(times[a:b], latency[a:b])
     fetched = []
@@ -127,7 +127,7 @@ def test_a_recovery_is_the_same_from_chunks_and_reads_only_around_its_ends() -> 
 def test_other_limits_than_the_built_one_are_refused() -> None:
     cut, _ = built(np.array([0.5]), np.array([0.1]), [], 0.3, start_s=0, end_s=1, width_s=1)
     assert cut.over(0.3).tolist() == [0]
-    with pytest.raises(ValueError, match=r"built for a limit of 0\.3 s, not for 0\.5 s"):
+    with pytest.raises(ValueError, match=r"built for limits of 0\.3 s, not for 0\.5 s"):
         cut.over(0.5)
     with pytest.raises(ValueError, match="built for no limit"):
         SliceBuilder(0, 1, 1).finish(lambda a, b: ([], [])).over(0.3)
@@ -155,7 +155,7 @@ def test_what_is_no_chunk_is_refused() -> None:
     with pytest.raises(ValueError, match="no slices"):
         SliceBuilder(5, 5, 1)
     with pytest.raises(ValueError, match="not a number"):
-        SliceBuilder(0, 1, 1, limit_s=math.nan)
+        SliceBuilder(0, 1, 1, limits_s=[math.nan])
     empty = builder.finish(lambda a, b: ([], []))
     assert not empty.total.any() and np.isnan(empty.p99).all() and np.isnan(empty.failed_share).all()
 
