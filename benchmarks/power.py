@@ -2,8 +2,8 @@
 
 `python benchmarks/power.py` plays quantiles at n 2,000 and 20,000, compares them with those stored before upper bounds
 counted clusters (power_before.json), and exits with 1 where more was lost than is allowed. `--store FILE --commit HASH`
-keeps what it plays: how that file was made, with PYTHONPATH at the analysis package of the commit. `--decides` plays
-what `faultload plan` tells, and writes the table into the package.
+keeps what it plays: how that file was made, with PYTHONPATH at the analysis package of the commit. `--plan` plays what
+`faultload plan` tells, and writes the table into the package.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from faultload_analysis.slo.availability import proportion_estimate
 
 HERE = Path(__file__).parent
 BEFORE = HERE / "power_before.json"
-DECIDES = HERE.parent / "analysis" / "faultload_analysis" / "decides.json"
+OF_PLAN = HERE.parent / "analysis" / "faultload_analysis" / "power.json"
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 BAD_SHARES = (0.1, 0.05, 0.01, 0.001)
@@ -144,14 +144,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=14)
     parser.add_argument("--store", type=Path, help="keep what was played in this file instead of comparing it")
     parser.add_argument("--commit", help="with --store: of which commit the analysis package is")
-    parser.add_argument("--decides", action="store_true", help="play and write the table that plan reads")
+    parser.add_argument("--plan", action="store_true", help="play and write the table that plan reads")
     options = parser.parse_args(argv)
     head: dict[str, Any] = {"runs": options.runs, "seed": options.seed}
-    if options.decides:
+    if options.plan:
         system = played(lambda name: of_system(TRAFFIC[name], UTILISATION[name]), LENGTHS, options.runs, options.seed)
         run = played(lambda name: of_run(TRAFFIC[name], UTILISATION[name]), LENGTHS, options.runs, options.seed)
         head |= {"date": time.strftime("%Y-%m-%d"), "requests": LENGTHS, "system": system, "run": run}
-        write(DECIDES, head)
+        write(OF_PLAN, head)
         return 0
     if options.store is not None:
         write(options.store, {"commit": options.commit, **head, "shares": compared(options.runs, options.seed)})

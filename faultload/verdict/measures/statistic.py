@@ -15,6 +15,7 @@ from faultload.verdict.measures._share import above
 from faultload_analysis import latency, slo
 from faultload_analysis.evidence.verdict import Estimate, exact, no_data
 from faultload_analysis.needed import MEASURABLE, least_requests
+from faultload_analysis.power import Power, power_of_mean, power_of_quantile
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -160,6 +161,14 @@ class Statistic(OfValues):
         if objective.term.name == "mean" and not self.of_requests(objective.term):
             return None  # zeros and ones are a share
         return _fewest(objective)
+
+    def power(self, objective: Objective, requests: float) -> Power | None:
+        term, quantile = objective.term, quantile_of(objective.term)
+        if not self.of_requests(term) or objective.operator not in ("<=", "<"):
+            return None
+        if quantile is not None:
+            return power_of_quantile(quantile, requests, of_run=objective.of_run)
+        return power_of_mean(requests, of_run=objective.of_run) if term.name == "mean" else None
 
     def samples_needed(self, objective: Objective) -> int | None:
         if objective.term.subject not in METRICS:
