@@ -11,9 +11,12 @@ import numpy as np
 from kinds import Kind
 
 from faultload_analysis.compare.bootstrap import ratio_estimate
+from faultload_analysis.evidence.dependence import MIN_TO_BATCH, Array
 from faultload_analysis.evidence.verdict import Estimate
+from faultload_analysis.latency.exceedances import Exceedances
 from faultload_analysis.latency.population import Population
-from faultload_analysis.latency.quantiles import mean_estimate, quantile_estimate
+from faultload_analysis.latency.quantiles import mean_estimate, quantile_bounds, quantile_estimate
+from faultload_analysis.latency.rank import exact_probability
 from faultload_analysis.slo.availability import proportion_estimate
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
@@ -23,8 +26,36 @@ TIMES_THE_TRUTH = (2.0, 4.0)
 OFF_EVERY = 5
 """One run in five is also judged at 2 and 4 times the truth."""
 
-Judge = Callable[[Population, Population, float], Estimate]
-"""The estimate from a run, another one of the same kind, and the target."""
+Bounds = tuple[float | None, float | None]
+
+
+class Run:
+    """A run, another one of the same kind, and the exceedances of the first; None: it is too short for them."""
+
+    def __init__(self, latencies: Array, others: Array) -> None:
+        self.population, self.other = Population.of(latencies), Population.of(others)
+        self.exceedances = Exceedances(self.population) if self.population.n >= MIN_TO_BATCH else None
+
+
+Judge = Callable[[Run, float], Bounds]
+"""The lower and the upper bound from a run with a target."""
+
+
+def quantile_judge(p: float) -> Judge:
+    """The bounds that `quantile_estimate` gives; what is measured of a run is shared between them."""
+    exact_p = exact_probability(p)
+
+    def judge(run: Run, target: float) -> Bounds:
+        if run.exceedances is None:
+            return bounds_of(quantile_estimate(run.population, p, target=target))
+        found = quantile_bounds(run.exceedances, exact_p, target=target)
+        return found.low, found.high
+
+    return judge
+
+
+def bounds_of(found: Estimate) -> Bounds:
+    return found.low, found.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +86,12 @@ class Truth:
     def judges(self) -> dict[str, Judge]:
         """How each statistic is judged."""
 
-        def of_quantile(p: float) -> Judge:
-            return lambda run, _, target: quantile_estimate(run, p, target=target)
-
-        made: dict[str, Judge] = {f"p{p * 100:g}": of_quantile(p) for p in QUANTILES}
-        made["mean"] = lambda run, *_: mean_estimate(run)
-        made["share"] = lambda run, *_: proportion_estimate(run, over=self.over).complement()
-        made["ratio of p50"] = lambda run, other, _: ratio_estimate(run, other, 0.5, resamples=200)
+        made: dict[str, Judge] = {f"p{p * 100:g}": quantile_judge(p) for p in QUANTILES}
+        made["mean"] = lambda run, _: bounds_of(mean_estimate(run.population))
+        made["share"] = lambda run, _: bounds_of(proportion_estimate(run.population, over=self.over).complement())
+        made["ratio of p50"] = lambda run, _: bounds_of(
+            ratio_estimate(run.population, run.other, 0.5, resamples=200)
+        )
         return {name: judge for name, judge in made.items() if name in self.values}
 
 
@@ -79,19 +109,21 @@ class Tally:
     failed_with_events: int = 0
     off: dict[str, list[int]] = field(default_factory=lambda: {f"{times:g}": [0, 0] for times in TIMES_THE_TRUTH})
 
-    def add(self, found: Estimate, truth: float, *, enough: bool) -> None:
-        passed = found.high is not None and found.high < truth
-        failed = found.low is not None and found.low > truth
+    def add(self, bounds: Bounds, truth: float, *, enough: bool) -> None:
+        low, high = bounds
+        passed = high is not None and high < truth
+        failed = low is not None and low > truth
         self.passed += passed
         self.failed += failed
-        self.open += found.high is None
+        self.open += high is None
         self.passed_with_events += passed and enough
         self.failed_with_events += failed and enough
 
-    def add_off(self, times: float, found: Estimate, target: float) -> None:
+    def add_off(self, times: float, bounds: Bounds, target: float) -> None:
+        high = bounds[1]
         counts = self.off[f"{times:g}"]
         counts[0] += 1
-        counts[1] += found.high is not None and found.high <= target
+        counts[1] += high is not None and high <= target
 
     def joined(self, other: Tally) -> Tally:
         """The two together."""
@@ -99,7 +131,9 @@ class Tally:
             getattr(self, name) + getattr(other, name)
             for name in ("passed", "failed", "open", "passed_with_events", "failed_with_events")
         )
-        off = {times: [a + b for a, b in zip(seen, other.off[times], strict=True)] for times, seen in self.off.items()}
+        off = {
+            times: [a + b for a, b in zip(seen, other.off[times], strict=True)] for times, seen in self.off.items()
+        }
         return Tally(*counts, off)
 
 
@@ -136,17 +170,17 @@ def played(kind: Kind, truth: Truth, n: int, runs: int, seed: Iterable[int]) -> 
     cell = Cell(kind.name, n, runs, 0, 0, {name: Tally() for name in judges})
     for at in range(runs):
         (latencies, events), (others, _) = kind.draw(rng, n), kind.draw(rng, n)
-        run, other = Population.of(latencies), Population.of(others)
+        run = Run(latencies, others)
         enough = events is None or events >= ENOUGH_EVENTS
         cell.enough += enough
         cell.none += events == 0
         for name, judge in judges.items():
             value, tally = truth.values[name], cell.tallies[name]
-            found = judge(run, other, value)
-            tally.add(found, value, enough=enough)
+            bounds = judge(run, value)
+            tally.add(bounds, value, enough=enough)
             if at % OFF_EVERY:
                 continue
             for times in TIMES_THE_TRUTH:
-                again = judge(run, other, times * value) if name.startswith("p") else found
+                again = judge(run, times * value) if name.startswith("p") else bounds
                 tally.add_off(times, again, times * value)
     return cell

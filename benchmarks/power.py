@@ -1,9 +1,9 @@
 """How often a true statement is shown: the share of runs that PASS at a limit of 2 and 4 times the truth.
 
-`python benchmarks/power.py` plays quantiles at n 2,000 and 20,000, compares them with those stored before upper bounds
-counted clusters (power_before.json), and exits with 1 where more was lost than is allowed. `--store FILE --commit HASH`
-keeps what it plays: how that file was made, with PYTHONPATH at the analysis package of the commit. `--plan` plays what
-`faultload plan` tells, and writes the table into the package.
+`python benchmarks/power.py` plays quantiles at n 2,000 and 20,000, compares them with what was played before upper
+bounds counted clusters (power_before.json), and exits with 1 where more was lost than is allowed. `--store FILE
+--commit HASH` keeps what it plays, to compare a later change with. `--plan` plays what `faultload plan` tells, and
+writes the table into the package.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cells import QUANTILES, Bounds, Run, bounds_of, quantile_judge
+from page import keep
 from traffic import INDEPENDENT, Traffic, mm1
 
-from faultload_analysis.evidence.verdict import Estimate
-from faultload_analysis.latency.population import Population
-from faultload_analysis.latency.quantiles import mean_estimate, quantile_estimate
+from faultload_analysis.evidence.of_run import share_of_run
+from faultload_analysis.latency.of_run import mean_of_run, quantile_of_run
+from faultload_analysis.latency.quantiles import mean_estimate
 from faultload_analysis.slo.availability import proportion_estimate
 
 HERE = Path(__file__).parent
 BEFORE = HERE / "power_before.json"
 OF_PLAN = HERE.parent / "analysis" / "faultload_analysis" / "power.json"
 
-QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 BAD_SHARES = (0.1, 0.05, 0.01, 0.001)
 TRAFFIC = {"independent": INDEPENDENT, "M/M/1 at 0.5": mm1(0.5), "M/M/1 at 0.8": mm1(0.8)}
 UTILISATION = {"independent": 0.0, "M/M/1 at 0.5": 0.5, "M/M/1 at 0.8": 0.8}
@@ -38,21 +39,22 @@ LONG, SHARE_OF_RUNS = 60_000, 0.25
 TIMES = (2.0, 4.0)
 LOSS, LOSS_UP_TO, LOSS_AT = 0.05, 0.99, 20_000
 
-Statement = Callable[[Population], bool]
+Statement = Callable[[Run], bool]
 Shares = dict[str, dict[str, list[float]]]
 """By statistic and traffic: the share of runs that pass, one for each number of requests."""
 
 
-def _under(found: Estimate, limit: float) -> bool:
-    return found.high is not None and found.high <= limit
+def _under(bounds: Bounds, limit: float) -> bool:
+    high = bounds[1]
+    return high is not None and high <= limit
 
 
 def quantiles_of_system(traffic: Traffic, times: float) -> dict[str, Statement]:
     """P50 to P99.9 at a limit of `times` the truth."""
 
     def at(p: float) -> Statement:
-        limit = times * traffic.quantile(p)
-        return lambda run: _under(quantile_estimate(run, p, target=limit), limit)
+        limit, judge = times * traffic.quantile(p), quantile_judge(p)
+        return lambda run: _under(judge(run, limit), limit)
 
     return {f"p{p * 100:g}": at(p) for p in QUANTILES}
 
@@ -62,33 +64,33 @@ def of_system(traffic: Traffic, utilisation: float) -> dict[str, Statement]:
 
     def share(allowed: float) -> Statement:
         over = traffic.quantile(1.0 - allowed / 2.0)
-        return lambda run: _under(proportion_estimate(run, over=over).complement(), allowed)
+        return lambda run: _under(bounds_of(proportion_estimate(run.population, over=over).complement()), allowed)
 
     mean = 2.0 / (1.0 - utilisation)
     return {
         **quantiles_of_system(traffic, 2.0),
-        "mean": lambda run: _under(mean_estimate(run), mean),
+        "mean": lambda run: _under(bounds_of(mean_estimate(run.population)), mean),
         **{f"bad {allowed:g}": share(allowed) for allowed in BAD_SHARES},
     }
 
 
 def of_run(traffic: Traffic, utilisation: float) -> dict[str, Statement]:
     """The same of statements of the run."""
-    from faultload_analysis.evidence.of_run import share_of_run
-    from faultload_analysis.latency.of_run import mean_of_run, quantile_of_run
 
     def at(p: float) -> Statement:
         limit = 2.0 * traffic.quantile(p)
-        return lambda run: _under(quantile_of_run(run, p), limit)
+        return lambda run: _under(bounds_of(quantile_of_run(run.population, p)), limit)
 
     def share(allowed: float) -> Statement:
         over = traffic.quantile(1.0 - allowed / 2.0)
-        return lambda run: _under(share_of_run(run.count_above(over), run.n), allowed)
+        return lambda run: _under(
+            bounds_of(share_of_run(run.population.count_above(over), run.population.n)), allowed
+        )
 
     mean = 2.0 / (1.0 - utilisation)
     return {
         **{f"p{p * 100:g}": at(p) for p in QUANTILES},
-        "mean": lambda run: _under(mean_of_run(run), mean),
+        "mean": lambda run: _under(bounds_of(mean_of_run(run.population)), mean),
         **{f"bad {allowed:g}": share(allowed) for allowed in BAD_SHARES},
     }
 
@@ -104,7 +106,7 @@ def played(
             some = runs if n < LONG else max(1, int(runs * SHARE_OF_RUNS))
             rng, passed = np.random.default_rng([seed, n, place]), dict.fromkeys(wanted, 0)
             for _ in range(some):
-                run = Population.of(traffic.draw(rng, n))
+                run = Run(traffic.draw(rng, n), np.zeros(0))
                 for statistic, passes in wanted.items():
                     passed[statistic] += passes(run)
             for statistic, count in passed.items():
@@ -142,13 +144,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=400)
     parser.add_argument("--seed", type=int, default=14)
-    parser.add_argument("--store", type=Path, help="keep what was played in this file instead of comparing it")
+    parser.add_argument("--store", type=Path, help="keep what is played in this file instead of comparing it")
     parser.add_argument("--commit", help="with --store: of which commit the analysis package is")
     parser.add_argument("--plan", action="store_true", help="play and write the table that plan reads")
+    parser.add_argument("--write", type=Path, help="keep the comparison between its marks in this file")
     options = parser.parse_args(argv)
     head: dict[str, Any] = {"runs": options.runs, "seed": options.seed}
     if options.plan:
-        system = played(lambda name: of_system(TRAFFIC[name], UTILISATION[name]), LENGTHS, options.runs, options.seed)
+        system = played(
+            lambda name: of_system(TRAFFIC[name], UTILISATION[name]), LENGTHS, options.runs, options.seed
+        )
         run = played(lambda name: of_run(TRAFFIC[name], UTILISATION[name]), LENGTHS, options.runs, options.seed)
         head |= {"date": time.strftime("%Y-%m-%d"), "requests": LENGTHS, "system": system, "run": run}
         write(OF_PLAN, head)
@@ -159,8 +164,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     before = json.loads(BEFORE.read_text(encoding="utf-8"))
     now = compared(before["runs"], before["seed"])
     lines, missed = losses(before["shares"], now)
+    if options.write is not None:
+        keep(options.write, "the power", [_said(before), "", *lines])
     print("\n".join(lines), *(f"MISSED: {what}" for what in missed), sep="\n")
     return 1 if missed else 0
+
+
+def _said(before: dict[str, Any]) -> str:
+    return f"{before['runs']} runs each, seed {before['seed']}; before: commit {before['commit']}."
 
 
 def write(path: Path, table: dict[str, Any]) -> None:
@@ -175,8 +186,8 @@ def _joined(text: str) -> str:
     within = False
     for line in text.splitlines():
         if within:
-            lines[-1] += line.strip() + (" " if line.endswith(",") else "")
             within = not line.strip().startswith("]")
+            lines[-1] += line.strip() + (" " if within and line.endswith(",") else "")
         else:
             lines.append(line)
             within = line.endswith("[")

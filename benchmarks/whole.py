@@ -120,7 +120,11 @@ def _append(file: Path, line: str) -> None:
 
 def _commit() -> str:
     asked = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return asked.stdout.strip() or "unknown"
 
@@ -164,8 +168,8 @@ def text(kept: Kept, runs: int) -> Iterator[str]:
     seeds, days = ", ".join(map(str, sorted(kept.seeds))), " and ".join(sorted(kept.days))
     yield (
         f"{len(wanted)} cells of {runs} runs ({math.ceil(runs * LONG_RUNS_SHARE)} at n {LONGEST}), seed {seeds}, "
-        f"played on {days} with {', '.join(sorted(kept.commits))}: {whole} are whole, {len(cells) - whole} hold fewer "
-        f"runs, {len(wanted) - len(cells)} were not played."
+        f"played on {days} with {', '.join(sorted(kept.commits))}: {whole} are whole, {len(cells) - whole} hold "
+        f"fewer runs, {len(wanted) - len(cells)} were not played."
     )
     yield ""
     head = ("kind", "n", "runs", "hold 10 events", "hold none", *STATISTICS)

@@ -32,13 +32,15 @@ from faultload_analysis.latency.exceedances import LARGEST, Exceedances
 from faultload_analysis.latency.histogram import Histogram
 from faultload_analysis.latency.population import Population
 from faultload_analysis.latency.rank import Probability, exact_probability, rank
-from faultload_analysis.latency.upper_bound import upper_bound
+from faultload_analysis.latency.upper_bound import UpperBound, upper_bound
 
 __all__ = [
     "LatencySummary",
+    "QuantileBounds",
     "lower_rank",
     "mean_estimate",
     "quantile",
+    "quantile_bounds",
     "quantile_estimate",
     "rank",
     "samples_needed_quantile",
@@ -110,21 +112,45 @@ def quantile_estimate(
         return no_data("no requests to judge")
     if n < MIN_TO_BATCH:
         return _quantile_of_few(population, exact_p, target, confidence)
-    at, exceedances = rank(n, exact_p), Exceedances(population)
-    inflation = _inflation(exceedances, exact_p, target)
-    lower = lower_rank(n, exact_p, inflation=inflation.failing, confidence=confidence)
-    # Where a run is worth less than a few samples the rank may cross the value's own.
-    low = None if lower is None else population.order_statistic(min(lower, at))
-    upper = upper_bound(exceedances, exact_p, target=target, confidence=confidence) if exact_p < 1 else None
-    high, why = (None if upper is None else upper.high), ""
-    if target is not None and _open(low, high, target):
+    bounds = quantile_bounds(Exceedances(population), exact_p, target=target, confidence=confidence)
+    low, upper, inflation = bounds.low, bounds.upper, bounds.inflation
+    why = ""
+    if target is not None and _open(low, bounds.high, target):
         above, allowed = population.count_above(target), 1 - exact_p
         if upper is None or above > n * allowed:
             why = load_to_decide(above, n, float(allowed), inflation)
         else:
             why = more_load(upper.more_to_pass(above, n, exact_p, confidence))
     method = f"order statistic; lower bound by {inflation.method}" + (f"; {upper.method}" if upper else "")
-    return Estimate(population.order_statistic(at), low, high, n, n / inflation.seen, method, why)
+    value = population.order_statistic(rank(n, exact_p))
+    return Estimate(value, low, bounds.high, n, n / inflation.seen, method, why)
+
+
+@dataclass(frozen=True, slots=True)
+class QuantileBounds:
+    """The bounds on a quantile, and how the samples depend on each other towards each; None: there is none."""
+
+    low: float | None
+    upper: UpperBound | None
+    inflation: Inflation
+
+    @property
+    def high(self) -> float | None:
+        return None if self.upper is None else self.upper.high
+
+
+def quantile_bounds(
+    exceedances: Exceedances, p: Fraction, *, target: float | None = None, confidence: float = 0.95
+) -> QuantileBounds:
+    """Both bounds of `quantile_estimate`, for as many quantiles and targets as are asked of the same exceedances."""
+    population = exceedances.population
+    n = population.n
+    inflation = _inflation(exceedances, p, target)
+    lower = lower_rank(n, p, inflation=inflation.failing, confidence=confidence)
+    # Where a run is worth less than a few samples the rank may cross the value's own.
+    low = None if lower is None else population.order_statistic(min(lower, rank(n, p)))
+    upper = upper_bound(exceedances, p, target=target, confidence=confidence) if p < 1 else None
+    return QuantileBounds(low, upper, inflation)
 
 
 def _open(low: float | None, high: float | None, target: float) -> bool:
