@@ -142,7 +142,7 @@ class QuantileBounds:
 def quantile_bounds(
     exceedances: Exceedances, p: Fraction, *, target: float | None = None, confidence: float = 0.95
 ) -> QuantileBounds:
-    """Both bounds of `quantile_estimate`, for as many quantiles and targets as are asked of the same exceedances."""
+    """Both bounds of `quantile_estimate`, for as many quantiles and targets as are asked of one run."""
     population = exceedances.population
     n = population.n
     inflation = _inflation(exceedances, p, target)
