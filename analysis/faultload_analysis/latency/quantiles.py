@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faultload_analysis.evidence.dependence import (
+    FEWEST_WORTH,
     LEAST_WORTH,
     MIN_TO_BATCH,
     Array,
@@ -194,8 +195,7 @@ def mean_estimate(values: Values, *, confidence: float = 0.95) -> Estimate:
     Others: Student's t on 64 batch means (n/2 when fewer), adjusted for their autocorrelation and skewness
     (Tafazzoli, Steiger & Wilson 2011, N-Skart), the skewness doubled towards the long tail, of which a short run
     shows too little (docs/calibration.md). Batches that depend so much that they are worth fewer than 16: at least
-    6 of their standard deviations.
-    Below 60 samples dependence cannot be told: open. Bounds stay on the side of zero on which all values are. A
+    6 of their standard deviations. Worth fewer than 10, or below 60 samples, dependence cannot be told: open. Bounds stay on the side of zero on which all values are. A
     +inf makes the mean +inf. ValueError on NaN or -inf.
     """
     population = Population.of(values)
@@ -219,10 +219,13 @@ def mean_estimate(values: Values, *, confidence: float = 0.95) -> Estimate:
     if means is None:  # alike by chance or by a period: no sign of dependence
         below = above = t_quantile(confidence, batches - 1) * math.sqrt(variance / n)
     else:
-        below, above = means.margins(confidence)
         n_eff = min(n_eff, variance / means.error**2)
         if means.worth < LEAST_WORTH:
             why = "the observations depend on each other for longer than a run of this length can tell"
+        if means.worth < FEWEST_WORTH:
+            needed = math.ceil(n * LEAST_WORTH / means.worth)
+            return Estimate(mean, None, None, n, n_eff, method, f"{why}: about {needed} are needed")
+        below, above = means.margins(confidence)
     low = max(mean - below, 0.0) if population.minimum >= 0.0 else mean - below
     high = min(mean + above, 0.0) if population.maximum <= 0.0 else mean + above
     return Estimate(mean, low, high, n, n_eff, method, why)
