@@ -195,8 +195,8 @@ def mean_estimate(values: Values, *, confidence: float = 0.95) -> Estimate:
     Others: Student's t on 64 batch means (n/2 when fewer), adjusted for their autocorrelation and skewness
     (Tafazzoli, Steiger & Wilson 2011, N-Skart), the skewness doubled towards the long tail, of which a short run
     shows too little (docs/calibration.md). Batches that depend so much that they are worth fewer than 16: at least
-    6 of their standard deviations. Worth fewer than 10, or below 60 samples, dependence cannot be told: open. Bounds stay on the side of zero on which all values are. A
-    +inf makes the mean +inf. ValueError on NaN or -inf.
+    6 of their standard deviations. Worth fewer than 10, or below 60 samples, dependence cannot be told: open.
+    Bounds stay on the side of zero on which all values are. A +inf makes the mean +inf. ValueError on NaN or -inf.
     """
     population = Population.of(values)
     checked_confidence(confidence)

@@ -13,7 +13,7 @@ from faultload_analysis.latency.population import Population
 from faultload_analysis.latency.rank import rank
 
 _HALF, _OFTENER, _OFTEN = Fraction(5, 10), Fraction(8, 10), Fraction(9, 10)
-_LADDER = tuple(Fraction(level) for level in ("0.8", "0.9", "0.95", "0.98", "0.99", "0.995", "0.999"))
+LADDER = tuple(Fraction(level) for level in ("0.8", "0.9", "0.95", "0.98", "0.99", "0.995", "0.999"))
 _TAILS = _OFTEN, _OFTENER, _HALF
 _SHAPE = 0.5
 
@@ -52,16 +52,16 @@ def upper_bound(exceedances: Exceedances, p: Fraction, *, target: float | None, 
 
     The bound is x_(n - k) with the largest k for which P(K <= k) <= 1 - confidence, K being the number of requests
     above the true quantile (`evidence.clusters.at_most`). So only how often a level is exceeded is read, and when.
-    K comes in clusters as large as `_expected`. What their margin for error takes away a smooth tail may give back
+    K comes in clusters (`expected_clustering`). What their margin for error takes away a smooth tail may give back
     (`_tail`), down to the bound by the clusters as they were measured and no further.
     """
     population = exceedances.population
-    levels = {u: exceedances.clusters(exceedances.level(u)) for u in sorted({p, *_LADDER}) if u <= p}
+    levels = {u: exceedances.clusters(exceedances.level(u)) for u in sorted({p, *LADDER}) if u <= p}
     by_level = {u: clusters for u, clusters in levels.items() if clusters is not None}
     others = [exceedances.clusters(level) for level in (target, LARGEST) if level is not None]
     beside = [clusters for clusters in others if clusters is not None]
 
-    expected = _expected(exceedances, p, by_level, beside)
+    expected = expected_clustering(exceedances, p, by_level, beside)
     seen = _measured([*by_level.values(), *beside])
     by_counts, by_seen = (_by_counts(population, p, one, confidence) for one in (expected, seen))
     tail = _tail(exceedances, p, expected, confidence) if by_seen is not None and _has_a_tail(exceedances) else None
@@ -71,7 +71,7 @@ def upper_bound(exceedances: Exceedances, p: Fraction, *, target: float | None, 
     return UpperBound(high, method, expected)
 
 
-def _expected(
+def expected_clustering(
     exceedances: Exceedances, p: Fraction, by_level: dict[Fraction, Clusters], others: list[Clusters]
 ) -> Clustering:
     """How the requests above the p-quantile come in clusters, with a margin for the error of telling so.
