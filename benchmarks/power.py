@@ -116,10 +116,17 @@ def played(
 
 def compared(runs: int, seed: int) -> dict[str, Shares]:
     """The shares at 2 and 4 times the truth, by the times."""
-    return {
-        f"{times:g}": played(lambda name, at=times: quantiles_of_system(TRAFFIC[name], at), COMPARED, runs, seed)
-        for times in TIMES
-    }
+
+    def statements(name: str) -> dict[str, Statement]:
+        at = {f"{times:g}": quantiles_of_system(TRAFFIC[name], times) for times in TIMES}
+        return {f"{times} {p}": passes for times, by_p in at.items() for p, passes in by_p.items()}
+
+    shares = played(statements, COMPARED, runs, seed)
+    of_times: dict[str, Shares] = {}
+    for key, by_traffic in shares.items():
+        times, _, statistic = key.partition(" ")
+        of_times.setdefault(times, {})[statistic] = by_traffic
+    return of_times
 
 
 def losses(before: dict[str, Shares], now: dict[str, Shares]) -> tuple[list[str], list[str]]:
