@@ -246,12 +246,10 @@ def outage_failures(rng: np.random.Generator, lasted_s: float) -> npt.NDArray[np
 
 def kinds(options: argparse.Namespace) -> int:
     """Play and print cells of the whole table, or write what is kept of it; 1 where one is above its promise."""
-    if options.kind is None:
-        kept = Kept.read(options.keep)
-    else:
-        names = list(KINDS) if options.kind == "all" else [options.kind]
-        kept = play(parts(names, options.n, options.runs), options.seed, options.keep)
-    lines, missed = list(text(kept, options.runs)), broken(kept)
+    names = list(KINDS) if options.kind in (None, "all") else [options.kind]
+    wanted = list(parts(names, options.n, options.runs))
+    kept = Kept.read(options.keep) if options.kind is None else play(wanted, options.seed, options.keep)
+    lines, missed = list(text(kept, wanted)), broken(kept)
     print(*lines, *(f"{kind}, n {n}. {power_text(cell)}" for (kind, n), cell in kept.cells().items()), sep="\n")
     print(*(f"ABOVE: {what}" for what in missed), sep="\n")
     if options.write is not None:

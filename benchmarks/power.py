@@ -34,8 +34,8 @@ BAD_SHARES = (0.1, 0.05, 0.01, 0.001)
 TRAFFIC = {"independent": INDEPENDENT, "M/M/1 at 0.5": mm1(0.5), "M/M/1 at 0.8": mm1(0.8)}
 UTILISATION = {"independent": 0.0, "M/M/1 at 0.5": 0.5, "M/M/1 at 0.8": 0.8}
 COMPARED = (2_000, 20_000)
-LENGTHS = (60, 200, 600, 2_000, 6_000, 20_000, 60_000, 200_000)
-LONG, SHARE_OF_RUNS = 60_000, 0.25
+LENGTHS = (60, 200, 600, 2_000, 6_000, 20_000, 60_000)
+LONG, SHARE_OF_RUNS = 60_000, 0.5
 TIMES = (2.0, 4.0)
 LOSS, LOSS_UP_TO, LOSS_AT = 0.05, 0.99, 20_000
 
@@ -98,7 +98,7 @@ def of_run(traffic: Traffic, utilisation: float) -> dict[str, Statement]:
 def played(
     statements: Callable[[str], dict[str, Statement]], lengths: Iterable[int], runs: int, seed: int
 ) -> Shares:
-    """Play `runs` runs of each traffic and number of requests, a quarter of them from 60,000 requests on."""
+    """Play `runs` runs of each traffic and number of requests, half of them from 60,000 requests on."""
     shares: Shares = {}
     for place, (name, traffic) in enumerate(TRAFFIC.items()):
         wanted = statements(name)

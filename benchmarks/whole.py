@@ -158,18 +158,19 @@ def broken(kept: Kept) -> list[str]:
     ]
 
 
-def text(kept: Kept, runs: int) -> Iterator[str]:
-    """The table as Markdown, with what was not played."""
+def text(kept: Kept, of: Sequence[Part]) -> Iterator[str]:
+    """The table of these parts as Markdown, with what was not played."""
     cells = kept.cells()
-    wanted = {(part.kind, part.n): 0 for part in parts(KINDS, LENGTHS, runs)}
-    for part in parts(KINDS, LENGTHS, runs):
+    wanted = {(part.kind, part.n): 0 for part in of}
+    for part in of:
         wanted[part.kind, part.n] += part.runs
     whole = sum(key in cells and cells[key].runs >= of_cell for key, of_cell in wanted.items())
+    played_of = wanted.keys() & cells.keys()
     seeds, days = ", ".join(map(str, sorted(kept.seeds))), " and ".join(sorted(kept.days))
     yield (
-        f"{len(wanted)} cells of {runs} runs ({math.ceil(runs * LONG_RUNS_SHARE)} at n {LONGEST}), seed {seeds}, "
-        f"played on {days} with {', '.join(sorted(kept.commits))}: {whole} are whole, {len(cells) - whole} hold "
-        f"fewer runs, {len(wanted) - len(cells)} were not played."
+        f"{len(wanted)} cells of {max(wanted.values())} runs (a fifth at n {LONGEST}), seed {seeds}, played on {days} "
+        f"with {', '.join(sorted(kept.commits))}: {whole} are whole, {len(played_of) - whole} hold fewer runs, "
+        f"{len(wanted) - len(played_of)} were not played."
     )
     yield ""
     head = ("kind", "n", "runs", "hold 10 events", "hold none", *STATISTICS)

@@ -16,8 +16,7 @@ from typing import Any
 
 QUANTILES = tuple(Fraction(p) for p in ("0.5", "0.9", "0.95", "0.99", "0.999"))
 BAD_SHARES = tuple(Fraction(share) for share in ("0.1", "0.05", "0.01", "0.001"))
-TIMES = 2
-"""The limit is so many times the truth."""
+"""What was played, at a limit of twice the truth."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,13 @@ def test_a_cell_that_the_promise_names_is_not_reported(whole: Any, monkeypatch: 
     assert not whole.broken(kept)
 
 
+def test_the_promise_names_every_kind_that_it_leaves_out(whole: Any) -> None:
+    promise = (ROOT / "docs" / "calibration.md").read_text().partition("## How a quantile is bounded")[0]
+    for kind, statistic in whole.NAMED:
+        assert kind in import_module("kinds").KINDS and statistic in whole.STATISTICS
+        assert f"`{kind}`" in promise
+
+
 def test_the_page_of_the_table_has_its_marks(whole: Any, tmp_path: Path) -> None:
     page = import_module("page")
     copy = tmp_path / "calibration.md"
