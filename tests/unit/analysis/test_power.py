@@ -60,7 +60,8 @@ def test_of_what_was_not_played_the_next_harder_counts() -> None:
     assert p97 is not None and (p97.of, p97.requests) == ("p99", 2_000)
     assert p97 == power_of_quantile(Fraction("0.99"), 2_000, of_run=False)
     half_percent = power_of_share(Fraction("0.005"), 10**7, of_run=True)
-    assert half_percent is not None and (half_percent.of, half_percent.requests) == ("bad 0.001", TABLE["requests"][-1])
+    assert half_percent is not None
+    assert (half_percent.of, half_percent.requests) == ("bad 0.001", TABLE["requests"][-1])
 
 
 def test_beyond_the_table_there_is_no_answer() -> None:
