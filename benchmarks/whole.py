@@ -167,9 +167,9 @@ def text(kept: Kept, of: Sequence[Part]) -> Iterator[str]:
     whole = sum(key in cells and cells[key].runs >= of_cell for key, of_cell in wanted.items())
     played_of = wanted.keys() & cells.keys()
     seeds, days = ", ".join(map(str, sorted(kept.seeds))), " and ".join(sorted(kept.days))
-    yield f"{len(wanted)} cells of {max(wanted.values())} runs (a fifth at n {LONGEST}), seed {seeds}, played on {days}"
-    yield f"with {', '.join(sorted(kept.commits))}: {whole} are whole, {len(played_of) - whole} hold fewer runs,"
-    yield f"{len(wanted) - len(played_of)} were not played."
+    yield f"{len(wanted)} cells of {max(wanted.values())} runs (a fifth at n {LONGEST}), seed {seeds}, played on"
+    yield f"{days} with {', '.join(sorted(kept.commits))}: {whole} are whole, {len(played_of) - whole} hold fewer"
+    yield f"runs, {len(wanted) - len(played_of)} were not played."
     yield ""
     head = ("kind", "n", "runs", "hold 10 events", "hold none", *STATISTICS)
     yield f"| {' | '.join(head)} |"
