@@ -143,6 +143,22 @@ class Space:
             self.wait_ready(app, replicas)
         return uid
 
+    def bare_pod(self, body: dict[str, Any]) -> None:
+        """A pod without an owner; where service accounts have tokens, the API asks to wait for a new one's."""
+
+        from kubernetes.client.exceptions import ApiException
+
+        def taken() -> bool:
+            try:
+                core(self.api).create_namespaced_pod(self.name, body)
+            except ApiException as error:
+                if error.status != 500 or "retry after the token" not in str(error.body):
+                    raise
+                return False
+            return True
+
+        wait_until(taken)
+
     def wait_ready(self, app: str, count: int, timeout_s: float = 60.0) -> None:
         wait_until(
             lambda: sum(pod.ready for pod in self.pods(app).values()) == count == len(self.pods(app)), timeout_s
@@ -165,7 +181,11 @@ class Injected:
     def prepare(self) -> Injected:
         """All but the fault itself: a witness that is asked now looks at a healthy system."""
         self.instances = self.here.resolve()
-        self.here.prepare(self.instances)
+        try:
+            self.here.prepare(self.instances)
+        except BaseException:
+            self.here.release()
+            raise
         self.plan = json.loads(json.dumps(self.here.undo_plan(self.instances)))
         self.space.opened.append((self.elsewhere(), self.instances, self.plan))
         return self

@@ -77,10 +77,11 @@ def test_an_image_that_is_not_to_be_had_is_said_so_and_nothing_is_killed(
     monkeypatch.setenv("FAULTLOAD_HELPER_IMAGE", "127.0.0.1:9/nowhere:1")
     fault = space.fault(space.target("web"), "kill", service="web")
     with pytest.raises(TargetError, match=r"does not start on node .*127.0.0.1:9/nowhere:1"):
-        fault.inject()
+        fault.prepare()
     wait_until(lambda: not helpers_of(space.api, space.name, fault.request.fault_id))
     (pod,) = space.pods("web").values()
     assert pod.containers["web"].restarts == 0
+    fault.plan = fault.here.undo_plan(fault.instances)
     sight = fault.gone()
     assert sight.seen and "never killed" in sight.what
 

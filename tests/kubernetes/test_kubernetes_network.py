@@ -112,7 +112,7 @@ def test_a_link_to_pods_in_their_nodes_network_is_refused(space: Space) -> None:
             ],
         },
     }
-    core(space.api).create_namespaced_pod(space.name, spec)
+    space.bare_pod(spec)
     wait_until(lambda: [pod.phase for pod in space.pods("server").values()] == ["Running"])
     target = space.target("client", "server", links={"client -> server": {"port": 8080, "protocol": "tcp"}})
     fault = space.fault(target, "partition", link="client -> server")

@@ -226,7 +226,7 @@ def test_trap_a_pod_without_an_owner_is_not_terminated(space: Space) -> None:
     image, *argv = WEB
     container = {"name": "web", "image": image, "imagePullPolicy": "IfNotPresent", "command": argv}
     pod: Any = {"metadata": {"name": "lone", "labels": {"app": "lone"}}, "spec": {"containers": [container]}}
-    core(space.api).create_namespaced_pod(space.name, pod)
+    space.bare_pod(pod)
     space.wait_ready("lone", 1)
     with pytest.raises(Refused, match="nothing would bring it back"):
         space.fault(space.target("lone"), "terminate", service="lone").inject()

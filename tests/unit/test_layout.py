@@ -71,8 +71,13 @@ def modules() -> Mapping[str, Path]:
     return found
 
 
-def imported(file: Path, name: str) -> Iterator[str]:
+@cache
+def imported(file: Path, name: str) -> tuple[str, ...]:
     """Every module that a file imports, also within functions and for type checking."""
+    return tuple(_imported(file, name))
+
+
+def _imported(file: Path, name: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 from kill_matrix import EVERY, PLATFORMS, cells_of, kinds_shown, round_of
 from parts import ROUND_ENV, _part, deal
+
+TESTS = Path(__file__).parents[1]
 
 
 def test_every_test_is_dealt_once_and_the_parts_take_about_as_long() -> None:
@@ -39,3 +42,13 @@ def test_the_rounds_of_the_kill_matrix_play_every_cell(platform: str) -> None:
     for cells in rounds if platform == "local" else ():
         assert len({cell.kind for cell in cells}) == len(cells), "each kind at most once a round"
         assert len({cell.victims for cell in cells}) == 6 and len({cell.moment for cell in cells}) == 3
+
+
+def test_long_tests_are_only_where_their_parts_are_played() -> None:
+    """`make test-part` plays the folders that it names: a long test elsewhere would never be played."""
+    marked = {
+        file.relative_to(TESTS).parts[0]
+        for file in TESTS.rglob("test_*.py")
+        if "mark.long" in file.read_text() and file.name != Path(__file__).name
+    }
+    assert marked <= {"integration", "system", "docker", "kubernetes"}

@@ -181,7 +181,7 @@ def test_probes_get_through_a_firewall_that_knows_connections(cable: Cable) -> N
         cable.inside(1, "tc", "qdisc", "del", "dev", "eth0", "root")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [4, pytest.param(6, marks=pytest.mark.long)])
 def test_a_partition_holds_what_is_sent_and_delivers_it_at_its_end(cable: Cable, family: int) -> None:
     before = cable.rules()
     fault = spec("partition", family)
@@ -216,7 +216,7 @@ def test_an_idle_connection_is_reset_without_saying_a_word(cable: Cable, family:
             time.sleep(0.1)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [pytest.param(4, marks=pytest.mark.long), 6])
 def test_latency_by_proxy_leaves_connections_outside_the_link_alone(cable: Cable, family: int) -> None:
     before = cable.rules()
     fault = spec("latency", family, delay_ms=120.0)
@@ -353,7 +353,7 @@ def test_an_agent_whose_fault_somebody_ended_says_so_and_does_not_bring_it_back(
         assert cable.rules() == before
 
 
-@pytest.mark.parametrize("word", ["partition", "latency"])
+@pytest.mark.parametrize("word", [pytest.param("partition", marks=pytest.mark.long), "latency"])
 def test_a_client_that_goes_to_a_published_port_is_refused(cable: Cable, word: str) -> None:
     """The fault is on the servers' own addresses; where their port is published another way leads to them."""
     published = ((FAMILIES[6][1], PORT),)
