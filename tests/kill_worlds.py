@@ -333,6 +333,7 @@ def _stopped_process() -> subprocess.Popen[bytes]:
     """A process of somebody else's, stopped; in a session of its own, as the kernel wakes an orphaned group's."""
     process = subprocess.Popen(["sleep", "3600"], env={"PATH": os.environ["PATH"]}, start_new_session=True)
     process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: state_of_pid(process.pid) == "T", 10.0, "it is stopped")
     return process
 
 
