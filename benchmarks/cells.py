@@ -3,102 +3,185 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from kinds import Kind
 
 from faultload_analysis.compare.bootstrap import ratio_estimate
+from faultload_analysis.evidence.dependence import MIN_TO_BATCH, Array
 from faultload_analysis.evidence.verdict import Estimate
+from faultload_analysis.latency.exceedances import Exceedances
 from faultload_analysis.latency.population import Population
-from faultload_analysis.latency.quantiles import mean_estimate, quantile_estimate
+from faultload_analysis.latency.quantiles import mean_estimate, quantile_bounds, quantile_estimate
+from faultload_analysis.latency.rank import exact_probability
+from faultload_analysis.slo.availability import proportion_estimate
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
+STATISTICS = (*(f"p{p * 100:g}" for p in QUANTILES), "mean", "share", "ratio of p50")
 ENOUGH_EVENTS = 10
 TIMES_THE_TRUTH = (2.0, 4.0)
+OFF_EVERY = 5
+"""One run in five is also judged at 2 and 4 times the truth."""
 
-Array = npt.NDArray[np.float64]
-Judge = Callable[[Array, Array, float], Estimate]
-"""The estimate from a run, another one of the same kind, and the target."""
+Bounds = tuple[float | None, float | None]
 
 
-@dataclass
+class Run:
+    """A run, another one of the same kind, and the exceedances of the first; None: it is too short for them."""
+
+    def __init__(self, latencies: Array, others: Array) -> None:
+        self.population, self.other = Population.of(latencies), Population.of(others)
+        self.exceedances = Exceedances(self.population) if self.population.n >= MIN_TO_BATCH else None
+
+
+Judge = Callable[[Run, float], Bounds]
+"""The lower and the upper bound from a run with a target."""
+
+
+def quantile_judge(p: float) -> Judge:
+    """The bounds that `quantile_estimate` gives; what is measured of a run is shared between them."""
+    exact_p = exact_probability(p)
+
+    def judge(run: Run, target: float) -> Bounds:
+        if run.exceedances is None:
+            return bounds_of(quantile_estimate(run.population, p, target=target))
+        found = quantile_bounds(run.exceedances, exact_p, target=target)
+        return found.low, found.high
+
+    return judge
+
+
+def bounds_of(found: Estimate) -> Bounds:
+    return found.low, found.high
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The true value of each statistic of a kind, those that are finite, and above what a request is bad.
+
+    The share of bad requests: of failed ones, else of those over the true P99 (`over`).
+    """
+
+    values: dict[str, float]
+    over: float | None
+
+    @classmethod
+    def of(cls, kind: Kind) -> Truth:
+        """From 10 million requests of a kind, or a closed form."""
+        latencies = kind.long()
+        values = {f"p{p * 100:g}": kind.quantile(p, latencies) for p in QUANTILES}
+        same = latencies[0] == latencies[-1]
+        values["mean"] = float(latencies[0] if same else latencies.mean())  # a sum of equal values is rounded
+        over = None if math.isinf(latencies[-1]) else values["p99"]
+        worst = np.finfo(np.float64).max if over is None else over
+        values["share"] = 1.0 - float(np.searchsorted(latencies, worst, side="right")) / latencies.size
+        values["ratio of p50"] = 1.0
+        known = {name: value for name, value in values.items() if math.isfinite(value)}
+        if known["share"] == 0.0:
+            del known["share"]
+        return cls(known, over)
+
+    def judges(self) -> dict[str, Judge]:
+        """How each statistic is judged."""
+
+        made: dict[str, Judge] = {f"p{p * 100:g}": quantile_judge(p) for p in QUANTILES}
+        made["mean"] = lambda run, _: bounds_of(mean_estimate(run.population))
+        made["share"] = lambda run, _: bounds_of(proportion_estimate(run.population, over=self.over).complement())
+        made["ratio of p50"] = lambda run, _: bounds_of(
+            ratio_estimate(run.population, run.other, 0.5, resamples=200)
+        )
+        return {name: judge for name, judge in made.items() if name in self.values}
+
+
+@dataclass(slots=True)
 class Tally:
-    """What became of one statistic over runs; `with_events`: of those that hold at least ten events."""
+    """What became of one statistic over runs; `*_with_events`: of those that hold at least ten events.
 
-    truth: float
-    judge: Judge
+    `off`: of how many runs, and of them how many passed at each multiple of the truth, by the multiple.
+    """
+
     passed: int = 0
     failed: int = 0
     open: int = 0
     passed_with_events: int = 0
     failed_with_events: int = 0
-    passed_off: dict[float, int] = field(default_factory=lambda: dict.fromkeys(TIMES_THE_TRUTH, 0))
+    off: dict[str, list[int]] = field(default_factory=lambda: {f"{times:g}": [0, 0] for times in TIMES_THE_TRUTH})
 
-    def add(self, run: Array, other: Array, *, enough: bool) -> None:
-        found = self.judge(run, other, self.truth)
-        passed = found.high is not None and found.high < self.truth
-        failed = found.low is not None and found.low > self.truth
+    def add(self, bounds: Bounds, truth: float, *, enough: bool) -> None:
+        low, high = bounds
+        passed = high is not None and high < truth
+        failed = low is not None and low > truth
         self.passed += passed
         self.failed += failed
-        self.open += found.high is None
+        self.open += high is None
         self.passed_with_events += passed and enough
         self.failed_with_events += failed and enough
-        for times in self.passed_off:
-            high = self.judge(run, other, times * self.truth).high
-            self.passed_off[times] += high is not None and high <= times * self.truth
 
+    def add_off(self, times: float, bounds: Bounds, target: float) -> None:
+        high = bounds[1]
+        counts = self.off[f"{times:g}"]
+        counts[0] += 1
+        counts[1] += high is not None and high <= target
 
-def tallies(kind: Kind) -> dict[str, Tally]:
-    """One for each statistic whose truth is finite."""
-
-    def of_quantile(p: float) -> Judge:
-        return lambda run, _, target: quantile_estimate(Population.of(run), p, target=target)
-
-    made = {f"p{p * 100:g}": Tally(kind.quantile(p), of_quantile(p)) for p in QUANTILES}
-    made["mean"] = Tally(kind.mean, lambda run, _, target: mean_estimate(run))
-    made["ratio of p50"] = Tally(1.0, lambda run, other, target: ratio_estimate(run, other, 0.5, resamples=200))
-    return {name: one for name, one in made.items() if math.isfinite(one.truth)}
-
-
-def cell(kind: Kind, n: int, runs: int, seed: int) -> tuple[str, list[tuple[str, ...]]]:
-    """A sentence on the events that the runs hold, and a row for each statistic."""
-    rng = np.random.default_rng([seed, n, *kind.name.encode()])
-    made, held = tallies(kind), []
-    for _ in range(runs):
-        (run, events), (other, _) = kind.draw(rng, n), kind.draw(rng, n)
-        held.append(ENOUGH_EVENTS if events is None else events)
-        for one in made.values():
-            one.add(run, other, enough=held[-1] >= ENOUGH_EVENTS)
-    enough, none = sum(k >= ENOUGH_EVENTS for k in held), sum(k == 0 for k in held)
-
-    def share(count: int, of: int) -> str:
-        return f"{count / of:.3f}" if of else "-"
-
-    rows = [
-        (
-            name,
-            share(one.passed, runs),
-            share(one.failed, runs),
-            share(one.passed_with_events, enough),
-            share(one.failed_with_events, enough),
-            share(one.open, runs),
-            *(share(count, runs) for count in one.passed_off.values()),
+    def joined(self, other: Tally) -> Tally:
+        """The two together."""
+        counts = (
+            getattr(self, name) + getattr(other, name)
+            for name in ("passed", "failed", "open", "passed_with_events", "failed_with_events")
         )
-        for name, one in made.items()
-    ]
-    said = f"{kind.name}, n {n}, {runs} runs: {share(enough, runs)} hold {ENOUGH_EVENTS} events or more"
-    return f"{said}, {share(none, runs)} hold none.", rows
+        off = {
+            times: [a + b for a, b in zip(seen, other.off[times], strict=True)] for times, seen in self.off.items()
+        }
+        return Tally(*counts, off)
 
 
-HEAD = (
-    "statistic",
-    "PASS at the truth",
-    "FAIL at the truth",
-    "PASS with events",
-    "FAIL with events",
-    "no upper bound",
-    *(f"PASS at {times:g} x" for times in TIMES_THE_TRUTH),
-)
+@dataclass(slots=True)
+class Cell:
+    """One kind and number of requests: of `runs` runs `enough` hold ten events or more, and `none` hold none."""
+
+    kind: str
+    n: int
+    runs: int
+    enough: int
+    none: int
+    tallies: dict[str, Tally]
+
+    def joined(self, other: Cell) -> Cell:
+        """The runs of two parts of one cell together."""
+        tallies = {name: tally.joined(other.tallies[name]) for name, tally in self.tallies.items()}
+        none, enough = self.none + other.none, self.enough + other.enough
+        return Cell(self.kind, self.n, self.runs + other.runs, enough, none, tallies)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Cell:
+        tallies = {name: Tally(**counts) for name, counts in record["tallies"].items()}
+        return cls(record["kind"], record["n"], record["runs"], record["enough"], record["none"], tallies)
+
+
+def played(kind: Kind, truth: Truth, n: int, runs: int, seed: Iterable[int]) -> Cell:
+    """Play `runs` runs of n requests of a kind, and judge each."""
+    rng = np.random.default_rng([*seed, n, *kind.name.encode()])
+    judges = truth.judges()
+    cell = Cell(kind.name, n, runs, 0, 0, {name: Tally() for name in judges})
+    for at in range(runs):
+        (latencies, events), (others, _) = kind.draw(rng, n), kind.draw(rng, n)
+        run = Run(latencies, others)
+        enough = events is None or events >= ENOUGH_EVENTS
+        cell.enough += enough
+        cell.none += events == 0
+        for name, judge in judges.items():
+            value, tally = truth.values[name], cell.tallies[name]
+            bounds = judge(run, value)
+            tally.add(bounds, value, enough=enough)
+            if at % OFF_EVERY:
+                continue
+            for times in TIMES_THE_TRUTH:
+                again = judge(run, times * value) if name.startswith("p") else bounds
+                tally.add_off(times, again, times * value)
+    return cell

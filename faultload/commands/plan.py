@@ -29,6 +29,7 @@ from faultload.spec.term import Objective
 from faultload.spec.units import format_number, format_seconds
 from faultload.spec.warmup import latest_warmup_end
 from faultload.spec.workspace import packs
+from faultload_analysis.power import Power
 
 _SEEDS = 2**31
 
@@ -217,8 +218,17 @@ def _need(objective: Objective, planned: float | None) -> str:
         )
     if planned is None:
         return f"\n      needs at least {requests}"
-    enough = "" if planned >= needed else ": TOO FEW, it cannot PASS"
-    return f"\n      needs at least {requests}; about {planned:.0f} are planned{enough}"
+    needs = f"\n      needs at least {requests}; about {planned:.0f} are planned"
+    if planned < needed:
+        return f"{needs}: TOO FEW, it cannot PASS"
+    power = measure.power(objective, planned)
+    return needs if power is None else f"{needs}\n      {_power(power)}"
+
+
+def _power(power: Power) -> str:
+    """How often it passes, by the kind of traffic."""
+    shares = ", ".join(f"{traffic} {share:.0%}" for traffic, share in power.shares.items())
+    return f"if the truth is half the limit, {power.requests} requests pass in this share of runs: {shares}"
 
 
 def undecidable(prepared: Prepared) -> Iterator[str]:

@@ -19,6 +19,7 @@ from faultload.spec.stages import Stage
 from faultload.spec.term import Objective, ObjectiveError, Statement, Term
 from faultload.spec.units import Dimension
 from faultload_analysis.evidence.verdict import Estimate
+from faultload_analysis.power import Power
 
 GROUP = "faultload.measures"
 _HOME = "faultload.verdict.measures"
@@ -129,6 +130,10 @@ class Measure:
 
     def load_needed_s(self, objective: Objective) -> float | None:
         """The least time for a PASS, in seconds; None where only the number of requests counts."""
+        return None
+
+    def power(self, objective: Objective, requests: float) -> Power | None:
+        """How often it passes with so many requests when the truth is half its limit; None if unknown."""
         return None
 
     def samples_needed(self, objective: Objective) -> int | None:

@@ -32,6 +32,7 @@ def test_templates_and_type_marks_are_inside(installed: Path) -> None:
     assert list((installed / "faultload" / "report" / "templates").glob("*.j2"))
     assert (installed / "faultload" / "py.typed").exists()
     assert (installed / "faultload_analysis" / "py.typed").exists()
+    assert (installed / "faultload_analysis" / "power.json").exists()
     assert not list(installed.glob("tests"))
 
 

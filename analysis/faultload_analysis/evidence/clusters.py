@@ -144,6 +144,23 @@ def most_that_are_few(
     return None if low < 0 else low
 
 
+def largest_likely_share(
+    k: int, n: int, *, size: float = 1.0, inflation: float = 1.0, confidence: float = 0.95
+) -> float:
+    """The upper bound on the share of events of which k of n were seen: the one with P(K <= k) = 1 - confidence.
+
+    K as in `at_most`; m = g = 1 gives the bound of Clopper and Pearson. Bisected to a millionth of itself.
+    """
+    if k >= n:
+        return 1.0
+    low, high = k / n, 1.0
+    while high - low > 1e-6 * high:
+        middle = math.sqrt(low * high) if low > 0.0 else high / 8.0
+        few = at_most(k, n, middle, size=size, inflation=inflation) <= 1.0 - confidence
+        low, high = (low, middle) if few else (middle, high)
+    return high
+
+
 def more_until_few(k: int, n: int, share: float, *, size: float, inflation: float, confidence: float) -> int | None:
     """How many more samples like these, k of n events, show that at most a `share` are events; None: over 10^9."""
 

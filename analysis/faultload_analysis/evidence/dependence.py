@@ -27,6 +27,8 @@ _FEW_BATCHES = 10
 _MEAN_WIDENED = 0.3
 _DEVIATIONS_OF_FEW = 6.0
 LEAST_WORTH = 16
+FEWEST_WORTH = 10
+"""Batches worth fewer tell nothing of a mean: a run of one jam, or of none, looks like any other."""
 
 # Standard errors of the measured inflation that are added to it: for a bound that may pass, for what the judged and
 # the measured count share, and for a bound that may fail. Chosen on simulated M/M/1 queues (docs/calibration.md).

@@ -206,8 +206,8 @@ class Population:
             if math.isnan(level):
                 raise ValueError("the level is not a number")
             edges = self._edges(batches)
-            above = [np.count_nonzero(part > level) for part in np.split(self.values, edges[1:-1])]
-            return np.array(above, dtype=np.int64), np.diff(edges)
+            above = np.searchsorted(np.flatnonzero(self.values > level), edges)
+            return np.diff(above), np.diff(edges)
         if level == math.inf:
             return self._per_batch(blocks, np.zeros_like(blocks.ends), batches)
         return self._per_batch(blocks, blocks.above(*self._total().cut(level)), batches)

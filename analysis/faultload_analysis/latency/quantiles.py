@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faultload_analysis.evidence.dependence import (
+    FEWEST_WORTH,
     LEAST_WORTH,
     MIN_TO_BATCH,
     Array,
@@ -33,13 +34,15 @@ from faultload_analysis.latency.exceedances import LARGEST, Exceedances
 from faultload_analysis.latency.histogram import Histogram
 from faultload_analysis.latency.population import Population
 from faultload_analysis.latency.rank import Probability, exact_probability, rank
-from faultload_analysis.latency.upper_bound import LONGER, said_of, upper_bound, upper_bound_of_few
+from faultload_analysis.latency.upper_bound import LONGER, UpperBound, said_of, upper_bound, upper_bound_of_few
 
 __all__ = [
     "LatencySummary",
+    "QuantileBounds",
     "lower_rank",
     "mean_estimate",
     "quantile",
+    "quantile_bounds",
     "quantile_estimate",
     "rank",
     "samples_needed_quantile",
@@ -117,16 +120,12 @@ def quantile_estimate(
         return no_data("no requests to judge")
     if n < MIN_TO_BATCH:
         return _quantile_of_few(population, exact_p, target, confidence, declared)
-    at, exceedances = rank(n, exact_p), Exceedances(population)
-    inflation = _inflation(exceedances, exact_p, target)
-    lower = lower_rank(n, exact_p, inflation=inflation.failing, confidence=confidence)
-    # Where a run is worth less than a few samples the rank may cross the value's own.
-    low = None if lower is None else population.order_statistic(min(lower, at))
-    upper = None
-    if exact_p < 1:
-        upper = upper_bound(exceedances, exact_p, target=target, confidence=confidence, declared=declared)
-    high, why = (None if upper is None else upper.high), ""
-    if target is not None and _open(low, high, target):
+    bounds = quantile_bounds(
+        Exceedances(population), exact_p, target=target, confidence=confidence, declared=declared
+    )
+    low, upper, inflation = bounds.low, bounds.upper, bounds.inflation
+    why = ""
+    if target is not None and _open(low, bounds.high, target):
         above, allowed = population.count_above(target), 1 - exact_p
         if upper is None or above > n * allowed:
             why = load_to_decide(above, n, float(allowed), inflation)
@@ -135,7 +134,42 @@ def quantile_estimate(
     if upper is not None and upper.method.startswith(LONGER):
         why = "; ".join(filter(None, [upper.method, why]))
     method = f"order statistic; lower bound by {inflation.method}" + (f"; {upper.method}" if upper else "")
-    return Estimate(population.order_statistic(at), low, high, n, n / inflation.seen, method, why)
+    value = population.order_statistic(rank(n, exact_p))
+    return Estimate(value, low, bounds.high, n, n / inflation.seen, method, why)
+
+
+@dataclass(frozen=True, slots=True)
+class QuantileBounds:
+    """The bounds on a quantile, and how the samples depend on each other towards each; None: there is none."""
+
+    low: float | None
+    upper: UpperBound | None
+    inflation: Inflation
+
+    @property
+    def high(self) -> float | None:
+        return None if self.upper is None else self.upper.high
+
+
+def quantile_bounds(
+    exceedances: Exceedances,
+    p: Fraction,
+    *,
+    target: float | None = None,
+    confidence: float = 0.95,
+    declared: LongestEvent | None = None,
+) -> QuantileBounds:
+    """Both bounds of `quantile_estimate`, for as many quantiles and targets as are asked of one run."""
+    population = exceedances.population
+    n = population.n
+    inflation = _inflation(exceedances, p, target)
+    lower = lower_rank(n, p, inflation=inflation.failing, confidence=confidence)
+    # Where a run is worth less than a few samples the rank may cross the value's own.
+    low = None if lower is None else population.order_statistic(min(lower, rank(n, p)))
+    upper = None
+    if p < 1:
+        upper = upper_bound(exceedances, p, target=target, confidence=confidence, declared=declared)
+    return QuantileBounds(low, upper, inflation)
 
 
 def _open(low: float | None, high: float | None, target: float) -> bool:
@@ -190,9 +224,8 @@ def mean_estimate(values: Values, *, confidence: float = 0.95) -> Estimate:
     Others: Student's t on 64 batch means (n/2 when fewer), adjusted for their autocorrelation and skewness
     (Tafazzoli, Steiger & Wilson 2011, N-Skart), the skewness doubled towards the long tail, of which a short run
     shows too little (docs/calibration.md). Batches that depend so much that they are worth fewer than 16: at least
-    6 of their standard deviations.
-    Below 60 samples dependence cannot be told: open. Bounds stay on the side of zero on which all values are. A
-    +inf makes the mean +inf. ValueError on NaN or -inf.
+    6 of their standard deviations. Worth fewer than 10, or below 60 samples, dependence cannot be told: open.
+    Bounds stay on the side of zero on which all values are. A +inf makes the mean +inf. ValueError on NaN or -inf.
     """
     population = Population.of(values)
     checked_confidence(confidence)
@@ -215,10 +248,13 @@ def mean_estimate(values: Values, *, confidence: float = 0.95) -> Estimate:
     if means is None:  # alike by chance or by a period: no sign of dependence
         below = above = t_quantile(confidence, batches - 1) * math.sqrt(variance / n)
     else:
-        below, above = means.margins(confidence)
         n_eff = min(n_eff, variance / means.error**2)
         if means.worth < LEAST_WORTH:
             why = "the observations depend on each other for longer than a run of this length can tell"
+        if means.worth < FEWEST_WORTH:
+            needed = math.ceil(n * LEAST_WORTH / means.worth)
+            return Estimate(mean, None, None, n, n_eff, method, f"{why}: about {needed} are needed")
+        below, above = means.margins(confidence)
     low = max(mean - below, 0.0) if population.minimum >= 0.0 else mean - below
     high = min(mean + above, 0.0) if population.maximum <= 0.0 else mean + above
     return Estimate(mean, low, high, n, n_eff, method, why)

@@ -14,7 +14,7 @@ from faultload_analysis.latency.population import Population
 from faultload_analysis.latency.rank import rank
 
 _HALF, _OFTENER, _OFTEN = Fraction(5, 10), Fraction(8, 10), Fraction(9, 10)
-_LADDER = tuple(Fraction(level) for level in ("0.8", "0.9", "0.95", "0.98", "0.99", "0.995", "0.999"))
+LADDER = tuple(Fraction(level) for level in ("0.8", "0.9", "0.95", "0.98", "0.99", "0.995", "0.999"))
 _TAILS = _OFTEN, _OFTENER, _HALF
 _SHAPE = 0.5
 _DOUBT = 2.0
@@ -63,17 +63,17 @@ def upper_bound(
 
     The bound is x_(n - k) with the largest k for which P(K <= k) <= 1 - confidence, K being the number of requests
     above the true quantile (`evidence.clusters.at_most`). So only how often a level is exceeded is read, and when.
-    K comes in clusters as large as `_expected`. What their margin for error takes away a smooth tail may give back
+    K comes in clusters (`expected_clustering`). What their margin for error takes away a smooth tail may give back
     (`_tail`), down to the bound by the clusters as they were measured and no further. A `declared` longest event
     replaces the margin: see `_of_declared`.
     """
     population = exceedances.population
-    levels = {u: exceedances.clusters(exceedances.level(u)) for u in sorted({p, *_LADDER}) if u <= p}
+    levels = {u: exceedances.clusters(exceedances.level(u)) for u in sorted({p, *LADDER}) if u <= p}
     by_level = {u: clusters for u, clusters in levels.items() if clusters is not None}
     others = [exceedances.clusters(level) for level in (target, LARGEST) if level is not None]
     beside = [clusters for clusters in others if clusters is not None]
 
-    expected = _expected(exceedances, p, by_level, beside)
+    expected = expected_clustering(exceedances, p, by_level, beside)
     seen = _measured([*by_level.values(), *beside])
     if declared is not None:
         clustering, method = _of_declared(declared, expected, seen, [*by_level.values(), *beside])
@@ -100,7 +100,7 @@ def upper_bound_of_few(
     return UpperBound(high, said_of(declared, larger=False, size=declared.size), clustering)
 
 
-def _expected(
+def expected_clustering(
     exceedances: Exceedances, p: Fraction, by_level: dict[Fraction, Clusters], others: list[Clusters]
 ) -> Clustering:
     """How the requests above the p-quantile come in clusters, with a margin for the error of telling so.

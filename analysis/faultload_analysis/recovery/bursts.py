@@ -74,7 +74,8 @@ class Bursts:
 
 def _sizes(total: Counts, over: Counts, beyond: Counts) -> Counts:
     """What each slice adds to a burst, shape (k,): requests beyond noise, of those over the P95 and of bad ones."""
-    return np.maximum(np.maximum(over - noise_of(total, 1.0 - _TYPICAL), beyond), 0)
+    sizes: Counts = np.maximum(np.maximum(over - noise_of(total, 1.0 - _TYPICAL), beyond), 0)
+    return sizes
 
 
 def _runs_of(flags: Mask, held: Mask) -> list[Counts]:

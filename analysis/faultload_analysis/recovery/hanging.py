@@ -44,7 +44,8 @@ class Waits:
         since, until = np.concatenate(self._since), np.concatenate(self._until)
         first = np.floor((since - self._start_s) / self._width_s).astype(np.int64) + 1
         final = np.minimum(np.floor((until - self._start_s) / self._width_s + 1e-9).astype(np.int64), size)
-        first, final, until = (part[final >= first] for part in (first, final, until))
+        some = final >= first
+        first, final, until = first[some], final[some], until[some]
         np.add.at(waited, first, self._width_s)
         np.add.at(waited, final, -self._width_s)
         waited = np.cumsum(waited)[:size]

@@ -18,13 +18,16 @@ from faultload_analysis.evidence.dependence import (
     inflation_of,
     load_to_decide,
     measured,
+    more_load,
     share_bounds,
 )
 from faultload_analysis.evidence.distributions import binomial_sf
 from faultload_analysis.evidence.inputs import checked_confidence, checked_flags
 from faultload_analysis.evidence.of_run import share_of_run
 from faultload_analysis.evidence.verdict import Estimate, no_data
+from faultload_analysis.latency.exceedances import Exceedances
 from faultload_analysis.latency.population import Population
+from faultload_analysis.latency.upper_share import upper_share
 from faultload_analysis.slo.alerts import (
     DEFAULT_WINDOWS,
     Alert,
@@ -72,7 +75,8 @@ def proportion_estimate(
     `over` are bad, by default only +inf.
     Exact binomial bounds on counts over the variance inflation of the failures (`inflation_of`,
     docs/calibration.md); without a single failure (or success) the inflation is 1, so the bound speaks of the run:
-    see `largest_unseen_outage`. Below 60 samples with failures every √n neighbours count as one.
+    see `largest_unseen_outage`. Below 60 samples with failures every √n neighbours count as one. With a finite
+    `over` the bound that can make it pass counts clusters of slow requests, as that of a quantile (`upper_share`).
 
     `of_run` False: both bounds are about the system in the long run, of which one outage is a single event:
     10 s down in 600 s do not yet disprove 99.9 %; with `slo`, `why` says how much more load would decide.
@@ -93,11 +97,22 @@ def proportion_estimate(
     if 0 < k < n:
         kinds = [] if n < MIN_TO_BATCH else [measured(*counts(batches_for(n)))]
         inflation = inflation_of(n, k / n, kinds)
-    _, high_bad = share_bounds(k, n, inflation=inflation.passing, confidence=confidence)
     low_bad, _ = share_bounds(k, n, inflation=inflation.failing, confidence=confidence)
-    undecided = slo is not None and low_bad <= allowed_share(slo) < high_bad
-    why = load_to_decide(k, n, allowed_share(slo), inflation) if slo is not None and undecided else ""
-    return Estimate(1.0 - k / n, 1.0 - high_bad, 1.0 - low_bad, n, n / inflation.seen, inflation.method, why, k)
+    upper = None
+    if isinstance(bad, Population) and over is not None and math.isfinite(over) and n >= MIN_TO_BATCH:
+        upper = upper_share(Exceedances(bad), over, confidence=confidence)
+        high_bad, method = upper.high, f"{inflation.method}; {upper.method}"
+    else:
+        _, high_bad = share_bounds(k, n, inflation=inflation.passing, confidence=confidence)
+        method = inflation.method
+    why = ""
+    if slo is not None and low_bad <= allowed_share(slo) < high_bad:
+        allowed = allowed_share(slo)
+        if upper is None or k > n * allowed:
+            why = load_to_decide(k, n, allowed, inflation)
+        else:
+            why = more_load(upper.more_to_pass(allowed, confidence))
+    return Estimate(1.0 - k / n, 1.0 - high_bad, 1.0 - low_bad, n, n / inflation.seen, method, why, k)
 
 
 def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from faultload.spec.measures import Allowance, Measure
 from faultload.spec.term import LATENCIES, REQUEST_FILTERS, Condition, Objective, ObjectiveError, Term
 from faultload.spec.units import Quantity
 from faultload_analysis.needed import least_requests
+from faultload_analysis.power import Power, power_of_share
 
 if TYPE_CHECKING:
     from faultload.verdict.evidence import Wanted
@@ -45,6 +46,11 @@ class OfShare(Measure):
     def requests_needed(self, objective: Objective) -> int | None:
         share = self.required_share(objective)
         return least_requests(share) if 0 < share < 1 else None
+
+    def power(self, objective: Objective, requests: float) -> Power | None:
+        if objective.operator not in self.limits:
+            return None
+        return power_of_share(1 - self.required_share(objective), requests, of_run=objective.of_run)
 
     def of_requests(self, term: Term) -> bool:
         return True

@@ -11,6 +11,7 @@ from faultload.spec.units import Quantity
 from faultload.verdict.measures._share import OfShare
 from faultload_analysis import slo
 from faultload_analysis.evidence.verdict import Estimate, no_data
+from faultload_analysis.power import Power
 
 if TYPE_CHECKING:
     from faultload.verdict.evidence import Evidence, Wanted
@@ -50,6 +51,9 @@ class Slices(OfShare):
 
     def requests_needed(self, objective: Objective) -> int | None:
         return None  # it needs slices, which `allowed_misses` tells the judge
+
+    def power(self, objective: Objective, requests: float) -> Power | None:
+        return None
 
     def of_requests(self, term: Term) -> bool:
         return False

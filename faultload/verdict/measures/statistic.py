@@ -18,6 +18,7 @@ from faultload.verdict.measures._unseen import naming_values
 from faultload_analysis import latency, slo
 from faultload_analysis.evidence.verdict import Estimate, exact, no_data
 from faultload_analysis.needed import MEASURABLE, least_requests
+from faultload_analysis.power import Power, power_of_mean, power_of_quantile
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -190,6 +191,14 @@ class Statistic(OfValues):
         if stall_s is None or quantile is None or objective.of_run:
             return None
         return least_requests(quantile) * stall_s
+
+    def power(self, objective: Objective, requests: float) -> Power | None:
+        term, quantile = objective.term, quantile_of(objective.term)
+        if not self.of_requests(term) or objective.operator not in ("<=", "<"):
+            return None
+        if quantile is not None:
+            return power_of_quantile(quantile, requests, of_run=objective.of_run)
+        return power_of_mean(requests, of_run=objective.of_run) if term.name == "mean" else None
 
     def samples_needed(self, objective: Objective) -> int | None:
         if objective.term.subject not in METRICS:

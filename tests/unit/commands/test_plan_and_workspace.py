@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from faultload.run.prepare import Prepared, RunOptions, find_scenarios, prepare
 from faultload.spec.measures import measure_of
 from faultload.spec.objective import parse_objective
 from faultload.spec.workspace import find, packs, packs_root, runs_folder, scenario_files, workspace_of
+from faultload_analysis.power import power_of_quantile
 
 
 @pytest.fixture
@@ -108,6 +110,39 @@ def test_a_plan_says_what_each_objective_speaks_of(workspace: SmallWorkspace) ->
     of_run = "\n".join(plan_lines(prepare(workspace.scenario, RunOptions()), RunOptions()))
     assert "p99.9(latency) <= 500ms during baseline (of this run)" in of_run
     assert "at least 2995 requests; about 700 are planned: TOO FEW, it cannot PASS" in of_run
+
+
+def test_a_plan_says_how_often_a_true_objective_passes(workspace: SmallWorkspace) -> None:
+    """From the table of 600 requests, the largest number below the 700 that are planned."""
+    text = "\n".join(plan_lines(prepare(workspace.scenario, RunOptions()), RunOptions()))
+    power = power_of_quantile(Fraction("0.99"), 700, of_run=False)
+    assert power is not None
+    independent, queue = (f"{power.shares[name]:.0%}" for name in ("independent", "M/M/1 at 0.8"))
+    assert "if the truth is half the limit, 600 requests pass in this share of runs: " in text
+    assert f"independent {independent}, " in text
+    assert f"M/M/1 at 0.8 {queue}" in text
+
+
+@pytest.mark.parametrize(
+    ("objective", "of"),
+    [
+        ("p98(latency) <= 1s", "p99"),
+        ("median(service_time) < 1s of run", "p50"),
+        ("mean(latency) <= 1s", "mean"),
+        ("availability >= 99%", "bad 0.01"),
+        ("error_rate <= 5%", "bad 0.05"),
+        ("share(latency <= 300ms) >= 99.5%", "bad 0.001"),
+        ("slices(p95(latency) <= 500ms, 10s) >= 99%", None),
+        ("p99(latency) >= 1s", None),
+        ("max(latency) <= 1s", None),
+        ("mean(rss) <= 1GB", None),
+        ("lost_writes == 0", None),
+    ],
+)
+def test_what_of_the_table_tells_of_an_objective(objective: str, of: str | None) -> None:
+    parsed = parse_objective(objective)
+    power = measure_of(parsed.term).power(parsed, 5_000)
+    assert (power.of if power else None) == of
 
 
 # -- workspace

@@ -30,7 +30,8 @@ PAGES = sorted([*AT_THE_TOP, *(ROOT / "docs").glob("*.md")])
 FOLDERS = "faultload|analysis|scenarios|experiments|loadtests|tests|docs"
 OF_OTHERS = {"--bind", "--directory", "--wheel", "--var", "--config", "--port"}
 OF_OTHERS |= {"--write", "--kinds", "--round", "--troubles", "--moments"}  # of the matrices
-OF_OTHERS |= {"--kind", "--n", "--runs", "--quick", "--metric", "--seconds"}  # of benchmarks/coverage.py
+OF_OTHERS |= {"--kind", "--n", "--runs", "--quick", "--keep", "--plan"}  # of benchmarks/coverage.py and power.py
+OF_OTHERS |= {"--metric", "--seconds"}
 """Options of other programs that the pages mention."""
 
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
