@@ -72,6 +72,11 @@ class OpenFault:
         return str(self.entry["state"])
 
     @property
+    def on_engine(self) -> bool:
+        """Whether its helpers are made by an engine or a cluster, not by the process that asks for them."""
+        return bool(self.entry["target"]["platform"] != "local")
+
+    @property
     def faults_path(self) -> Path:
         """The faults.jsonl that this fault is written to."""
         return Path(self.entry["journal"])
@@ -148,6 +153,12 @@ class OpenFault:
                 else:
                     write_json(self.path, entry)
             return OpenFault(self.path, entry)
+
+    def forget(self) -> None:
+        """Take away the entry of a fault that is undone; not of one that was just planned under the same name."""
+        if self.state.startswith("UNDO"):
+            with suppress(OSError):
+                self._close()
 
     def _close(self) -> None:
         """Take the entry out of the index, and what its undo noted."""
@@ -326,12 +337,18 @@ def readable_faults(target_id: str | None = None, run: Path | None = None) -> tu
 
 
 def still_open(run: RunDirectory) -> list[OpenFault]:
-    """The open faults of a run, but for those whose undo is on record: on a read-only disk their entries stay."""
+    """The open faults of a run, but for those whose undo is on record; their entries go.
+
+    An entry stays behind on a read-only disk, or where its process was killed before it could take it away.
+    """
     found, _ = readable_faults(run=run.path)
     with suppress(OSError, InvalidInput):
         lines = run.faults() if found else []
         times = Counter((line.label, line.state) for line in lines)
-        return [one for one in found if not 0 < times[one.label, "PLANNED"] <= times[one.label, "UNDONE"]]
+        undone = [one for one in found if 0 < times[one.label, "PLANNED"] <= times[one.label, "UNDONE"]]
+        for fault in undone:
+            fault.forget()
+        return [one for one in found if one not in undone]
     return found
 
 

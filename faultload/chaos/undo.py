@@ -16,6 +16,8 @@ from faultload.record.directory import RunDirectory
 PERSON = "undo"
 """Who calls undo, when it is a person by `faultload undo`."""
 _LOOK_EVERY_S = 0.2
+_LATE_S = (0.5, 1.0, 2.5)
+"""Waits between looks for helpers that an engine makes for a process that was killed just after asking for one."""
 
 
 def undo(fault: OpenFault, by: str) -> bool:
@@ -85,6 +87,19 @@ def undo_all(faults: Sequence[OpenFault], by: str) -> list[OpenFault]:
     """Undo faults, last in first; one-shot ones after those that hold. Returns those that are still there."""
     held_first = sorted(faults, key=lambda fault: fault.one_shot)
     return [fault for fault in held_first if not _undone(fault, by)]
+
+
+def end_late_helpers(faults: Sequence[OpenFault]) -> None:
+    """End the helpers that come after undo: those of faults whose process was killed, on an engine or a cluster.
+
+    An engine goes on making a container for a client that died, and nobody starts it or knows of it.
+    """
+    orphaned = [one for one in faults if one.on_engine and one.injector is not None and not one.injector.alive()]
+    for wait_s in _LATE_S if orphaned else ():
+        time.sleep(wait_s)
+        for fault in orphaned:
+            with suppress(Exception):  # undo itself says what is wrong with an engine
+                fault.handler().end_helpers(fault.plan)
 
 
 def _undone(fault: OpenFault, by: str) -> bool:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from faultload.chaos.journal import OpenFault, still_open
-from faultload.chaos.undo import undo, undo_all
+from faultload.chaos.undo import end_late_helpers, undo, undo_all
 from faultload.errors import InvalidInput, in_words
 from faultload.host.processes import Process, ProcessId, Spawn, end, myself
 from faultload.host.state import write_json
@@ -160,6 +160,7 @@ class Warden:
             self._note(what, text)
         if self._step(lambda: undo(fault, "warden")):
             self._gone.add(fault.fault_id)
+            self._step(lambda: end_late_helpers([fault]))
         self._tried[fault.fault_id] = (time.monotonic() + wait_s, min(2 * wait_s, _LONGEST_WAIT_S))
 
     def _left(self) -> list[OpenFault] | None:
@@ -194,9 +195,11 @@ class Warden:
         if not self.standalone:
             self._note("conductor_died", "the conductor died: the warden undoes its faults and ends the run")
             self._step(lambda: stop_injecting(self.run))
+        injected = self._open() or []
         result = self._step(self._undo_all)
         if not self.standalone:
             self._step(lambda: end_processes(self.run))
+        self._step(lambda: end_late_helpers(injected))
         self._step(lambda: stop_own_target(self.run))
         self._note("warden_ended", result or "not everything could be undone")
 

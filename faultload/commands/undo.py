@@ -14,7 +14,7 @@ import click
 
 from faultload import reference
 from faultload.chaos.journal import OpenFault, entry_stays, others_open, readable_faults
-from faultload.chaos.undo import PERSON, undo_all
+from faultload.chaos.undo import PERSON, end_late_helpers, undo_all
 from faultload.chaos.warden import conductor_lives, end_processes, started_target, stop_injecting
 from faultload.errors import ExitCode, FaultloadError, InvalidInput, Mistake, Refused
 from faultload.host.private import not_ours
@@ -60,6 +60,7 @@ def undo_leftovers(
         if fault not in left and fault.path.exists():
             click.echo(entry_stays(fault))
     stayed = [f"process {process.pid} did not end" for run in dead for process in end_processes(run)]
+    end_late_helpers(faults)
     for target_id in orphans:
         owner = reference.of_id(target_id)
         stayed += [f"{one} did not end" for one in reference.stop(*owner)] if owner is not None else []

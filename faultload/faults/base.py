@@ -105,6 +105,10 @@ class PlatformFault(ABC):
         """End what `prepare` started, where nothing is injected after all."""
         return
 
+    def end_helpers(self, plan: Mapping[str, Any]) -> None:
+        """End every helper of the fault, by its undo plan: an engine may have made one for a dead process."""
+        self.release()
+
     @abstractmethod
     def inject(self, instances: Sequence[Instance], plan: Mapping[str, Any]) -> None:
         """Make the fault."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from faultload import reference
 from faultload.chaos.journal import entry_stays, readable_faults, still_open
-from faultload.chaos.undo import undo_all
+from faultload.chaos.undo import end_late_helpers, undo_all
 from faultload.errors import TargetError, in_words, of_the_machine
 from faultload.record.directory import RunDirectory
 from faultload.report.live import Screen
@@ -125,6 +125,7 @@ class Ending:
         if left:
             limit_s = self.longest_s + deadlines.UNDO_S
             self.patience.in_thread(lambda: undo_all(left, "conductor"), limit_s, "conductor", "its undo")
+            self.patience.in_thread(lambda: end_late_helpers(left), limit_s, "conductor", "its undo")
 
     def _stop_load(self, load: Sequence[Child]) -> None:
         for child in load:

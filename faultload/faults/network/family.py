@@ -73,6 +73,9 @@ class OnNetwork(PlatformFault):
     def release(self) -> None:
         self._agents.dismiss(self._sites)
 
+    def end_helpers(self, plan: Mapping[str, Any]) -> None:
+        self._agents.dismiss(self._read(plan))
+
     def undo_plan(self, instances: Sequence[Instance]) -> dict[str, Any]:
         return {"sites": [site.to_json() for site in self._sites or self._made(instances)]}
 

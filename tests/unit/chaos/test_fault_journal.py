@@ -19,12 +19,14 @@ from typing import Any
 import pytest
 
 from faultload.chaos import journal
+from faultload.chaos import undo as undoing
 from faultload.chaos.journal import OpenFault, open_faults, plan_fault, readable_faults
 from faultload.chaos.undo import undo, undo_all
 from faultload.chaos.warden import Warden
 from faultload.commands.undo import undo_leftovers
 from faultload.errors import ExitCode, InvalidInput, NotUndone, Refused, TargetError
 from faultload.faults.base import FaultRequest, PlatformFault, WitnessReport
+from faultload.host.processes import ProcessId
 from faultload.host.state import file_name
 from faultload.platforms.base import Instance
 from faultload.record.directory import RunDirectory
@@ -271,6 +273,36 @@ def test_the_last_fault_is_undone_first_and_one_shot_ones_at_the_end(world: Worl
     assert [fault.label for fault in open_faults()] == ["third#1", "second#1", "kill#1", "first#1"]
     assert undo_all(open_faults(), "undo") == []
     assert world.undone == ["third", "second", "first", "kill"]
+
+
+def test_an_entry_whose_process_was_killed_before_it_took_it_away_goes_with_the_next_look(
+    world: World, run: RunDirectory
+) -> None:
+    fault = inject(world, run).mark("UNDOING", "chaos")
+    kept = fault.path.read_text()
+    fault.mark("UNDONE", "chaos")
+    fault.path.write_text(kept)
+    assert journal.still_open(run) == [] and open_faults() == []
+    again = plan(run)  # under the same name, as an experiment does that is played twice
+    assert open_faults() == [again]
+    assert journal.still_open(run) == [again] and again.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("platform", "pid", "ended"), [("docker", 2**22, 3), ("docker", None, 0), ("local", 2**22, 0)]
+)
+def test_helpers_that_an_engine_makes_for_a_process_that_was_killed_are_ended_when_they_come(
+    world: World, run: RunDirectory, monkeypatch: pytest.MonkeyPatch, platform: str, pid: int | None, ended: int
+) -> None:
+    """Not of a process that lives, and where nobody else makes helpers there are none."""
+    looked = []
+    monkeypatch.setattr(PlatformFault, "end_helpers", lambda self, plan: looked.append(plan["private"]))
+    monkeypatch.setattr(undoing, "_LATE_S", (0.0, 0.0, 0.0))
+    fault = inject(world, run)
+    process = fault.entry["process"] if pid is None else ProcessId(pid, 1.0).to_json()
+    entry = {**fault.entry, "target": {**fault.entry["target"], "platform": platform}, "process": process}
+    undoing.end_late_helpers([OpenFault(fault.path, entry)])
+    assert looked == ["dsn"] * ended
 
 
 def test_one_that_will_not_go_does_not_keep_the_others(world: World, run: RunDirectory) -> None:
