@@ -145,7 +145,7 @@ def baseline_rule(
 
     A baseline with fewer than ten bursts says little of them, and so much is lost (before, 4 times as long
     was found in 1.0 .90 .55, .55, .82, .70 .65, .50). Failures are found where the baseline has none: 30 % for
-    20 s in all of these.
+    20 s in all that were tried (M/M/1 at .5, lognormal, arrivals that triple for 2 s, pauses of 200 ms).
 
     ValueError when there is neither a request that was ok nor a latency limit, for NaN, latencies of -inf, times
     that are not finite or of another shape, and arguments outside of what they mean.

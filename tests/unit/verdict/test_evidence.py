@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from drawn_run import Stretch, Strike, draw
 
@@ -117,7 +118,8 @@ def test_one_pass_gathers_what_all_objectives_read_and_lets_others_see_every_chu
     )
     seen: list[int] = []
 
-    def see(part: Samples) -> None:
+    def see(part: Samples, moments: npt.NDArray[np.float64]) -> None:
+        assert len(moments) == len(part)
         seen.append(len(part))
 
     found.gather([parse_objective(text) for text in texts], readers=[see])
