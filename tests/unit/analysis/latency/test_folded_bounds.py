@@ -37,7 +37,7 @@ def of_run(population: Population, p: float, target: float) -> Verdict:
 @pytest.mark.parametrize("name", ["exponential", "mm1-0.8", "stalls-25", "failures", "whole-ms"])
 def test_a_verdict_of_the_run_is_that_of_the_whole_one(kinds: Any, name: str, p: float) -> None:
     rng, verdicts = np.random.default_rng(31), set()
-    for _ in range(rounds(40)):
+    for _ in range(rounds(12)):
         values, _ = kinds[name].draw(rng, REQUESTS)
         whole = Population.of(values)
         for at in (0.5 * p, 0.995 * p, p, p + 0.005 * (1 - p), p + 0.5 * (1 - p)):

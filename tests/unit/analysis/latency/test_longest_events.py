@@ -10,13 +10,14 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import pytest
+from repeats import rounds
 
 from faultload_analysis.evidence.verdict import Estimate
 from faultload_analysis.latency.events import EventCounter, LongestEvent
 from faultload_analysis.latency.quantiles import quantile_estimate
 
 Floats = npt.NDArray[np.float64]
-RUNS = 400
+RUNS = rounds(400)
 WRONG = 0.05 + 1.65 * math.sqrt(0.05 * 0.95 / RUNS)
 """5 %, and what so many runs may be above it by chance."""
 
