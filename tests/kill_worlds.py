@@ -11,7 +11,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, ClassVar
@@ -264,12 +264,17 @@ class DatabaseWorld(World):
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self.standin = StandIn(workspace.folder, {})
-        self.pair = self._pair()
-        self.standin.write_target(**self._declared())
-        self.target_file = self.standin.target_file
-        self.bystander = _stopped_process()
-        self.pair.wait_whole()
+        with ExitStack() as made:
+            self.standin = StandIn(workspace.folder, {})
+            made.callback(self.standin.end)
+            self.pair = self._pair()
+            made.callback(self.pair.stop)
+            self.standin.write_target(**self._declared())
+            self.target_file = self.standin.target_file
+            self.bystander = _stopped_process()
+            made.callback(self._end_bystander)
+            self.pair.wait_whole()
+            made.pop_all()
 
     def _pair(self) -> Any:
         return RunningPair(self.workspace.folder / "pair")
@@ -322,9 +327,12 @@ class DatabaseWorld(World):
         statement = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'faultload%'"
         return int(self.pair.ask(self.pair.port_of(leads=True), statement))
 
-    def end(self) -> None:
+    def _end_bystander(self) -> None:
         self.bystander.kill()
         self.bystander.wait()
+
+    def end(self) -> None:
+        self._end_bystander()
         self.pair.stop()
         self.standin.end()
 
