@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -353,3 +354,20 @@ def test_a_helper_that_is_prepared_for_nothing_is_taken_away(project: Project) -
     assert len(docker_helper.helpers_of(fault.request.fault_id)) == 1
     fault.here.release()
     assert docker_helper.helpers_of(fault.request.fault_id) == []
+
+
+def test_a_helper_that_nobody_started_is_taken_away_by_the_next(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine makes it for a client that was killed while it asked."""
+    faults = [f"{project.name}-{name}" for name in ("forgotten", "fresh", "next")]
+    made_at = docker_helper._made_at
+    try:
+        forgotten, fresh = (docker_helper.create(["true"], fault) for fault in faults[:2])
+        earlier = {forgotten.id: timedelta(minutes=6)}
+        monkeypatch.setattr(docker_helper, "_made_at", lambda one: made_at(one) - earlier.get(one.id, timedelta()))
+        made = docker_helper.create(["true"], faults[2])
+        assert {one.id for fault in faults for one in docker_helper.helpers_of(fault)} == {fresh.id, made.id}
+    finally:
+        for fault in faults:
+            docker_helper.remove(fault)

@@ -9,6 +9,7 @@ import select
 import time
 import uuid
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from faultload.agents.when_told import PREPARED
@@ -23,6 +24,8 @@ HELPER_LABEL = "faultload.helper"
 READY = "ready"
 _DONE = "helper-is-done"
 _START_S = 30.0
+_FORGOTTEN_AFTER = timedelta(minutes=5)
+"""A helper is started as soon as it is made."""
 _OPTIONS: dict[str, Any] = {
     "network_mode": "none",
     "cap_drop": ["ALL"],
@@ -41,13 +44,31 @@ def create(argv: Sequence[str], fault_id: str, *, sees_machine: bool = False, **
     client = docker_client.client()
     image = helper_image.ensure(client)
     with docker_client.asking("make a helper container"):
-        return client.containers.create(
+        made = client.containers.create(
             image,
             list(argv),
             name=f"faultload-helper-{uuid.uuid4().hex[:12]}",
             labels={docker_client.FAULT_LABEL: fault_id, HELPER_LABEL: "container"},
             **{**_OPTIONS, **({"pid_mode": "host"} if sees_machine else {}), **options},
         )
+    for forgotten in _forgotten(made):
+        remove_container(forgotten)
+    return made
+
+
+def _forgotten(made: Container) -> list[Container]:
+    """Helpers that nobody started within minutes before this one was made: who asked for them was killed."""
+    with docker_client.asking("list helpers that were never started"):
+        waiting = docker_client.client().containers.list(
+            all=True, filters={"label": HELPER_LABEL, "status": "created"}, ignore_removed=True
+        )
+    until = _made_at(made) - _FORGOTTEN_AFTER
+    return [one for one in waiting if one.id != made.id and _made_at(one) < until]
+
+
+def _made_at(container: Container) -> datetime:
+    """When a container was made, by its engine's clock."""
+    return datetime.fromisoformat(container.attrs["Created"])
 
 
 def run(argv: Sequence[str], fault_id: str, timeout_s: float, **options: Any) -> str:
