@@ -134,27 +134,37 @@ def most(runs: int) -> float:
     return PROMISE + NOISE * math.sqrt(PROMISE * (1.0 - PROMISE) / runs)
 
 
-def above_promise(cell: Cell, tally: Tally) -> tuple[bool, bool]:
-    """Whether PASS, and FAIL, at the truth are above the promise, of the runs with ten events."""
-    if cell.enough < FEWEST_TO_JUDGE:
-        return False, False
-    limit = most(cell.enough) * cell.enough
-    return tally.passed_with_events > limit, tally.failed_with_events > limit
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How often a statistic was wrong at the truth, of the runs that count."""
+
+    count: int
+    of: int
+
+    @property
+    def above_promise(self) -> bool:
+        return self.of >= FEWEST_TO_JUDGE and self.count > most(self.of) * self.of
+
+
+def shares_at_truth(cell: Cell, tally: Tally) -> tuple[Share, Share]:
+    """PASS and FAIL at the truth of the runs with ten events.
+
+    Where fewer than half of the runs hold so many, those that do hold more events than usual, and miss the truth
+    rightly more often: FAIL is counted of all runs there, but where next to none hold so many.
+    """
+    unusual = FEWEST_TO_JUDGE <= cell.enough < cell.runs / 2
+    failed = Share(tally.failed, cell.runs) if unusual else Share(tally.failed_with_events, cell.enough)
+    return Share(tally.passed_with_events, cell.enough), failed
 
 
 def broken(kept: Kept) -> list[str]:
     """The cells above their promise whose kind the promise does not name."""
     return [
-        f"{cell.kind}, {name}, n {cell.n}: {word} in {count / cell.enough:.1%} of {cell.enough} runs"
+        f"{cell.kind}, {name}, n {cell.n}: {word} in {share.count / share.of:.1%} of {share.of} runs"
         for cell in kept.cells().values()
         for name, tally in cell.tallies.items()
-        for above, word, count in zip(
-            above_promise(cell, tally),
-            ("PASS", "FAIL"),
-            (tally.passed_with_events, tally.failed_with_events),
-            strict=True,
-        )
-        if above and (cell.kind, name) not in NAMED
+        for word, share in zip(("PASS", "FAIL"), shares_at_truth(cell, tally), strict=True)
+        if share.above_promise and (cell.kind, name) not in NAMED
     ]
 
 
@@ -180,7 +190,7 @@ def text(kept: Kept, of: Sequence[Part]) -> Iterator[str]:
 
 
 def row(cell: Cell) -> list[str]:
-    """The cell's shares in percent: PASS and FAIL at the truth of the runs with ten events; of the others PASS."""
+    """The cell's shares in percent: PASS and FAIL at the truth as the promise counts them; of the others PASS."""
     statistics = [_shares(cell, cell.tallies.get(name)) for name in STATISTICS]
     has_events = f"{cell.enough / cell.runs:.2f}", f"{cell.none / cell.runs:.2f}"
     return [cell.kind, f"{cell.n}", f"{cell.runs}", *has_events, *statistics]
@@ -191,16 +201,16 @@ def _shares(cell: Cell, tally: Tally | None) -> str:
         return ""
     few = cell.runs - cell.enough
     said = []
-    if cell.enough:
-        counts = tally.passed_with_events, tally.failed_with_events
-        shown = (
-            f"**{100 * count / cell.enough:.1f}**" if above else f"{100 * count / cell.enough:.1f}"
-            for count, above in zip(counts, above_promise(cell, tally), strict=True)
-        )
-        said.append(" / ".join(shown))
+    if cell.enough >= FEWEST_TO_JUDGE:
+        said.append(" / ".join(map(_percent, shares_at_truth(cell, tally))))
     if few:
         said.append(f"({100 * (tally.passed - tally.passed_with_events) / few:.0f})")
     return " ".join(said)
+
+
+def _percent(share: Share) -> str:
+    text = f"{100 * share.count / share.of:.1f}"
+    return f"**{text}**" if share.above_promise else text
 
 
 def power_text(cell: Cell) -> str:

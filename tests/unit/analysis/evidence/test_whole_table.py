@@ -83,12 +83,18 @@ def cell(whole: Any, *, enough: int, passed: int, failed: int = 0) -> Any:
         (400, 33, 0, []),
         (400, 34, 0, ["PASS in 8.5% of 400 runs"]),
         (40, 40, 0, []),
+        (1_100, 0, 120, ["FAIL in 10.9% of 1100 runs"]),
+        (900, 0, 120, []),
+        (900, 0, 140, ["FAIL in 7.0% of 2000 runs"]),
     ],
 )
 def test_a_cell_is_above_its_promise_beyond_the_noise(
     whole: Any, enough: int, passed: int, failed: int, above: list[str]
 ) -> None:
-    """6.5 % of 2,000 runs, 8.4 % of 400; of fewer than 50 runs with events nothing is said."""
+    """6.5 % of 2,000 runs, 8.4 % of 400; of fewer than 50 runs with events nothing is said.
+
+    Where most runs hold fewer than ten, the others hold more than usual, and FAIL counts of all.
+    """
     kept = whole.Kept()
     kept.parts[whole.Part("mmpp", 20_000, 0, 2_000)] = cell(whole, enough=enough, passed=passed, failed=failed)
     assert whole.broken(kept) == [f"mmpp, p99, n 20000: {what}" for what in above]
