@@ -16,7 +16,7 @@ from faultload.agents.restart.circumstances import circumstances_of
 from faultload.errors import Refused, TargetError
 from faultload.host.listeners import Listener, held_by, holders, listening
 from faultload.host.processes import ProcessId
-from faultload.host.trees import family, kill, tree
+from faultload.host.trees import family, freeze, kill, tree
 from faultload.platforms.base import Instance
 from faultload.platforms.local import systemd
 from faultload.platforms.local.certainty import Uncertain, certain_order, environment_of, groups_stay, standard_file
@@ -217,7 +217,7 @@ def _see_it_open(plan: Mapping[str, Any], started: Sequence[ProcessId]) -> None:
     while any(one.alive() for one in started) and time.monotonic() < deadline:
         wrong = opened_wrongly(plan, started)
         if wrong:
-            kill(started)
+            kill(freeze(started))  # one that listens is about to start its workers
             raise TargetError(f"started again it opened {', '.join(wrong)}, which was not open: ended it")
         if len(_places(held_by(one.pid for one in tree(started)))) >= len(plan["listens"]):
             return
