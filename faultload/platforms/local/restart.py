@@ -215,11 +215,12 @@ def _see_it_open(plan: Mapping[str, Any], started: Sequence[ProcessId]) -> None:
     """Wait until what was started listens where it did before; end it when it does so elsewhere."""
     deadline = time.monotonic() + _OPENS_WITHIN_S
     while any(one.alive() for one in started) and time.monotonic() < deadline:
-        wrong = opened_wrongly(plan, started)
+        now = _listens(started)
+        wrong = _not_as_before(plan, now)
         if wrong:
             kill(freeze(started))  # one that listens is about to start its workers
             raise TargetError(f"started again it opened {', '.join(wrong)}, which was not open: ended it")
-        if len(_places(held_by(one.pid for one in tree(started)))) >= len(plan["listens"]):
+        if len(now) >= len(plan["listens"]):
             return
         time.sleep(0.05)
 
@@ -229,9 +230,16 @@ def opened_wrongly(plan: Mapping[str, Any], roots: Iterable[ProcessId]) -> list[
 
     A port that the kernel chooses is another one after each start: such a one counts by its address.
     """
+    return _not_as_before(plan, _listens(roots))
+
+
+def _listens(roots: Iterable[ProcessId]) -> list[tuple[str, int]]:
+    return [(address, port) for address, port in _places(held_by(one.pid for one in tree(roots)))]
+
+
+def _not_as_before(plan: Mapping[str, Any], now: Sequence[tuple[str, int]]) -> list[str]:
     before = [(address, int(port)) for address, port in plan.get("listens", ())]
     low, high = map(int, EPHEMERAL.read_text().split())
-    now = [(one.address, one.port) for one in held_by(one.pid for one in tree(roots))]
     gone = [place for place in before if place not in now]
     chosen = {address for address, port in gone if low <= port <= high}
     new = [place for place in now if place not in before]

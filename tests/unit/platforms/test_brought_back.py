@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
 from faultload.agents.restart.circumstances import circumstances_of, differences
-from faultload.host.processes import ProcessId, myself
+from faultload.errors import TargetError
+from faultload.host.processes import ProcessId, identify, myself
 from faultload.host.trees import Family
 from faultload.platforms.local import parents, restart
 from faultload.platforms.local.facts import Facts
@@ -137,3 +139,19 @@ def test_an_address_that_was_not_open_is_told_from_a_port_that_the_kernel_choose
     assert wrong([("127.0.0.1", low)], [("127.0.0.1", high)]) == []
     assert wrong([("127.0.0.1", low)], [("0.0.0.0", high)]) == [f"0.0.0.0:{high}"]
     assert wrong([("127.0.0.1", 80)], [("127.0.0.1", 80), ("127.0.0.1", high)]) == [f"127.0.0.1:{high}"]
+
+
+def test_what_opens_elsewhere_while_it_is_looked_at_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look is one: what it counts is what it compares."""
+    process = subprocess.Popen(["/bin/sleep", "60"])
+    started = identify(process.pid)
+    assert started is not None
+    looks = iter([[], [restart.Listener("0.0.0.0", 80, 1, 0)]])
+    monkeypatch.setattr(restart, "held_by", lambda pids: next(looks))
+    try:
+        with pytest.raises(TargetError, match=r"it opened 0\.0\.0\.0:80, which was not open: ended it"):
+            restart._see_it_open({"listens": [["127.0.0.1", 80]]}, [started])
+        assert process.wait() == -9
+    finally:
+        process.kill()
+        process.wait()
