@@ -9,6 +9,7 @@ import select
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from faultload.platforms.docker import client as docker_client
 from faultload.platforms.docker import image as helper_image
 
 if TYPE_CHECKING:
+    from docker import DockerClient
     from docker.models.containers import Container
 
 HELPER_LABEL = "faultload.helper"
@@ -51,15 +53,16 @@ def create(argv: Sequence[str], fault_id: str, *, sees_machine: bool = False, **
             labels={docker_client.FAULT_LABEL: fault_id, HELPER_LABEL: "container"},
             **{**_OPTIONS, **({"pid_mode": "host"} if sees_machine else {}), **options},
         )
-    for forgotten in _forgotten(made):
-        remove_container(forgotten)
+    with suppress(TargetError):  # what is left of others keeps nobody from a helper, least of all an undo
+        for forgotten in _forgotten(client, made):
+            remove_container(forgotten)
     return made
 
 
-def _forgotten(made: Container) -> list[Container]:
+def _forgotten(client: DockerClient, made: Container) -> list[Container]:
     """Helpers that nobody started within minutes before this one was made: who asked for them was killed."""
     with docker_client.asking("list helpers that were never started"):
-        waiting = docker_client.client().containers.list(
+        waiting = client.containers.list(
             all=True, filters={"label": HELPER_LABEL, "status": "created"}, ignore_removed=True
         )
     until = _made_at(made) - _FORGOTTEN_AFTER
