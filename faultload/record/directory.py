@@ -18,7 +18,7 @@ from faultload.errors import InvalidInput, Mistake, Refused
 from faultload.host.private import close_to_others, make_folder, neither_file_nor_folder, replace_text
 from faultload.host.state import read_json, write_json
 from faultload.record.entry import DAMAGED, Entry
-from faultload.record.events import Event, event_of
+from faultload.record.events import Event, event_of, events_in
 from faultload.record.faults import FaultLine
 from faultload.record.info import RunInfo
 from faultload.record.lines import append_line, numbered_lines
@@ -160,10 +160,7 @@ class RunDirectory:
 
     def events_of(self, kind: type[E]) -> list[E]:
         """The events of one class; others are not looked at. Raises InvalidInput for one that cannot be read."""
-        path = self.events_path
-        lines = numbered_lines(path)
-        found = (event_of(value, path, number) for number, value in lines if kind.is_kind_of(value))
-        return [one for one in found if isinstance(one, kind)]
+        return list(events_in(self.events_path, kind))
 
     @property
     def faults_path(self) -> Path:

@@ -57,12 +57,18 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _objects(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(lines, start=1):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
+        value = object_in(line)
+        if value is not None:
             yield number, value
+
+
+def object_in(line: bytes) -> dict[str, Any] | None:
+    """The JSON object that a line holds; None where it holds none."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def damaged_lines(path: Path, read: int | None = None) -> list[int]:

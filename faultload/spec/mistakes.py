@@ -64,11 +64,10 @@ def _path_in(document: Document, loc: tuple[str | int, ...]) -> tuple[str | int,
     path: tuple[str | int, ...] = ()
     place: Any = document.data
     for part in loc:
-        if (isinstance(place, dict) and part in place) or (isinstance(place, list) and isinstance(part, int)):
-            place = place[part]  # type: ignore[index]
-        else:
-            continue
-        path = (*path, part)
+        item_of = isinstance(place, list) and isinstance(part, int) and part < len(place)
+        if item_of or (isinstance(place, dict) and part in place):
+            place = place[part]
+            path = (*path, part)
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -313,21 +314,31 @@ class Evidence:
         }
         counters = {one: RateCounter(one.start_s, one.end_s) for one in rates if one not in self._rates}
         windows = {one: one.counter(self.phases) for one in windowed if one not in self._windows}
-        for part in self.measured.record.samples():
-            view = _View(part, self)
-            for selection, population in populations.items():
-                values, chosen = view.values(selection), view.chosen(selection)
-                population.add(values if chosen.all() else values[chosen])
-            for one, window in windows.items():
-                values, chosen = view.values(one.selection), view.chosen(one.selection)
-                window.add(view.moments()[chosen], values[chosen])
-            for completions, counter in counters.items():
-                counter.add(part.ended_s[part.ok & view.matching(completions.filters)])
-            for reader in readers:
-                reader(part, view.moments())
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="readers") as beside:
+            read: Future[None] | None = None
+            for part in self.measured.record.samples():
+                view = _View(part, self)
+                if read is not None:
+                    read.result()
+                read = beside.submit(_read_all, readers, part, view.moments())
+                for selection, population in populations.items():
+                    values, chosen = view.values(selection), view.chosen(selection)
+                    population.add(values if chosen.all() else values[chosen])
+                for one, window in windows.items():
+                    values, chosen = view.values(one.selection), view.chosen(one.selection)
+                    window.add(view.moments()[chosen], values[chosen])
+                for completions, counter in counters.items():
+                    counter.add(part.ended_s[part.ok & view.matching(completions.filters)])
+            if read is not None:
+                read.result()
         self._populations.update(populations)
         self._rates.update(counters)
         self._windows.update(windows)
+
+
+def _read_all(readers: Sequence[Reader], part: Samples, moments: Floats) -> None:
+    for reader in readers:
+        reader(part, moments)
 
 
 class _View:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -71,10 +72,12 @@ def judge(run: RunDirectory) -> Judgement:
     profile = measured.info.profile
     specs = scenario.objectives_in(profile)
     alerts = replayed(measured, scenario.alerts)
-    recoveries = warm.recoveries(recoveries_of(measured, scenario, profile, all_fired(alerts)))
+    glance = OverviewBuilder(measured)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="iterations") as beside:
+        iterations = beside.submit(glance.read_iterations)
+        recoveries = warm.recoveries(recoveries_of(measured, scenario, profile, all_fired(alerts)))
+    offered = iterations.result()
     phases = with_steps(measured, phases_of(measured, recoveries))
-    glance = OverviewBuilder(measured, phases)
-    offered = glance.read_iterations()
     wanted = [resolved(with_slo(spec, specs), scenario.statements) for spec in specs]
     spoiled = spoilage(measured, offered.slips, wanted, phases, declared_limits(scenario, profile)[0])
     evidence = Evidence(
@@ -86,7 +89,7 @@ def judge(run: RunDirectory) -> Judgement:
         alerts=alerts,
         failure_rates={one.name: one.failure_rate for one in scenario.faults if one.failure_rate is not None},
     )
-    evidence.gather(wanted, readers=[glance.add])
+    evidence.gather(wanted, readers=[lambda part, moments: glance.add(phases, part, moments)])
     overview = glance.finish()
     ran = offered.begun > 0 or bool(measured.health)
     missing = missing_parts(run, measured)

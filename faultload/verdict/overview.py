@@ -76,14 +76,13 @@ class Overview:
 
 
 class OverviewBuilder:
-    """Takes the iterations at once and the requests chunk by chunk."""
+    """Takes the iterations at once and then, once phases are known, the requests chunk by chunk."""
 
-    def __init__(self, measured: Measured, phases: Phases) -> None:
+    def __init__(self, measured: Measured) -> None:
         start = math.floor(measured.load_start_s)
         moments = [moment for fault in measured.faults for moment in (fault.injected_at, fault.undone_at) if moment]
         end = max([measured.load_end_s, *moments, start + 1.0])
         self._measured = measured
-        self._phases = phases
         self._timeline = TimelineBuilder(start, end, OUTCOMES)
         self._requests, self._made = Rankings(), Rankings()
         self._count = self._dropped = 0
@@ -103,7 +102,7 @@ class OverviewBuilder:
             waited = max(waited, float(part.waited_s.max(initial=0.0)))
         return Offered(slips.finish(), begun, late, waited)
 
-    def add(self, part: Samples, moments: Floats) -> None:
+    def add(self, phases: Phases, part: Samples, moments: Floats) -> None:
         """The next requests, and when each of them counts for a phase (`Phases.moments`)."""
         self._count += len(part)
         if not len(part):
@@ -118,7 +117,7 @@ class OverviewBuilder:
             made = ~dropped
         self._made.add("latency", part.latency_s[made])
         self._made.add("service time", part.service_s[made])
-        inside = self._phases.mask(moments, None)
+        inside = phases.mask(moments, None)
         latency, request = (
             (part.latency_s, part.request)
             if inside.all()

@@ -105,6 +105,55 @@ def test_a_gauge_that_is_no_number_was_not_measured(value: object) -> None:
     assert (health.cpu_percent, health.p50_ms) == (None, 3.0)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"t":1.0,"wall":"w","kind":"health","worker":2,"n":7,"loop_lag_p99_ms":1.5,"users":3,"newer":[1]}',
+        '{"t":1,"kind":"health","cpu_percent":NaN,"p50_ms":-Infinity,"p99_ms":"high","ok":"5","failed":2.0}',
+        '{"t":1.0,"kind":"health","cpu_percent":1e999,"p50_ms":true}',
+        '{"t":1.0,"kind":"count","worker":null,"n":0,"rows":{"metrics":[[4,2,9007199254740991]]},"last":true}',
+        '{"t":1.0,"kind":"count","n":1,"rows":{},"made":{"samples":3}}',
+        r'{"t":1.0,"kind":"health","wall":"\ud800"}',
+        '{"t":1.0,"kind":"note","kind":"health","worker":1}',
+        '{"t":1.0,"kind":"health","kind":"note","what":"late"}',
+        '{"t":1.0,"kind":"note","what":"late","of":{"kind":"health","t":2.0}}',
+        r'{"t":1.0,"kind":"note","text":"\"kind\":\"health\""}',
+        '{"t":1.0, "kind": "health", "worker": 4}',
+    ],
+)
+def test_an_event_read_at_once_from_its_line_is_the_one_that_its_fields_are(run: RunDirectory, line: str) -> None:
+    run.events_path.write_text(line + "\n")
+    [found] = run.events()
+    wanted = event_of(json.loads(line))
+    assert (type(found), found, found.model_fields_set) == (type(wanted), wanted, wanted.model_fields_set)
+    assert run.events_of(type(wanted)) == [wanted]
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"t":1,"kind":"health"', b'["kind":"count"]', b'[{"kind":"health"}]', b"", b"\xff"]
+)
+def test_a_line_that_holds_no_object_is_left_out(run: RunDirectory, line: bytes) -> None:
+    run.events_path.write_bytes(line + b'\n{"t":2.0,"kind":"health"}\n')
+    assert [one.t for one in run.events()] == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ('{"t":1.0,"kind":"count","n":0,"rows":{"samples":[[1,2]]}}', "rows.samples[0].2"),
+        ('{"t":1.0,"kind":"count"}', "n"),
+        ('{"t":"soon","kind":"health"}', "t"),
+    ],
+)
+def test_a_mistake_in_an_event_of_every_second_names_line_and_key(run: RunDirectory, line: str, key: str) -> None:
+    run.event("health", t=0.5)
+    with open(run.events_path, "a") as file:
+        file.write(line + "\n")
+    with pytest.raises(InvalidInput) as caught:
+        run.events()
+    assert str(caught.value).startswith(f"{run.events_path}:2: {key}: ")
+
+
 def test_it_is_frozen() -> None:
     event = event_of({"t": 1.0, "kind": "note"})
     with pytest.raises(ValueError, match="frozen"):

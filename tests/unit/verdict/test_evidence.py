@@ -129,6 +129,20 @@ def test_one_pass_gathers_what_all_objectives_read_and_lets_others_see_every_chu
     assert passes.count == 1
 
 
+def test_who_sees_the_requests_sees_them_in_order_and_is_heard_when_it_fails(measured: Measured) -> None:
+    found, _ = evidence(measured)
+    seen: list[float] = []
+    found.gather([parse_objective("p99(latency) <= 1s")], readers=[lambda part, _: seen.extend(part.intended_s)])
+    assert len(seen) == 6000
+    assert seen == sorted(seen)
+
+    def fail(part: Samples, _: npt.NDArray[np.float64]) -> None:
+        raise ValueError(f"{part.intended_s[0]} is not liked")
+
+    with pytest.raises(ValueError, match="is not liked"):
+        evidence(measured)[0].gather([parse_objective("p99(latency) <= 1s")], readers=[fail])
+
+
 def test_what_was_not_gathered_is_gathered_once_when_it_is_asked_for(measured: Measured) -> None:
     found, passes = evidence(measured)
     for _ in range(3):

@@ -446,7 +446,7 @@ def health(t: float, worker: int = 0, **changes: Any) -> dict[str, Any]:
 
 
 def slips_of(evidence: Evidence) -> Slips:
-    return OverviewBuilder(evidence.measured, evidence.phases).read_iterations().slips
+    return OverviewBuilder(evidence.measured).read_iterations().slips
 
 
 def spoiled_s(measured: Measured, evidence: Evidence, objective: str, **health_of: Any) -> list[float]:
