@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from kinds import Kind
@@ -20,7 +20,13 @@ from faultload_analysis.latency.rank import exact_probability
 from faultload_analysis.slo.availability import proportion_estimate
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
-STATISTICS = (*(f"p{p * 100:g}" for p in QUANTILES), "mean", "share", "ratio of p50")
+RATIOS: Mapping[str, float | Literal["mean"]] = {
+    "ratio of p50": 0.5,
+    "ratio of p95": 0.95,
+    "ratio of p99": 0.99,
+    "ratio of mean": "mean",
+}
+STATISTICS = (*(f"p{p * 100:g}" for p in QUANTILES), "mean", "share", *RATIOS)
 ENOUGH_EVENTS = 10
 TIMES_THE_TRUTH = (2.0, 4.0)
 OFF_EVERY = 5
@@ -54,6 +60,11 @@ def quantile_judge(p: float) -> Judge:
     return judge
 
 
+def ratio_judge(of: float | Literal["mean"]) -> Judge:
+    """The bounds of a statistic of one run over that of another."""
+    return lambda run, _: bounds_of(ratio_estimate(run.population, run.other, of, resamples=200))
+
+
 def bounds_of(found: Estimate) -> Bounds:
     return found.low, found.high
 
@@ -78,22 +89,19 @@ class Truth:
         over = None if math.isinf(latencies[-1]) else values["p99"]
         worst = np.finfo(np.float64).max if over is None else over
         values["share"] = 1.0 - float(np.searchsorted(latencies, worst, side="right")) / latencies.size
-        values["ratio of p50"] = 1.0
         known = {name: value for name, value in values.items() if math.isfinite(value)}
+        known |= {f"ratio of {name}": 1.0 for name in known if f"ratio of {name}" in RATIOS}
         if known["share"] == 0.0:
             del known["share"]
         return cls(known, over)
 
-    def judges(self) -> dict[str, Judge]:
-        """How each statistic is judged."""
-
+    def judges(self, only: Collection[str] = STATISTICS) -> dict[str, Judge]:
+        """How each statistic is judged, of those that are wanted."""
         made: dict[str, Judge] = {f"p{p * 100:g}": quantile_judge(p) for p in QUANTILES}
         made["mean"] = lambda run, _: bounds_of(mean_estimate(run.population))
         made["share"] = lambda run, _: bounds_of(proportion_estimate(run.population, over=self.over).complement())
-        made["ratio of p50"] = lambda run, _: bounds_of(
-            ratio_estimate(run.population, run.other, 0.5, resamples=200)
-        )
-        return {name: judge for name, judge in made.items() if name in self.values}
+        made |= {name: ratio_judge(of) for name, of in RATIOS.items()}
+        return {name: judge for name, judge in made.items() if name in self.values and name in only}
 
 
 @dataclass(slots=True)
@@ -164,10 +172,12 @@ class Cell:
         return cls(record["kind"], record["n"], record["runs"], record["enough"], record["none"], tallies)
 
 
-def played(kind: Kind, truth: Truth, n: int, runs: int, seed: Iterable[int]) -> Cell:
-    """Play `runs` runs of n requests of a kind, and judge each."""
+def played(
+    kind: Kind, truth: Truth, n: int, runs: int, seed: Iterable[int], only: Collection[str] = STATISTICS
+) -> Cell:
+    """Play `runs` runs of n requests of a kind, and judge each by the statistics that are wanted."""
     rng = np.random.default_rng([*seed, n, *kind.name.encode()])
-    judges = truth.judges()
+    judges = truth.judges(only)
     cell = Cell(kind.name, n, runs, 0, 0, {name: Tally() for name in judges})
     for at in range(runs):
         (latencies, events), (others, _) = kind.draw(rng, n), kind.draw(rng, n)

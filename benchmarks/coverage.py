@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import scipy
+from cells import STATISTICS
 from kinds import KINDS
 from page import keep
 from series import HEAD as SLOPES
@@ -251,7 +252,11 @@ def kinds(options: argparse.Namespace) -> int:
     """Play and print cells of the whole table, or write what is kept of it; 1 where one is above its promise."""
     names = list(KINDS) if options.kind in (None, "all") else [options.kind]
     wanted = list(parts(names, options.n, options.runs))
-    kept = Kept.read(options.keep) if options.kind is None else play(wanted, options.seed, options.keep)
+    kept = (
+        Kept.read(options.keep)
+        if options.kind is None
+        else play(wanted, options.seed, options.keep, options.statistics)
+    )
     lines, missed = list(text(kept, wanted)), broken(kept)
     print(*lines, *(f"{kind}, n {n}. {power_text(cell)}" for (kind, n), cell in kept.cells().items()), sep="\n")
     print(*(f"ABOVE: {what}" for what in missed), sep="\n")
@@ -278,6 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--metric", choices=[*SERIES, "all"], help="slopes of one kind of metric instead")
     parser.add_argument("--seconds", type=int, nargs="+", default=LENGTHS_S, help="lengths, with --metric")
     parser.add_argument("--n", type=int, nargs="+", default=LENGTHS, help="requests a run, with --kind")
+    parser.add_argument("--statistics", nargs="+", choices=STATISTICS, default=STATISTICS, help="with --kind")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="keep the parts of the whole table in this file")
     options = parser.parse_args(argv)
     if options.kind is not None or options.keep is not None:

@@ -84,7 +84,7 @@ class Kept:
         return joined
 
 
-def play(wanted: Iterable[Part], seed: int, file: Path | None) -> Kept:
+def play(wanted: Iterable[Part], seed: int, file: Path | None, statistics: Sequence[str] = STATISTICS) -> Kept:
     """Play the parts that `file` does not hold yet and add each to it. ValueError if it holds another seed."""
     kept = Kept.read(file)
     if kept.seeds - {seed}:
@@ -103,7 +103,7 @@ def play(wanted: Iterable[Part], seed: int, file: Path | None) -> Kept:
         if part.kind not in kept.truths:
             truth = Truth.of(kind)
             keep({"kind": part.kind, "truth": truth.values, "over": truth.over})
-        cell = played(kind, kept.truths[part.kind], part.n, part.runs, (seed, part.part))
+        cell = played(kind, kept.truths[part.kind], part.n, part.runs, (seed, part.part), statistics)
         day = datetime.now(UTC).strftime("%Y-%m-%d")
         keep({**cell.as_json(), "part": part.part, "seed": seed, "day": day, "commit": commit})
     return kept
@@ -181,17 +181,18 @@ def text(kept: Kept, of: Sequence[Part]) -> Iterator[str]:
     yield f"{days} with {', '.join(sorted(kept.commits))}: {whole} are whole, {len(played_of) - whole} hold fewer"
     yield f"runs, {len(wanted) - len(played_of)} were not played."
     yield ""
-    head = ("kind", "n", "runs", "hold 10 events", "hold none", *STATISTICS)
+    names = [name for name in STATISTICS if any(name in cell.tallies for cell in cells.values())]
+    head = ("kind", "n", "runs", "hold 10 events", "hold none", *names)
     yield f"| {' | '.join(head)} |"
     yield "|" + "---|" * len(head)
     for (kind, n), _ in sorted(wanted.items(), key=lambda item: (list(KINDS).index(item[0][0]), item[0][1])):
         if (kind, n) in cells:
-            yield f"| {' | '.join(row(cells[kind, n]))} |"
+            yield f"| {' | '.join(row(cells[kind, n], names))} |"
 
 
-def row(cell: Cell) -> list[str]:
+def row(cell: Cell, names: Iterable[str] = STATISTICS) -> list[str]:
     """The cell's shares in percent: PASS and FAIL at the truth as the promise counts them; of the others PASS."""
-    statistics = [_shares(cell, cell.tallies.get(name)) for name in STATISTICS]
+    statistics = [_shares(cell, cell.tallies.get(name)) for name in names]
     has_events = f"{cell.enough / cell.runs:.2f}", f"{cell.none / cell.runs:.2f}"
     return [cell.kind, f"{cell.n}", f"{cell.runs}", *has_events, *statistics]
 

@@ -17,6 +17,7 @@ from faultload.record.rows import (
     OBSERVATION_LABELS,
     Askers,
     InMemory,
+    IterationEnds,
     Iterations,
     Labels,
     Mask,
@@ -158,6 +159,13 @@ class Recorded:
                 variant=Labels(part["variant"], known.names("variant")),
                 outcome=Labels(part["outcome"], known.names("outcome")),
             )
+
+    def iteration_ends(self) -> Iterator[IterationEnds]:
+        known = self._vocabulary("iterations")
+        labels = ("journey", "variant", "outcome")
+        for part in self._chunks("iterations", ("intended_ns", *labels)):
+            named = {name: Labels(part[name], known.names(name)) for name in labels}
+            yield IterationEnds(part["intended_ns"] / 1e9, **named)
 
     def observations(self) -> Iterator[Series]:
         return self._series("observations", OBSERVATION_LABELS)

@@ -111,6 +111,16 @@ class Iterations:
 
 
 @dataclass(frozen=True)
+class IterationEnds:
+    """Iterations in order of intended start, only as far as how they ended is concerned; shape (n,) each."""
+
+    intended_s: Floats
+    journey: Labels
+    variant: Labels
+    outcome: Labels
+
+
+@dataclass(frozen=True)
 class Series:
     """Named values over time, shape (n,) each: observations, or metrics of instances; `t_s` in seconds.
 
@@ -162,6 +172,9 @@ class Record(Protocol):
 
     def iterations(self) -> Iterator[Iterations]: ...
 
+    def iteration_ends(self) -> Iterator[IterationEnds]:
+        """All iterations, only as far as how they ended is concerned."""
+
     def observations(self) -> Iterator[Series]: ...
 
     @property
@@ -191,6 +204,9 @@ class InMemory:
         return iter(())
 
     def iterations(self) -> Iterator[Iterations]:
+        return iter(())
+
+    def iteration_ends(self) -> Iterator[IterationEnds]:
         return iter(())
 
     def observations(self) -> Iterator[Series]:

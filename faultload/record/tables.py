@@ -265,7 +265,7 @@ def read(folder: Path, table: str, columns: Sequence[str] | None = None) -> pa.T
 def texts(column: pa.ChunkedArray) -> tuple[np.ndarray[Any, np.dtype[np.int32]], list[str | None]]:
     """A text column as codes and names; a missing text has code -1."""
     encoded = column.unify_dictionaries().combine_chunks().dictionary_encode()
-    codes = _numpy(encoded.indices.fill_null(_MISSING)).astype(np.int32)
+    codes = _numpy(encoded.indices.fill_null(_MISSING)).astype(np.int32, copy=False)
     return codes, encoded.dictionary.to_pylist()
 
 

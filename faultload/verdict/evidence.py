@@ -275,7 +275,7 @@ class Evidence:
     def iterations(self, filters: Mapping[str, str], phase: str | None) -> tuple[int, int]:
         """How many iterations of the journeys were due in a phase, and how many of them went well."""
         total = well = 0
-        for part in self.measured.record.iterations():
+        for part in self.measured.record.iteration_ends():
             chosen = self.phases.mask(part.intended_s, phase)
             for label in ("journey", "variant"):
                 if label in filters:

@@ -248,8 +248,10 @@ class Outcomes:
         """When requests ended, and which of them were bad; shape (n,) each."""
         second = np.floor(ended_s).astype(np.int64) - self._start
         inside = (second >= 0) & (second < self._total.size)
-        self._total += np.bincount(second[inside], minlength=self._total.size)
-        self._failed += np.bincount(second[inside & bad], minlength=self._total.size)
+        if not inside.all():
+            second, bad = second[inside], bad[inside]
+        self._total += np.bincount(second, minlength=self._total.size)
+        self._failed += np.bincount(second[np.flatnonzero(bad)], minlength=self._total.size)
 
     def alerts(self, slo: float, windows: tuple[BurnWindow, ...] = DEFAULT_WINDOWS) -> list[Alert]:
         """The burn-rate alerts that would have fired, replayed over the outcomes as they became known."""

@@ -334,6 +334,22 @@ def test_it_comes_and_goes_from_the_command_line(tmp_path: Path) -> None:
     assert ended.returncode == 0 and "memory is down" in ended.stdout, ended.stdout + ended.stderr
 
 
+def test_a_container_of_somebody_else_on_its_network_is_named_and_stays(client: Any) -> None:
+    project, label = f"faultload-visited-{secrets.token_hex(3)}", docker_client.PROJECT
+    network = client.networks.create(project, labels={label: project})
+    visitor = client.containers.create(built(), ["sleep", "60"], network=network.id, name=f"{project}-visitor")
+    try:
+        visitor.start()
+        left = docker_project.remove(client, project)
+        assert len(left) == 1 and left[0].startswith(f"network {project}: ")
+        assert left[0].endswith(f" ({visitor.name})")
+        visitor.reload()
+        assert visitor.status == "running"
+    finally:
+        visitor.remove(force=True)
+        assert docker_project.remove(client, project) == []
+
+
 def test_it_also_starts_by_hand_with_compose_alone(client: Any) -> None:
     """As the compose file says: default settings and an image built from the package, here on other ports."""
     project, image = f"faultload-by-hand-{secrets.token_hex(3)}", "faultload-memory:by-hand-test"

@@ -13,7 +13,7 @@ from faultload_analysis.evidence.dependence import Array, Counts, Mask
 
 Fetch = Callable[[float, float], tuple[npt.ArrayLike, npt.ArrayLike]]
 
-_SMALL = 256
+_SMALL = 2048
 _BLOCK = 1 << 20
 
 

@@ -80,10 +80,10 @@ class TimelineBuilder:
             raise ValueError(
                 f"outcome {codes[failed].max()} of a failed request, of {len(self._outcomes)} outcomes"
             )
-        self._total += self._counts(times)
+        self._total += self._ordered_counts(times)
         if failed.any():
             for code in np.unique(codes[failed & (codes >= 0)]):
-                self._errors[code] += self._counts(times[failed & (codes == code)])
+                self._errors[code] += self._ordered_counts(times[failed & (codes == code)])
             times, latency = times[~failed], latency[~failed]
         self._ok.add(times, latency)
 
@@ -96,6 +96,10 @@ class TimelineBuilder:
             self._planned, self._begun = (np.zeros(self._bins, dtype=np.int64) for _ in range(2))
         self._planned += self._counts(np.asarray(planned_s, dtype=np.float64))
         self._begun += self._counts(np.asarray(begun_s, dtype=np.float64))
+
+    def _ordered_counts(self, times: Array) -> Counts:
+        edges = self._start_s + self._width_s * np.arange(self._bins + 1)
+        return np.diff(np.searchsorted(times, edges))
 
     def _counts(self, times: Array) -> Counts:
         place = np.floor((times - self._start_s) / self._width_s)

@@ -20,6 +20,7 @@ from faultload.record.redactor import Redactor
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
+    from docker.models.networks import Network
 
 LOG_BYTES = 10 * 1024 * 1024
 _ROUNDS = 20
@@ -117,6 +118,27 @@ def _remove_container(container: Container) -> str | None:
     return None
 
 
+def _let_go(client: DockerClient, network: Network) -> str:
+    """Take from a network what no container has any more; who is still on it, in words.
+
+    An engine may keep the end of a container that it removed, and then refuses to remove the network.
+    """
+    from docker.errors import APIError, NotFound
+
+    there = []
+    try:
+        network.reload()
+        for container, end in (network.attrs["Containers"] or {}).items():
+            try:
+                client.containers.get(container)
+                there.append(end["Name"])
+            except NotFound:
+                network.disconnect(end["Name"], force=True)
+    except APIError:
+        pass  # it is asked again in the next round
+    return f" ({', '.join(sorted(there))})" if there else ""
+
+
 def _remove_networks_and_volumes(client: DockerClient, project: str) -> list[str]:
     from docker.errors import APIError, NotFound
 
@@ -128,7 +150,8 @@ def _remove_networks_and_volumes(client: DockerClient, project: str) -> list[str
         except NotFound:
             continue
         except APIError as error:
-            left.append(f"network {network.name}: {error.explanation or error}")
+            joined = _let_go(client, network)
+            left.append(f"network {network.name}: {error.explanation or error}{joined}")
     for volume in client.volumes.list(filters=wanted):
         try:
             volume.remove(force=True)
