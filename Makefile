@@ -8,11 +8,12 @@ DEMO_OUT ?=
 SHORT := "not long and not docker and not kubernetes"
 LONG := "long and not docker and not kubernetes"
 # Which part of the long tests `make test-part` plays: K/M, or turn/M to take turns from commit to commit.
-PART ?= turn/16
+PART ?= turn/20
 # Compiled modules are kept, whatever the shell says: otherwise every process that a test starts compiles them again.
 unexport PYTHONDONTWRITEBYTECODE
-# Files run on three workers, because most tests wait; the longest come first, see tests/conftest.py.
-BY_FILE := -n 3 --dist loadfile --no-loadscope-reorder
+# Files run on three workers, because most tests wait, and on four where containers do the work; the longest come
+# first, see tests/conftest.py.
+BY_FILE := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test test-unit test-part test-docker test-all test-oldest-locust bench mutants docs lint types check clean
 
@@ -45,7 +46,7 @@ demo: $(STAMP)
 # Tests that load the reference system run alone, because others stress the disk too. The rest run three at a time.
 test: $(STAMP)
 	$(MAKE) --no-print-directory -j2 check test-unit
-	$(BIN)/python -m pytest -m $(SHORT) $(BY_FILE) tests/integration tests/browser
+	$(BIN)/python -m pytest -m $(SHORT) -n 3 $(BY_FILE) tests/integration tests/browser
 	$(BIN)/python -m pytest -m $(SHORT) tests/system
 
 test-unit: $(STAMP)
@@ -54,12 +55,13 @@ test-unit: $(STAMP)
 # A part of the long tests; PART=1/1 is all of them.
 test-part: $(STAMP)
 	$(BIN)/python -m pytest -m $(LONG) --part $(PART) --none-is-fine tests/system --ignore tests/system/test_experiments.py
-	$(BIN)/python -m pytest -m $(LONG) --part $(PART) $(BY_FILE) tests/integration tests/system/test_experiments.py
+	$(BIN)/python -m pytest -m $(LONG) --part $(PART) -n 3 $(BY_FILE) tests/integration tests/system/test_experiments.py
 
-# Needs a Docker engine (DOCKER_HOST, or dockerd on this machine) and a base image: see docker/base-image.
+# Needs a Docker engine (DOCKER_HOST, or dockerd on this machine) and a base image: see docker/base-image. The whole runs
+# on it come in other parts than the longest of those on local processes.
 test-docker: $(STAMP)
-	$(BIN)/python -m pytest -m docker --part $(PART) $(BY_FILE) tests/docker --ignore tests/docker/test_runs_on_docker.py
-	$(BIN)/python -m pytest -m docker --part $(PART) --none-is-fine tests/docker/test_runs_on_docker.py
+	$(BIN)/python -m pytest -m docker --part $(PART) -n 4 $(BY_FILE) tests/docker --ignore tests/docker/test_runs_on_docker.py
+	$(BIN)/python -m pytest -m docker --part $(PART) --last-first --none-is-fine tests/docker/test_runs_on_docker.py
 
 # Everything except Kubernetes; for that, set KUBECONFIG and run: pytest -m kubernetes tests/kubernetes
 test-all: export FAULTLOAD_TEST_WHOLE = 1

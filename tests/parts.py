@@ -49,18 +49,23 @@ def _part(text: str) -> tuple[int, int]:
     return part, parts
 
 
-def deal(names: dict[str, float], parts: int) -> dict[str, int]:
-    """A part from 1 for every test, by its seconds: the longest first, each to the part that has least so far."""
-    filled = dict.fromkeys(range(1, parts + 1), 0.0)
+def deal(names: dict[str, float], parts: int, *, last_first: bool = False) -> dict[str, int]:
+    """A part from 1 for every test, by its seconds: the longest first, each to the part that has least so far.
+
+    Of parts that have as little the first, or with `last_first` the last.
+    """
+    numbers = range(1, parts + 1)
+    filled = dict.fromkeys(reversed(numbers) if last_first else numbers, 0.0)
     dealt = {}
     for name in sorted(names, key=lambda one: (-names[one], hashlib.sha256(one.encode()).digest())):
-        dealt[name] = min(filled, key=lambda part: (filled[part], part))
+        dealt[name] = min(filled, key=lambda part: filled[part])
         filled[dealt[name]] += names[name]
     return dealt
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--part", type=_part, metavar="K/M", help="only the Kth of M parts; turn/M: by commits")
+    parser.addoption("--last-first", action="store_true", help="the longest tests go to the last parts")
     parser.addoption("--none-is-fine", action="store_true", help="a part that has no test is no failure")
     parser.addoption("--keep-seconds", action="store_true", help=f"keep how long each test took in {KEPT.name}")
 
@@ -73,7 +78,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     dealt_out = [one for one in items if one.get_closest_marker("long") and not one.get_closest_marker("round")]
     free = {one.nodeid: kept.get(one.nodeid, _UNKNOWN_S) for one in dealt_out}
-    dealt = deal(free, wanted[1])
+    dealt = deal(free, wanted[1], last_first=config.getoption("--last-first"))
     left_out = [item for item in items if dealt.get(item.nodeid, wanted[0]) != wanted[0]]
     items[:] = [item for item in items if dealt.get(item.nodeid, wanted[0]) == wanted[0]]
     config.hook.pytest_deselected(items=left_out)

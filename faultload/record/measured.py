@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from faultload.record.directory import E, RunDirectory
@@ -156,8 +158,18 @@ class Measured:
         explained = {(one.fault, one.k) for one in self.faults if one.injected_at is not None or one.gate is False}
         return [one for one in self.info.injections if (one.fault, one.k) not in explained]
 
+    @cached_property
+    def _by_class(self) -> Mapping[type[Event], Sequence[tuple[int, Event]]]:
+        """The events of each class with their places."""
+        found: dict[type[Event], list[tuple[int, Event]]] = {}
+        for place, event in enumerate(self.events):
+            found.setdefault(type(event), []).append((place, event))
+        return found
+
     def of_kind(self, kind: type[E]) -> Iterator[E]:
-        return (event for event in self.events if isinstance(event, kind))
+        """The events of a class, as they stand in the record."""
+        parts = [part for one, part in self._by_class.items() if issubclass(one, kind)]
+        return (event for _, event in heapq.merge(*parts, key=itemgetter(0)) if isinstance(event, kind))
 
     def note(self, what: str) -> Note | None:
         """The last note of a sort."""

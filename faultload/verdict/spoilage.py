@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faultload.record.events import Health
 from faultload.record.measured import Measured
-from faultload.record.rows import Mask
+from faultload.record.rows import Floats, Mask
 from faultload.spec.measures import measure_of
 from faultload.spec.term import Objective
 from faultload.verdict.phases import Phases
@@ -46,10 +47,12 @@ def spoilage(
             seconds = (phases.seconds(one.phase) - start).astype(np.int64)
             seconds = seconds[(seconds >= 0) & (seconds < tightest.size)]
             tightest[seconds] = np.minimum(tightest[seconds], bound)
-    limits = np.array([limit_for(float(bound)) for bound in tightest])
+    bounds, which = np.unique(tightest, return_inverse=True)
+    limits = np.array([limit_for(float(bound)) for bound in bounds])[which]
     longest = limit_for(measured.info.load.timeout_s)
+    told = [_Told.of(measured.health.get(worker, [])) for worker in range(measured.info.load.workers)]
     found = {
-        limit: union([_of_worker(measured, worker, slips, limit) for worker in _workers(measured)])
+        limit: union([one.spoiled(slips, limit) for one in told])
         for limit in sorted({limit_for(None), longest, *limits.tolist()})
     }
     strictest = found[min(limits.tolist(), default=limit_for(None))]
@@ -85,22 +88,31 @@ def _failing(measured: Measured, start_s: float, seconds: NDArray[np.int64]) -> 
     return failing
 
 
-def _workers(measured: Measured) -> range:
-    return range(measured.info.load.workers)
+@dataclass(frozen=True)
+class _Told:
+    """What a load process told of itself, shape (n,) each; seconds, CPU in percent."""
 
+    moments: Floats
+    loop_lag_s: Floats
+    cpu_percent: Floats
+    median_s: Floats
 
-def _of_worker(measured: Measured, worker: int, slips: Slips, limit_s: float) -> Spoiled:
-    health = measured.health.get(worker, [])
-    # a health event speaks of the second that it ends
-    moments = [event.t - 0.5 for event in health]
-    return spoiled_seconds(
-        slips,
-        moments,
-        [_number(event.loop_lag_p99_ms) / 1e3 for event in health],
-        [_number(event.cpu_percent) for event in health],
-        limit_s=limit_s,
-        median_latency_s=[_number(event.p50_ms) / 1e3 for event in health],
-    )
+    @classmethod
+    def of(cls, health: Sequence[Health]) -> _Told:
+        # a health event speaks of the second that it ends
+        rows = ((e.t - 0.5, _number(e.loop_lag_p99_ms), _number(e.cpu_percent), _number(e.p50_ms)) for e in health)
+        moments, lag_ms, cpu, median_ms = np.array([*rows], dtype=np.float64).reshape(-1, 4).T
+        return cls(moments, lag_ms / 1e3, cpu, median_ms / 1e3)
+
+    def spoiled(self, slips: Slips, limit_s: float) -> Spoiled:
+        return spoiled_seconds(
+            slips,
+            self.moments,
+            self.loop_lag_s,
+            self.cpu_percent,
+            limit_s=limit_s,
+            median_latency_s=self.median_s,
+        )
 
 
 def _number(value: float | None) -> float:

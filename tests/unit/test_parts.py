@@ -20,6 +20,12 @@ def test_every_test_is_dealt_once_and_the_parts_take_about_as_long() -> None:
     assert max(sums) - min(sums) <= 17
 
 
+def test_the_longest_of_two_lists_do_not_meet_in_one_part() -> None:
+    seconds = {f"test_{number}": 10.0 - number for number in range(4)}
+    assert deal(seconds, 6) == {"test_0": 1, "test_1": 2, "test_2": 3, "test_3": 4}
+    assert deal(seconds, 6, last_first=True) == {"test_0": 6, "test_1": 5, "test_2": 4, "test_3": 3}
+
+
 def test_each_part_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     turns = []
     for number in range(100, 107):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from faultload_analysis.evidence.dependence import Array, Mask
+from faultload_analysis.evidence.dependence import Array, Counts, Mask
 from faultload_analysis.latency.population import Population
 from faultload_analysis.latency.quantiles import quantile
 from faultload_analysis.latency.rank import rank
@@ -176,22 +176,22 @@ def spoiled_seconds(
     allowed = np.fmax(limit_s, LATENCY_SHARE * median)
     known = np.isfinite(h) & np.isfinite(lag) & np.isfinite(cpu)
     h, lag, cpu, allowed = h[known], lag[known], cpu[known], allowed[known]
+    moments = h - start_s
+    here = np.floor(moments).astype(np.int64)
     by_second = np.full(seconds, limit_s)
-    for moment, most in zip(h - start_s, allowed, strict=True):
-        # what was due in a second may end in the next one
-        touched = slice(max(0, math.floor(moment) - 1), max(0, math.floor(moment) + 1))
-        by_second[touched] = np.maximum(by_second[touched], most)
+    for touched in (here - 1, here):  # what was due in a second may end in the next one
+        inside = _inside(touched, seconds)
+        np.maximum.at(by_second, touched[inside], allowed[inside])
     late = np.asarray(slips.p99_s > by_second, dtype=np.bool_)
     missing = np.ones(seconds, dtype=np.bool_)
+    first, last = np.ceil(moments - 1.5).astype(np.int64), np.floor(moments + 0.5).astype(np.int64)
+    for near in (first, first + 1, first + 2):
+        missing[near[_inside(near, seconds) & (near <= last)]] = False
     lagging = np.zeros(seconds, dtype=np.bool_)
+    for at in np.flatnonzero(lag > allowed):
+        lagging[max(0, math.floor(moments[at] - lag[at])) : max(0, int(here[at]) + 1)] = True
     busy = np.zeros(seconds, dtype=np.bool_)
-    for moment, delay, percent, most in zip(h - start_s, lag, cpu, allowed, strict=True):
-        missing[max(0, math.ceil(moment - 1.5)) : max(0, math.floor(moment + 0.5) + 1)] = False
-        here = math.floor(moment)
-        if delay > most:
-            lagging[max(0, math.floor(moment - delay)) : max(0, here + 1)] = True
-        if percent > CPU_LIMIT_PERCENT and 0 <= here < seconds:
-            busy[here] = True
+    busy[here[_inside(here, seconds) & (cpu > CPU_LIMIT_PERCENT)]] = True
     measured = (h >= start_s) & (h < start_s + seconds + 1.0)
     causes = (
         (late, f"slip P99 over {limit_s * 1e3:.0f} ms"),
@@ -209,6 +209,10 @@ def spoiled_seconds(
         reasons=tuple(f"{text} in {count} s" for m, text in causes if (count := int(m.sum()))),
         untimely=late | lagging | missing,
     )
+
+
+def _inside(places: Counts, size: int) -> Mask:
+    return np.asarray((places >= 0) & (places < size), dtype=np.bool_)
 
 
 def _pair(times: npt.ArrayLike, values: npt.ArrayLike, name: str) -> tuple[Array, Array]:
