@@ -12,6 +12,7 @@ pytest_plugins = ["parts"]
 LONGEST = (
     "test_kill_matrix",
     "test_kill_matrix_on_docker",
+    "test_fault_matrix",
     "test_experiments",
     "test_guards",
     "test_traps_of_chaos_toolkit",
