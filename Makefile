@@ -11,11 +11,12 @@ LONG := "long and not docker and not kubernetes"
 PART ?= turn/20
 # Compiled modules are kept, whatever the shell says: otherwise every process that a test starts compiles them again.
 unexport PYTHONDONTWRITEBYTECODE
-# Files run on three workers, because most tests wait, and on four where containers do the work; the longest come
-# first, see tests/conftest.py.
+# Files run on more workers than there are processors, because most tests wait; the longest come first, see
+# tests/conftest.py.
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-unit test-part test-docker test-all test-oldest-locust bench mutants docs lint types check clean
+.PHONY: help demo test test-unit test-part local-matrices local-others test-docker docker-matrix docker-others test-all
+.PHONY: test-oldest-locust bench mutants docs lint types check clean
 
 help:
 	@echo "make demo   see it work: load, an API kill and a database failover on the reference system"
@@ -52,16 +53,30 @@ test: $(STAMP)
 test-unit: $(STAMP)
 	$(BIN)/python -m pytest -m $(SHORT) -n 3 --ignore tests/integration --ignore tests/browser --ignore tests/system
 
-# A part of the long tests; PART=1/1 is all of them.
+# A part of the long tests; PART=1/1 is all of them. The matrices mostly wait, so the others are played beside them.
 test-part: $(STAMP)
 	$(BIN)/python -m pytest -m $(LONG) --part $(PART) --none-is-fine tests/system --ignore tests/system/test_experiments.py
-	$(BIN)/python -m pytest -m $(LONG) --part $(PART) -n 3 $(BY_FILE) tests/integration tests/system/test_experiments.py
+	$(MAKE) --no-print-directory -j2 --output-sync=target local-matrices local-others
+
+local-matrices:
+	$(BIN)/python -m pytest -m $(LONG)" and round" -n 2 $(BY_FILE) tests/integration
+
+local-others:
+	$(BIN)/python -m pytest -m $(LONG)" and not round" --part $(PART) -n 2 $(BY_FILE) \
+	  tests/integration tests/system/test_experiments.py
 
 # Needs a Docker engine (DOCKER_HOST, or dockerd on this machine) and a base image: see docker/base-image. The whole runs
 # on it come in other parts than the longest of those on local processes.
 test-docker: $(STAMP)
-	$(BIN)/python -m pytest -m docker --part $(PART) -n 4 $(BY_FILE) tests/docker --ignore tests/docker/test_runs_on_docker.py
+	$(MAKE) --no-print-directory -j2 --output-sync=target docker-matrix docker-others
 	$(BIN)/python -m pytest -m docker --part $(PART) --last-first --none-is-fine tests/docker/test_runs_on_docker.py
+
+docker-matrix:
+	$(BIN)/python -m pytest -m "docker and round" tests/docker
+
+docker-others:
+	$(BIN)/python -m pytest -m "docker and not round" --part $(PART) -n 3 $(BY_FILE) \
+	  tests/docker --ignore tests/docker/test_runs_on_docker.py
 
 # Everything except Kubernetes; for that, set KUBECONFIG and run: pytest -m kubernetes tests/kubernetes
 test-all: export FAULTLOAD_TEST_WHOLE = 1
