@@ -85,10 +85,15 @@ class Kept:
 
 
 def play(wanted: Iterable[Part], seed: int, file: Path | None, statistics: Sequence[str] = STATISTICS) -> Kept:
-    """Play the parts that `file` does not hold yet and add each to it. ValueError if it holds another seed."""
+    """Play the parts that `file` does not hold yet and add each to it.
+
+    ValueError if it holds another seed, or other statistics.
+    """
     kept = Kept.read(file)
     if kept.seeds - {seed}:
         raise ValueError(f"{file} holds runs of seed {', '.join(map(str, kept.seeds))}, not {seed}")
+    if any(cell.tallies.keys() != kept.truths[cell.kind].judges(statistics).keys() for cell in kept.parts.values()):
+        raise ValueError(f"{file} holds other statistics")
     commit = _commit()
 
     def keep(record: dict[str, Any]) -> None:

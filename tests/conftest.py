@@ -11,7 +11,6 @@ pytest_plugins = ["parts"]
 
 LONGEST = (
     "test_kill_matrix",
-    "test_kill_matrix_on_docker",
     "test_fault_matrix",
     "test_experiments",
     "test_guards",

@@ -60,7 +60,7 @@ class TimelineBuilder:
         self._bins = max(1, math.ceil((end_s - start_s) / self._width_s))
         self._outcomes = tuple(outcomes)
         self._ok = SliceBuilder(start_s, start_s + self._bins * self._width_s, self._width_s)
-        self._total = np.zeros(self._bins, dtype=np.int64)
+        self._failed = np.zeros(self._bins, dtype=np.int64)
         self._errors = np.zeros((len(self._outcomes), self._bins), dtype=np.int64)
         self._planned: Counts | None = None
         self._begun: Counts | None = None
@@ -80,10 +80,10 @@ class TimelineBuilder:
             raise ValueError(
                 f"outcome {codes[failed].max()} of a failed request, of {len(self._outcomes)} outcomes"
             )
-        self._total += self._ordered_counts(times)
         if failed.any():
+            self._failed += self._counts(times[failed])
             for code in np.unique(codes[failed & (codes >= 0)]):
-                self._errors[code] += self._ordered_counts(times[failed & (codes == code)])
+                self._errors[code] += self._counts(times[failed & (codes == code)])
             times, latency = times[~failed], latency[~failed]
         self._ok.add(times, latency)
 
@@ -96,10 +96,6 @@ class TimelineBuilder:
             self._planned, self._begun = (np.zeros(self._bins, dtype=np.int64) for _ in range(2))
         self._planned += self._counts(np.asarray(planned_s, dtype=np.float64))
         self._begun += self._counts(np.asarray(begun_s, dtype=np.float64))
-
-    def _ordered_counts(self, times: Array) -> Counts:
-        edges = self._start_s + self._width_s * np.arange(self._bins + 1)
-        return np.diff(np.searchsorted(times, edges))
 
     def _counts(self, times: Array) -> Counts:
         place = np.floor((times - self._start_s) / self._width_s)
@@ -116,7 +112,7 @@ class TimelineBuilder:
         return Timeline(
             start_s=self._start_s,
             width_s=self._width_s,
-            total=self._total.copy(),
+            total=ok.total + self._failed,
             p50=ok.p50,
             p99=ok.p99,
             outcomes=self._outcomes,

@@ -52,6 +52,15 @@ def test_a_line_that_was_cut_off_is_played_again(whole: Any, results: Path) -> N
     assert results.read_text() == text
 
 
+def test_runs_of_other_statistics_are_not_mixed(whole: Any, results: Path) -> None:
+    wanted = list(whole.parts(["exponential"], LENGTHS, RUNS))[:2]
+    whole.play(wanted[:1], SEED, results, ["p50", "mean"])
+    resumed = whole.play(wanted, SEED, results, ["p50", "mean"])
+    assert [set(cell.tallies) for cell in resumed.parts.values()] == [{"p50", "mean"}] * 2
+    with pytest.raises(ValueError, match="holds other statistics"):
+        whole.play(wanted, SEED, results)
+
+
 def test_runs_of_two_seeds_are_not_mixed(whole: Any, results: Path) -> None:
     wanted = list(whole.parts(["exponential"], LENGTHS, RUNS))[:1]
     whole.play(wanted, SEED, results)
